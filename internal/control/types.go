@@ -1,0 +1,229 @@
+// Package control is the vocabulary of the CA's control plane, and its client.
+//
+// The control plane is an SSH server whose operations are commands: text for people, and with --json one JSON
+// object a line in the types of this package. ca/PROTOCOL.md describes every command. Start with [Dial].
+package control
+
+import "time"
+
+// The states of a request.
+const (
+	Pending   = "pending"   // approvals are missing
+	Approved  = "approved"  // every approval is there; no certificate was taken yet
+	Granted   = "granted"   // a certificate was taken; the clock runs
+	Ended     = "ended"     // its time passed
+	Denied    = "denied"    // an approver said no
+	Withdrawn = "withdrawn" // the requester took it back
+	Expired   = "expired"   // nobody approved it, or nobody used it, in time
+	Revoked   = "revoked"   // cut
+)
+
+// The decisions an approval statement can carry.
+const (
+	Approve  = "approve"
+	Deny     = "deny"
+	Withdraw = "withdraw"
+	Revoke   = "revoke"
+)
+
+// Namespace is the SSHSIG namespace of every signed decision.
+const Namespace = "approval@postern"
+
+// Request is what an admin asked for and what became of it.
+type Request struct {
+	ID           string    `json:"id"` // R-7K2M4Q
+	State        string    `json:"state"`
+	Person       string    `json:"person"`
+	Key          string    `json:"key"`          // SHA256: fingerprint of the key that asked
+	Targets      []string  `json:"targets"`      // account@host, canonical host names, sorted
+	Capabilities []string  `json:"capabilities"` // sorted
+	Reason       string    `json:"reason"`
+	ForSeconds   int64     `json:"for_seconds"`
+	Rules        []string  `json:"rules"`  // ids of the policy rules that permitted it
+	Policy       string    `json:"policy"` // sha256: digest of the policy that decided
+	Needs        []Need    `json:"needs"`
+	Touch        bool      `json:"touch,omitempty"` // approvals need a FIDO key and a touch
+	PIN          bool      `json:"pin,omitempty"`   // and its PIN
+	Created      time.Time `json:"created"`
+	ClaimBy      time.Time `json:"claim_by"`  // approved and first used before this, or expired
+	NotAfter     time.Time `json:"not_after"` // nothing that comes of it outlives this
+	Began        time.Time `json:"began,omitzero"`
+	Ends         time.Time `json:"ends,omitzero"`
+	Votes        []Vote    `json:"votes,omitempty"`
+	Digest       string    `json:"digest"` // sha256: over the request as asked
+	Nonce        string    `json:"nonce"`
+}
+
+// Need is one requirement such as "1 of privacy".
+type Need struct {
+	Count int      `json:"count"`
+	Group string   `json:"group"`
+	Have  []string `json:"have,omitempty"` // who approved so far
+}
+
+// Vote is one signed decision about a request, kept with its exact bytes.
+type Vote struct {
+	Decision  string    `json:"decision"`
+	Person    string    `json:"person"`
+	Key       string    `json:"key"`    // fingerprint
+	Public    string    `json:"public"` // authorized_keys form
+	At        time.Time `json:"at"`
+	Statement string    `json:"statement"`
+	Signature string    `json:"signature"` // armoured SSHSIG
+}
+
+// Identity answers whoami.
+type Identity struct {
+	Kind   string   `json:"kind"` // person, bastion or host
+	Name   string   `json:"name"`
+	Groups []string `json:"groups,omitempty"`
+	Key    string   `json:"key"`
+	CA     string   `json:"ca"`
+	Policy string   `json:"policy"`
+}
+
+// Certificate answers certificate, host-certificate and bastion-certificates (one a line).
+type Certificate struct {
+	Request     string    `json:"request,omitempty"`
+	Host        string    `json:"host,omitempty"` // gateway certificates: the name it stands for
+	Certificate string    `json:"certificate"`    // authorized_keys form
+	Serial      uint64    `json:"serial"`
+	NotAfter    time.Time `json:"not_after"`
+}
+
+// Session is one SSH session through a bastion, as the CA knows it.
+type Session struct {
+	ID           string    `json:"id"` // S-8CHQ2M7KXA
+	Request      string    `json:"request"`
+	Person       string    `json:"person"`
+	Key          string    `json:"key"`
+	Serial       uint64    `json:"serial"` // of the user certificate
+	Target       string    `json:"target"` // account@host
+	Bastion      string    `json:"bastion"`
+	Client       string    `json:"client"` // address the admin came from
+	Started      time.Time `json:"started"`
+	Deadline     time.Time `json:"deadline"`
+	Ended        time.Time `json:"ended,omitzero"`
+	End          string    `json:"end,omitempty"` // how it ended: closed, deadline, revoked, recorder, host, lost …
+	Frames       uint64    `json:"frames"`
+	Head         string    `json:"head,omitempty"` // hex: chain head over the frames so far
+	Segments     uint64    `json:"segments"`
+	SealedHead   string    `json:"sealed_head,omitempty"` // hex: chain head over the sealed segments so far
+	Sealed       bool      `json:"sealed,omitempty"`      // no segment will follow
+	Interrupted  bool      `json:"interrupted,omitempty"` // the bastion died before the session ended
+	RecordingKey string    `json:"recording_key"`
+}
+
+// OpenRequest is how a bastion asks to open a session.
+type OpenRequest struct {
+	Certificate string `json:"certificate"` // the admin's, authorized_keys form
+	Target      string `json:"target"`      // account@host as the admin named it
+	SessionKey  string `json:"session_key"` // public half of the bastion's ephemeral key, authorized_keys form
+	Client      string `json:"client"`      // host:port
+}
+
+// OpenReply is what the bastion may and must do in that session.
+type OpenReply struct {
+	Session      Session      `json:"session"` // Target is canonical here
+	Certificate  string       `json:"certificate"`
+	Address      string       `json:"address"`            // host:port of the PHI host
+	HostKey      string       `json:"host_key,omitempty"` // pinned; empty: a certificate of the host CA for the host's name
+	HostName     string       `json:"host_name"`
+	Capabilities []string     `json:"capabilities"`
+	IdleSeconds  int64        `json:"idle_seconds,omitempty"`
+	Environment  []string     `json:"environment,omitempty"` // names, a trailing * allowed
+	Record       Record       `json:"record"`
+	RecordingKey RecordingKey `json:"recording_key"`
+}
+
+// Record says what is kept of a session beyond what is always kept.
+type Record struct {
+	Keystrokes bool `json:"keystrokes,omitempty"`
+}
+
+// Progress is what a bastion tells about a running or finished recording.
+type Progress struct {
+	Session     string `json:"session"`
+	Frames      uint64 `json:"frames"`
+	Head        string `json:"head"`
+	Segments    uint64 `json:"segments"`
+	SealedHead  string `json:"sealed_head,omitempty"`
+	End         string `json:"end,omitempty"` // set once, when the session ended
+	Sealed      bool   `json:"sealed,omitempty"`
+	Interrupted bool   `json:"interrupted,omitempty"`
+}
+
+// RecordingKey is the public half of a month's key, and what auditors need to open the private half.
+type RecordingKey struct {
+	ID        string    `json:"id"`     // K- and 16 hex digits of the SHA-256 of Public
+	Month     string    `json:"month"`  // 2026-11
+	Public    []byte    `json:"public"` // HPKE MLKEM768-X25519
+	Auditor   string    `json:"auditor"`
+	AuditKey  string    `json:"audit_key"` // the auditor's SSH key, authorized_keys form
+	Signature string    `json:"signature"` // armoured SSHSIG over [RecordingKey.Statement]
+	Box       []byte    `json:"box"`       // the private half, an age file to every auditor
+	Added     time.Time `json:"added,omitzero"`
+}
+
+// Revocation is one entry of the revocation set.
+type Revocation struct {
+	Seq       uint64    `json:"seq"`
+	Kind      string    `json:"kind"` // request, serial, person, key, host, approver, bastion or all
+	Value     string    `json:"value"`
+	Reason    string    `json:"reason"`
+	By        string    `json:"by"`
+	At        time.Time `json:"at"`
+	Until     time.Time `json:"until"`              // nothing it hits lives longer; it leaves the set then
+	Requests  []string  `json:"requests,omitempty"` // the requests it hits
+	Statement string    `json:"statement"`
+	Signature string    `json:"signature"`
+}
+
+// Event is one line of the revocation stream. Seq rises by one with each revocation; a client that missed one
+// resumes with --from. Every line is proof of life; Pong answers the client's own ping and renews its lease.
+type Event struct {
+	Seq          uint64      `json:"seq"`
+	Revocation   *Revocation `json:"revocation,omitempty"`
+	Pong         uint64      `json:"pong,omitempty"`
+	LeaseSeconds float64     `json:"lease_seconds,omitempty"` // how long the answered ping lets a bastion admit
+	Policy       string      `json:"policy,omitempty"`        // the policy in force, when it changed
+}
+
+// Ping is what a client writes to the revocation stream to renew its lease.
+type Ping struct {
+	Ping uint64 `json:"ping"`
+}
+
+// Leaf is one entry of the audit log as the log command prints it.
+type Leaf struct {
+	Index int64  `json:"index"`
+	Data  []byte `json:"data"` // the exact bytes under the leaf hash: one JSON object
+}
+
+// Trust is what everybody may know: public keys and the lines that make stock clients trust them.
+type Trust struct {
+	Name       string   `json:"name"`    // of the CA
+	Version    string   `json:"version"` // of the protocol
+	UserCA     string   `json:"user_ca"`
+	SessionCA  string   `json:"session_ca"`
+	HostCA     string   `json:"host_ca"`
+	GatewayCA  string   `json:"gateway_ca"`
+	Log        string   `json:"log"` // verifier key of the checkpoints
+	KnownHosts []string `json:"known_hosts"`
+	Bastions   []Place  `json:"bastions"`
+	Hosts      []string `json:"hosts"` // every name and alias a person who asks may see
+}
+
+// Place is where a bastion is reached.
+type Place struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+}
+
+// Audit answers audit: the certificate with which an auditor fetches one recording from the bastion that keeps it.
+type Audit struct {
+	Session      Session      `json:"session"`
+	Certificate  string       `json:"certificate"`
+	Bastion      Place        `json:"bastion"`
+	RecordingKey RecordingKey `json:"recording_key"`
+}
