@@ -1,0 +1,315 @@
+// Package store keeps rows in Badger, the one place that knows it.
+//
+// Start with [Open]. Writes go through a single committer that runs the closures handed to [DB.Update] one
+// after another and makes many of them durable with one synced transaction: so a closure sees what every
+// earlier one wrote, two closures never conflict, and an acknowledged write survives a crash.
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// ErrNotFound is what Get says of a key that is not there.
+var ErrNotFound = errors.New("not found")
+
+// ErrClosed is what Update says once the store is closed.
+var ErrClosed = errors.New("store is closed")
+
+const (
+	memTable = 16 << 20
+	// A transaction may hold 15 % of a memtable; half of that leaves room for Badger's own accounting.
+	maxBatchBytes = memTable / 100 * 15 / 2
+	maxBatchSize  = 512
+	maxUpdate     = maxBatchBytes / 2 // one closure, values beyond valueThreshold not counted
+	// Larger values go to the value log: they would only be copied from level to level.
+	valueThreshold = 64 << 10
+)
+
+// DB is one Badger directory. All its methods may be called from many goroutines.
+type DB struct {
+	dir     string
+	badger  *badger.DB
+	updates chan *update
+	quit    chan struct{}
+	stopped chan struct{}
+	once    sync.Once
+}
+
+type update struct {
+	fn   func(*Tx) error
+	done chan error
+}
+
+// Open opens or makes the store in dir, encrypted when key (32 bytes) is given.
+func Open(dir string, key []byte) (*DB, error) {
+	opt := badger.DefaultOptions(dir).
+		WithLogger(quiet{}).
+		WithSyncWrites(true).
+		WithMemTableSize(memTable).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(2).
+		WithBlockCacheSize(16 << 20).
+		WithIndexCacheSize(16 << 20).
+		WithValueThreshold(valueThreshold).
+		WithValueLogFileSize(256 << 20).
+		WithCompression(options.None).
+		WithDetectConflicts(false). // one committer: nothing to conflict with
+		WithVerifyValueChecksum(true)
+	if key != nil {
+		opt = opt.WithEncryptionKey(key)
+	}
+	b, err := badger.Open(opt)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", dir, err)
+	}
+	db := &DB{
+		dir: dir, badger: b,
+		updates: make(chan *update, maxBatchSize),
+		quit:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	go db.commit()
+	return db, nil
+}
+
+// Close waits for the updates that were accepted and closes the directory.
+func (db *DB) Close() error {
+	err := ErrClosed
+	db.once.Do(func() {
+		close(db.quit)
+		<-db.stopped
+		err = db.badger.Close()
+	})
+	return err
+}
+
+// View runs fn on a snapshot of what is durable.
+func (db *DB) View(fn func(*Tx) error) error {
+	return db.badger.View(func(txn *badger.Txn) error { return fn(&Tx{txn: txn}) })
+}
+
+// Update runs fn in its turn and returns once what it wrote is durable. When fn returns an error nothing it
+// wrote is kept, and Update returns that error. fn must not call Update.
+func (db *DB) Update(fn func(*Tx) error) error {
+	u := &update{fn: fn, done: make(chan error, 1)}
+	select {
+	case <-db.quit:
+		return ErrClosed
+	case db.updates <- u:
+	}
+	select {
+	case err := <-u.done:
+		return err
+	case <-db.stopped:
+		// The committer may have answered in the moment before it stopped.
+		select {
+		case err := <-u.done:
+			return err
+		default:
+			return ErrClosed
+		}
+	}
+}
+
+func (db *DB) commit() {
+	defer close(db.stopped)
+	for {
+		select {
+		case u := <-db.updates:
+			db.batch(u)
+		case <-db.quit:
+			for {
+				select {
+				case u := <-db.updates:
+					db.batch(u)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// batch runs first and whatever waits behind it, and commits them with one sync.
+func (db *DB) batch(first *update) {
+	txn := db.badger.NewTransaction(true)
+	defer txn.Discard()
+	var accepted []*update
+	size := 0
+	var err error
+	for u := first; u != nil && err == nil; u = db.next(len(accepted), size) {
+		tx := &Tx{txn: txn, overlay: map[string][]byte{}}
+		if refused := run(tx, u.fn); refused != nil {
+			u.done <- refused
+			continue
+		}
+		accepted = append(accepted, u)
+		size += tx.size()
+		err = tx.apply()
+	}
+	// What one update could only half apply must not be committed, so then the whole batch fails.
+	if err == nil {
+		err = txn.Commit()
+	}
+	if err != nil {
+		err = fmt.Errorf("store %s: %w", db.dir, err)
+	}
+	for _, u := range accepted {
+		u.done <- err
+	}
+}
+
+func (db *DB) next(count, size int) *update {
+	if count >= maxBatchSize || size >= maxBatchBytes {
+		return nil
+	}
+	select {
+	case u := <-db.updates:
+		return u
+	default:
+		return nil
+	}
+}
+
+// run lets fn write into the overlay of tx, so that one refused update does not spoil the batch it travels in.
+func run(tx *Tx, fn func(*Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: update panicked: %v", p)
+		}
+	}()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if n := tx.size(); n > maxUpdate {
+		return fmt.Errorf("update of %d bytes is over the limit of %d", n, maxUpdate)
+	}
+	return nil
+}
+
+// Tx reads, and inside Update writes, rows. It is valid until the closure returns.
+type Tx struct {
+	txn     *badger.Txn
+	overlay map[string][]byte // nil value: deleted
+}
+
+func (tx *Tx) size() (n int) {
+	for k, v := range tx.overlay {
+		n += len(k)
+		if len(v) < valueThreshold {
+			n += len(v)
+		}
+	}
+	return n
+}
+
+// apply moves the overlay into the transaction.
+func (tx *Tx) apply() error {
+	for k, v := range tx.overlay {
+		var err error
+		if v == nil {
+			err = tx.txn.Delete([]byte(k))
+		} else {
+			err = tx.txn.Set([]byte(k), v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Get returns a copy of the value of key, or ErrNotFound.
+func (tx *Tx) Get(key []byte) ([]byte, error) {
+	if v, ok := tx.overlay[string(key)]; ok {
+		if v == nil {
+			return nil, ErrNotFound
+		}
+		return bytes.Clone(v), nil
+	}
+	item, err := tx.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("row %q: %w", key, err)
+	}
+	return item.ValueCopy(nil)
+}
+
+// Has tells whether key is there.
+func (tx *Tx) Has(key []byte) (bool, error) {
+	_, err := tx.Get(key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Set writes a row. The slices are copied.
+func (tx *Tx) Set(key, value []byte) error {
+	if tx.overlay == nil {
+		return errors.New("write in a read-only transaction")
+	}
+	v := make([]byte, len(value)) // never nil: nil means deleted
+	copy(v, value)
+	tx.overlay[string(key)] = v
+	return nil
+}
+
+// Delete removes a row; a missing one is no error.
+func (tx *Tx) Delete(key []byte) error {
+	if tx.overlay == nil {
+		return errors.New("delete in a read-only transaction")
+	}
+	tx.overlay[string(key)] = nil
+	return nil
+}
+
+// Scan calls fn for every row whose key starts with prefix, in the order of the keys. It sees what is
+// committed or earlier in the batch, not what this closure wrote itself.
+func (tx *Tx) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	return tx.ScanFrom(prefix, prefix, fn)
+}
+
+// ScanFrom is Scan beginning at key from. fn stops the scan without error by returning [Stop].
+func (tx *Tx) ScanFrom(prefix, from []byte, fn func(key, value []byte) error) error {
+	opt := badger.DefaultIteratorOptions
+	opt.Prefix = prefix
+	opt.PrefetchSize = 16
+	it := tx.txn.NewIterator(opt)
+	defer it.Close()
+	for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
+		item := it.Item()
+		err := item.Value(func(v []byte) error { return fn(item.Key(), v) })
+		if errors.Is(err, Stop) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stop ends a scan early.
+var Stop = errors.New("stop")
+
+// quiet drops Badger's progress reports and keeps its complaints.
+type quiet struct{}
+
+func (quiet) Errorf(format string, args ...any) {
+	slog.Error("badger", "text", fmt.Sprintf(format, args...))
+}
+func (quiet) Warningf(format string, args ...any) {
+	slog.Warn("badger", "text", fmt.Sprintf(format, args...))
+}
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Debugf(string, ...any) {}
