@@ -1,0 +1,248 @@
+// Package door is the outer SSH listener of postern's servers, over github.com/gliderlabs/ssh, and nothing more: it limits
+// who may knock, does the handshake, authenticates with public keys only, and hands every channel to its owner. Start with
+// [Door]. It promises that a panic ends one connection and not the process, that a peer which does not log in is gone after
+// the login grace, and that a flood of strangers cannot use up what those who are logged in need.
+//
+// The library's own session, forwarding and agent handlers are never registered: they panic and deadlock on hostile
+// requests, and they change the bytes that pass.
+package door
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	gliderlabs "github.com/gliderlabs/ssh"
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/algo"
+	"postern/internal/socket"
+)
+
+// Door serves one SSH listener.
+type Door struct {
+	// Version is the software version shown to clients, without "SSH-2.0-". Zero: postern.
+	Version string
+
+	// HostKeys returns the keys or host certificates to present. It is asked anew for every connection, so that short
+	// certificates can be rotated. The first of each type wins.
+	HostKeys func() []ssh.Signer
+
+	// Lookup says cheaply whether a key is worth a signature. It runs before the client proved anything, so its answer must
+	// not tell a stranger who or what exists. A *ssh.BannerError is shown once per connection. Nil: every key is.
+	Lookup func(conn ssh.ConnMetadata, key ssh.PublicKey) error
+
+	// Authorise decides, once the client's signature is verified. A *ssh.BannerError is shown to the client.
+	Authorise func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error)
+
+	// Channel owns one channel that a client asks for; it returns when the channel is finished. Each call has its own
+	// goroutine.
+	Channel func(conn *ssh.ServerConn, ch ssh.NewChannel)
+
+	Limits    Limits
+	KeepAlive time.Duration // between keepalive requests to clients with a channel; zero: 60 s, negative: none
+	Log       *slog.Logger  // zero: slog.Default()
+
+	once   sync.Once
+	server *gliderlabs.Server
+	gate   *gate
+}
+
+// Serve accepts connections until the listener fails or Close is called, and returns a non-nil error then.
+func (d *Door) Serve(l net.Listener) error {
+	d.once.Do(d.prepare)
+	if !d.gate.listen(l) {
+		l.Close()
+		return net.ErrClosed
+	}
+	for {
+		c, err := l.Accept()
+		var temporary interface{ Temporary() bool }
+		switch {
+		case err == nil:
+			d.admit(c)
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case errors.As(err, &temporary) && temporary.Temporary():
+			// Out of file descriptors, mostly. Those who are in must be able to go on.
+			time.Sleep(50 * time.Millisecond)
+		default:
+			return err
+		}
+	}
+}
+
+// Stop closes the listeners and leaves connections alone.
+func (d *Door) Stop() {
+	d.once.Do(d.prepare)
+	d.gate.stop()
+}
+
+// Close closes the listeners and every connection.
+func (d *Door) Close() error {
+	d.once.Do(d.prepare)
+	d.gate.stop()
+	d.gate.closeAll()
+	return nil
+}
+
+func (d *Door) prepare() {
+	d.Limits = d.Limits.withDefaults()
+	if d.Log == nil {
+		d.Log = slog.Default()
+	}
+	if d.KeepAlive == 0 {
+		d.KeepAlive = time.Minute
+	}
+	if d.Version == "" {
+		d.Version = "postern"
+	}
+	d.gate = newGate(d.Limits)
+	d.server = &gliderlabs.Server{
+		Version: d.Version,
+		// Without a PublicKeyHandler the library switches authentication off altogether, whatever the configuration says.
+		PublicKeyHandler:         d.lookup,
+		ServerConfigCallback:     d.config,
+		ConnectionFailedCallback: d.failed,
+		ChannelHandlers:          map[string]gliderlabs.ChannelHandler{"default": d.channel},
+		RequestHandlers:          map[string]gliderlabs.RequestHandler{"default": refuseGlobal},
+		SubsystemHandlers:        map[string]gliderlabs.SubsystemHandler{},
+		ConnCallback:             func(ctx gliderlabs.Context, c net.Conn) net.Conn { ctx.SetValue(visitKey, c); return c },
+	}
+}
+
+// visitKey is where a connection's visit is found in the library's context.
+var visitKey = &struct{ name string }{"postern visit"}
+
+// refuseGlobal answers every global request as a server would that does not know it. That serves keepalives too: any answer
+// is proof of life.
+func refuseGlobal(gliderlabs.Context, *gliderlabs.Server, *ssh.Request) (bool, []byte) {
+	return false, nil
+}
+
+func (d *Door) admit(c net.Conn) {
+	v := &visit{Conn: socket.New(c, d.Limits.Stall), from: host(c.RemoteAddr())}
+	if why := d.gate.enter(v); why != "" {
+		d.Log.Warn("connection refused", "client", c.RemoteAddr().String(), "why", why)
+		c.Close()
+		return
+	}
+	v.grace = time.AfterFunc(d.Limits.LoginGrace, func() {
+		// A deadline would be wiped by the library at the next read.
+		d.Log.Info("login grace is over", "client", c.RemoteAddr().String())
+		c.Close()
+	})
+	go func() {
+		defer d.gate.leave(v)
+		defer c.Close()
+		defer v.Close()
+		defer d.recover(v, "connection")
+		d.server.HandleConn(v)
+	}()
+}
+
+// recover is deferred around everything that runs foreign bytes: a panic costs its connection and no other.
+func (d *Door) recover(c net.Conn, where string) {
+	if p := recover(); p != nil {
+		d.Log.Error("internal error", "where", where, "client", c.RemoteAddr().String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		c.Close()
+	}
+}
+
+func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
+	v := ctx.Value(visitKey).(*visit)
+	c := &ssh.ServerConfig{
+		MaxAuthTries:            d.Limits.MaxAuthTries,
+		PublicKeyAuthAlgorithms: algo.PublicKeys(),
+		NoClientAuthCallback: func(ssh.ConnMetadata) (*ssh.Permissions, error) {
+			return nil, errors.New("authentication is required")
+		},
+		// The permissions that come in are one object shared by all attempts of the connection: never use them.
+		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+			return d.Authorise(conn, key)
+		},
+		PreAuthConnCallback: func(conn ssh.ServerPreAuthConn) { v.login = conn },
+		AuthLogCallback:     func(conn ssh.ConnMetadata, method string, err error) { d.attempt(v, conn, method, err) },
+	}
+	algo.Harden(&c.Config)
+	for _, key := range d.HostKeys() {
+		c.AddHostKey(key)
+	}
+	return c
+}
+
+func (d *Door) lookup(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
+	v := ctx.Value(visitKey).(*visit)
+	if d.Lookup == nil {
+		return true
+	}
+	err := d.Lookup(v.login, key)
+	var banner *ssh.BannerError
+	if errors.As(err, &banner) && !v.told {
+		v.told = true
+		_ = v.login.SendAuthBanner(banner.Message)
+	}
+	if err != nil {
+		d.Log.Info("key not accepted", "client", v.RemoteAddr().String(), "user", v.login.User(), "key", ssh.FingerprintSHA256(key), "why", err.Error())
+	}
+	return err == nil
+}
+
+// attempt hears of every authentication attempt with its final result, after the library's own checks.
+func (d *Door) attempt(v *visit, conn ssh.ConnMetadata, method string, err error) {
+	switch {
+	case err == nil:
+		v.grace.Stop()
+		d.gate.authenticated(v)
+		d.Log.Info("login", "client", conn.RemoteAddr().String(), "user", conn.User(), "version", string(conn.ClientVersion()))
+	case method != "none":
+		d.Log.Info("login refused", "client", conn.RemoteAddr().String(), "user", conn.User(), "method", method, "why", err.Error())
+	}
+}
+
+func (d *Door) failed(c net.Conn, err error) {
+	d.Log.Debug("handshake ended", "client", c.RemoteAddr().String(), "why", err.Error())
+}
+
+func (d *Door) channel(_ *gliderlabs.Server, conn *ssh.ServerConn, ch ssh.NewChannel, ctx gliderlabs.Context) {
+	v := ctx.Value(visitKey).(*visit)
+	defer d.recover(v, "channel "+ch.ChannelType())
+	if d.KeepAlive > 0 {
+		v.alive.Do(func() { go d.keepAlive(conn) })
+	}
+	if v.channels.Add(1) > int32(d.Limits.MaxChannels) {
+		defer v.channels.Add(-1)
+		_ = ch.Reject(ssh.ResourceShortage, "too many channels on this connection")
+		return
+	}
+	defer v.channels.Add(-1)
+	d.Channel(conn, ch)
+}
+
+// keepAlive closes a connection whose peer stopped answering. The request itself would wait for ever.
+func (d *Door) keepAlive(conn *ssh.ServerConn) {
+	gone := make(chan struct{})
+	go func() { _ = conn.Wait(); close(gone) }()
+	tick := time.NewTicker(d.KeepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-gone:
+			return
+		case <-tick.C:
+		}
+		late := time.AfterFunc(d.Limits.Stall, func() {
+			d.Log.Info("client does not answer", "client", conn.RemoteAddr().String(), "user", conn.User())
+			conn.Close()
+		})
+		_, _, err := conn.SendRequest("keepalive@openssh.com", true, nil)
+		late.Stop()
+		if err != nil {
+			return
+		}
+	}
+}

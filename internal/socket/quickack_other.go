@@ -1,0 +1,7 @@
+//go:build !linux
+
+package socket
+
+import "syscall"
+
+func quickAck(syscall.RawConn) {}
