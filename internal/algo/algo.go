@@ -21,34 +21,28 @@ func Harden(c *ssh.Config) {
 	c.MACs = []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM}
 }
 
-// HostKeys lists what a client of ours accepts as host key algorithms, certificates first.
-func HostKeys() []string {
-	return slices.Concat(HostCertificates(), []string{
-		ssh.KeyAlgoED25519,
-		ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
-		ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
-	})
+// HostCertificateAlgorithms are for a client that accepts host certificates only. Do not change the lists of this package.
+var HostCertificateAlgorithms = []string{
+	ssh.CertAlgoED25519v01,
+	ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01,
+	ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01,
 }
 
-// HostCertificates lists host key algorithms for a client that accepts certificates only.
-func HostCertificates() []string {
-	return []string{
-		ssh.CertAlgoED25519v01,
-		ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01,
-		ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01,
-	}
-}
+// HostKeyAlgorithms are for a client that accepts plain host keys too, certificates first.
+var HostKeyAlgorithms = slices.Concat(HostCertificateAlgorithms, []string{
+	ssh.KeyAlgoED25519,
+	ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
+	ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
+})
 
-// PublicKeys lists the signature algorithms with which a client may authenticate. A certificate uses the algorithm of
-// the key inside it.
-func PublicKeys() []string {
-	return []string{
-		ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519,
-		ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKECDSA256,
-		ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
-	}
+// PublicKeyAlgorithms are the signatures with which a client may authenticate. A certificate uses the algorithm of the
+// key inside it.
+var PublicKeyAlgorithms = []string{
+	ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519,
+	ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKECDSA256,
+	ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
 }
 
 // Signature says whether a CA's signature of that format is strong enough to be believed. x/crypto's CertChecker does not
 // look at it, so ssh-rsa (SHA-1) would pass.
-func Signature(format string) bool { return slices.Contains(PublicKeys(), format) }
+func Signature(format string) bool { return slices.Contains(PublicKeyAlgorithms, format) }

@@ -157,7 +157,7 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 	v := ctx.Value(visitKey).(*visit)
 	c := &ssh.ServerConfig{
 		MaxAuthTries:            d.Limits.MaxAuthTries,
-		PublicKeyAuthAlgorithms: algo.PublicKeys(),
+		PublicKeyAuthAlgorithms: algo.PublicKeyAlgorithms,
 		NoClientAuthCallback: func(ssh.ConnMetadata) (*ssh.Permissions, error) {
 			return nil, errors.New("authentication is required")
 		},
