@@ -1,0 +1,50 @@
+GO ?= go
+DIR ?= .lab
+SIZE ?= 1G
+FUZZTIME ?= 10s
+
+# The packages whose goroutines meet: these run under the race detector too.
+RACE = ./bastion/... ./ca/... ./recorder/... ./internal/control/... ./internal/door/... ./internal/store/...
+
+help: ## say what the targets do
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+build: ## build the four programs into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+deps: ## check that OpenSSH, rsync and git are here; install what is missing where apt can
+	@scripts/deps
+
+test: deps ## vet, all tests, the end-to-end stories, and the race detector where goroutines meet
+	$(GO) vet ./...
+	$(GO) test ./...
+	$(GO) test -race $(RACE)
+
+lint: ## vet, gofmt and staticcheck
+	$(GO) vet ./...
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt wants to change: $$unformatted"; exit 1; }
+	$(GO) tool staticcheck ./...
+
+demo: deps ## tell the main story on real parts, in under two minutes
+	@scripts/demo
+
+bench: deps ## measure throughput, latency, durability and revocation; SIZE=1G bytes each way
+	@SIZE=$(SIZE) scripts/bench
+
+lab: deps ## bring up a CA, a bastion, two hosts and six people below DIR=.lab
+	@scripts/lab up $(DIR)
+
+lab-down: ## end the lab below DIR=.lab
+	@scripts/lab down $(DIR)
+
+fuzz: ## fuzz every parser of foreign bytes, FUZZTIME=10s each
+	@set -e; found=0; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			found=$$((found+1)); echo "$$file $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		done; done; [ $$found -gt 0 ] || { echo "no fuzz tests found"; exit 1; }
+
+clean: ## remove what was built
+	rm -rf bin
+
+.DEFAULT_GOAL := build
+.PHONY: help build deps test lint demo bench lab lab-down fuzz clean

@@ -1,0 +1,242 @@
+package lab
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Process is one daemon of the lab.
+type Process struct {
+	PID     int      `json:"pid"`
+	Started uint64   `json:"started"` // clock ticks after boot: a process that took over the number has another
+	Log     string   `json:"log"`
+	Command []string `json:"command"`
+}
+
+// spawn starts a daemon with its own session and log, and waits until ready says so.
+func (l *Lab) spawn(name string, argv []string, env []string, ready func() bool) error {
+	logFile := l.path("log", name+".log")
+	out, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = l.Dir, append(environment(), env...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	gone := make(chan struct{})
+	go func() { // reaps it while we live; init does so afterwards
+		cmd.Wait()
+		close(gone)
+	}()
+	pid := cmd.Process.Pid
+	started, _ := startOf(pid)
+	l.Processes[name] = Process{PID: pid, Started: started, Log: logFile, Command: argv}
+	l.PIDs[name] = pid
+	if err := l.save(); err != nil {
+		return err
+	}
+	return l.await(name, gone, ready)
+}
+
+func (l *Lab) await(name string, gone <-chan struct{}, ready func() bool) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patience)
+	for {
+		select {
+		case <-gone:
+			return fmt.Errorf("%s ended at once; its log %s ends:\n%s", name, l.Processes[name].Log, tail(l.Processes[name].Log))
+		case <-late:
+			return fmt.Errorf("%s did not come up in %s; its log %s ends:\n%s", name, patience, l.Processes[name].Log, tail(l.Processes[name].Log))
+		case <-tick.C:
+			if ready() {
+				return nil
+			}
+		}
+	}
+}
+
+// Down ends every process of the lab, what its hosts run for a session included, and removes the sockets.
+// The last one up goes first, so that the bastion can still tell the CA how its sessions ended.
+func (l *Lab) Down() error {
+	doomed := slices.SortedFunc(maps.Values(l.Processes), func(a, b Process) int {
+		return cmp.Or(cmp.Compare(b.Started, a.Started), cmp.Compare(b.PID, a.PID))
+	})
+	for _, p := range doomed {
+		if p.alive() {
+			end(append(descendants(p.PID), p))
+		}
+	}
+	if left := l.running(); len(left) > 0 {
+		return fmt.Errorf("processes of the lab in %s are still there: %v", l.Dir, left)
+	}
+	l.Processes, l.PIDs = map[string]Process{}, map[string]int{}
+	sockets, _ := filepath.Glob(filepath.Join(l.Sockets, "*.sock"))
+	for _, s := range sockets {
+		os.Remove(s)
+	}
+	if l.Sockets != l.path("run") {
+		os.Remove(l.Sockets)
+	}
+	return l.save()
+}
+
+// end asks first.
+func end(doomed []Process) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		for _, p := range doomed {
+			if p.alive() {
+				syscall.Kill(p.PID, sig)
+				syscall.Kill(p.PID, syscall.SIGCONT) // one that is stopped would not hear it
+			}
+		}
+		if settled(doomed, 10*time.Second) {
+			return
+		}
+	}
+}
+
+func settled(all []Process, patience time.Duration) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if !slices.ContainsFunc(all, Process.alive) {
+			return true
+		}
+	}
+	return false
+}
+
+// Kill ends a process of the lab the hard way and waits until it is gone.
+func (l *Lab) Kill(name string) error {
+	p, ok := l.Processes[name]
+	if !ok || !p.alive() {
+		return fmt.Errorf("%s does not run", name)
+	}
+	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+		return err
+	}
+	if !settled([]Process{p}, 10*time.Second) {
+		return fmt.Errorf("%s outlived SIGKILL", name)
+	}
+	return nil
+}
+
+// Signal sends a signal to a process of the lab.
+func (l *Lab) Signal(name string, sig syscall.Signal) error {
+	p, ok := l.Processes[name]
+	if !ok || !p.alive() {
+		return fmt.Errorf("%s does not run", name)
+	}
+	return syscall.Kill(p.PID, sig)
+}
+
+func (l *Lab) running() []string {
+	var names []string
+	for name, p := range l.Processes {
+		if p.alive() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// alive says whether this very process runs, not a later one with its number.
+func (p Process) alive() bool {
+	started, state := startOf(p.PID)
+	return started != 0 && started == p.Started && state != 'Z' && state != 'X'
+}
+
+// startOf reads /proc/PID/stat. The name in it may hold spaces and parentheses: what counts follows the last ")".
+func startOf(pid int) (started uint64, state byte) {
+	fields := stat(pid)
+	if len(fields) < 20 {
+		return 0, 0
+	}
+	started, _ = strconv.ParseUint(fields[19], 10, 64)
+	return started, fields[0][0]
+}
+
+func stat(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+}
+
+// descendants finds the sessions of an sshd and what they run: they outlive the listener.
+func descendants(pid int) []Process {
+	children := map[int][]int{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if child, err := strconv.Atoi(e.Name()); err == nil {
+			if fields := stat(child); len(fields) > 1 {
+				parent, _ := strconv.Atoi(fields[1])
+				children[parent] = append(children[parent], child)
+			}
+		}
+	}
+	var found []Process
+	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
+		started, _ := startOf(queue[0])
+		found = append(found, Process{PID: queue[0], Started: started})
+		queue = append(queue, children[queue[0]]...)
+	}
+	return found
+}
+
+// freePort picks a port below the range the kernel takes for outgoing connections, so that it is still free later.
+func freePort() (int, error) {
+	for range 200 {
+		port := 10000 + rand.IntN(20000)
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, ln.Close()
+		}
+	}
+	return 0, errors.New("no free port on 127.0.0.1")
+}
+
+func answers(address string) func() bool {
+	return func() bool {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
+	}
+}
+
+func exists(paths ...string) func() bool {
+	return func() bool {
+		for _, p := range paths {
+			if info, err := os.Stat(p); err != nil || info.Mode().IsRegular() && info.Size() == 0 {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func tail(file string) string {
+	b, _ := os.ReadFile(file)
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return "  " + strings.Join(lines[max(0, len(lines)-8):], "\n  ")
+}
