@@ -1,0 +1,101 @@
+package auditlog
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"postern/internal/control"
+)
+
+// The types of an entry. Each fills the field of the same name.
+const (
+	TypeGenesis      = "genesis"       // first leaf: whose log this is
+	TypePolicy       = "policy"        // a policy came into force
+	TypeRequest      = "request"       // somebody asked
+	TypeVote         = "vote"          // a signed decision, with its exact bytes
+	TypeState        = "state"         // what became of a request
+	TypeCertificate  = "certificate"   // a CA key signed
+	TypeRevocation   = "revocation"    // something was cut
+	TypeSession      = "session"       // a bastion opened a session
+	TypeProgress     = "progress"      // the head of a recording, running or ended
+	TypeRecordingKey = "recording-key" // auditors' key that sessions are recorded to
+	TypeView         = "view"          // an auditor was let at a recording
+)
+
+// Entry is one leaf: a JSON object without PHI. Actor is the person, bastion or host that caused it, "ca" for
+// the clock.
+type Entry struct {
+	Type         string                `json:"type"`
+	At           time.Time             `json:"at"`
+	Actor        string                `json:"actor"`
+	Genesis      *Genesis              `json:"genesis,omitempty"`
+	Policy       *Policy               `json:"policy,omitempty"`
+	Request      *control.Request      `json:"request,omitempty"`
+	Vote         *Vote                 `json:"vote,omitempty"`
+	State        *State                `json:"state,omitempty"`
+	Certificate  *Certificate          `json:"certificate,omitempty"`
+	Revocation   *control.Revocation   `json:"revocation,omitempty"`
+	Session      *control.Session      `json:"session,omitempty"`
+	Progress     *control.Progress     `json:"progress,omitempty"`
+	RecordingKey *control.RecordingKey `json:"recording_key,omitempty"`
+	View         *View                 `json:"view,omitempty"`
+}
+
+// Genesis names the CA and its keys, in authorized_keys form.
+type Genesis struct {
+	Name      string `json:"name"`
+	UserCA    string `json:"user_ca"`
+	SessionCA string `json:"session_ca"`
+	HostCA    string `json:"host_ca"`
+	GatewayCA string `json:"gateway_ca"`
+}
+
+// Policy is what a verifier needs of a policy: whose keys are whose, who is in which group, and the keys of
+// machines. The rules themselves are bound by the digest.
+type Policy struct {
+	Digest   string              `json:"digest"`
+	People   map[string][]string `json:"people"` // name to authorized_keys lines
+	Groups   map[string][]string `json:"groups"` // name to people
+	Bastions map[string]string   `json:"bastions"`
+	Hosts    map[string]string   `json:"hosts"` // name to pinned host key, or "host-ca"
+}
+
+// Vote is a signed decision about a request.
+type Vote struct {
+	Request string `json:"request"`
+	control.Vote
+}
+
+// State is a request's new state and, where it matters, the time that bounds it.
+type State struct {
+	Request string    `json:"request"`
+	State   string    `json:"state"`
+	Why     string    `json:"why,omitempty"`
+	Ends    time.Time `json:"ends,omitzero"`
+}
+
+// Certificate is what one of the CA's keys signed.
+type Certificate struct {
+	CA      string `json:"ca"` // user, session, host or gateway
+	Serial  uint64 `json:"serial"`
+	Request string `json:"request,omitempty"`
+	Session string `json:"session,omitempty"`
+	Line    string `json:"line"` // authorized_keys form
+}
+
+// View is an auditor's access to a recording.
+type View struct {
+	Session string `json:"session"`
+	Reason  string `json:"reason"`
+	Key     string `json:"key"` // fingerprint
+}
+
+// Decode reads a leaf. Fields that this version does not know are ignored; an unknown type is no error.
+func Decode(leaf []byte) (Entry, error) {
+	var e Entry
+	if err := json.Unmarshal(leaf, &e); err != nil {
+		return e, fmt.Errorf("leaf: %w", err)
+	}
+	return e, nil
+}

@@ -1,0 +1,169 @@
+// Package statement renders the texts that people sign, and reads them back.
+//
+// A statement is what an approver sees and exactly the bytes that the SSHSIG covers, so it says everything that the
+// decision depends on. It is canonical: [Parse] accepts only what [Statement.Text] writes. ca/PROTOCOL.md, section
+// Statements, is the format.
+package statement
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/internal/control"
+)
+
+const first = "postern statement v1"
+
+// Statement is one decision of one person, about a request or, for a revocation, about a target.
+type Statement struct {
+	CA       string
+	Decision string // approve, deny, withdraw or revoke
+	Person   string // who signs
+
+	// About a request.
+	Request      string // R-…
+	Digest       string // of the request as asked
+	Requester    string
+	Targets      []string
+	Capabilities []string
+	For          time.Duration
+	NotAfter     time.Time
+	Reason       string
+	Rules        []string
+	Policy       string
+	Nonce        string
+
+	// About a revocation's target that is not a request.
+	Target   string // kind:value
+	Sequence uint64 // how many revocations of that target came before
+
+	Because string // why, when the decision is not an approval
+}
+
+// About fills in what a statement says of a request.
+func About(r control.Request, ca, decision, person, because string) Statement {
+	return Statement{
+		CA: ca, Decision: decision, Person: person, Because: because,
+		Request: r.ID, Digest: r.Digest, Requester: r.Person, Targets: r.Targets, Capabilities: r.Capabilities,
+		For: time.Duration(r.ForSeconds) * time.Second, NotAfter: r.NotAfter, Reason: r.Reason,
+		Rules: r.Rules, Policy: r.Policy, Nonce: r.Nonce,
+	}
+}
+
+// Digest is the digest of a request as it was asked, which nothing that happens later changes.
+func Digest(r control.Request) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "postern request v1\nid: %s\nperson: %s\nkey: %s\ntargets: %s\ncapabilities: %s\nreason: %q\nfor: %d\ncreated: %s\n",
+		r.ID, r.Person, r.Key, strings.Join(r.Targets, " "), strings.Join(r.Capabilities, " "), r.Reason, r.ForSeconds, stamp(r.Created))
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// Text is the statement as it is shown and signed. It ends with a newline.
+func (s Statement) Text() string {
+	var b strings.Builder
+	b.WriteString(first + "\n")
+	for _, f := range s.fields() {
+		b.WriteString(f.name + ": " + f.value + "\n")
+	}
+	return b.String()
+}
+
+type field struct{ name, value string }
+
+func (s Statement) fields() []field {
+	fs := []field{{"ca", s.CA}, {"decision", s.Decision}, {"person", s.Person}}
+	if s.Request != "" {
+		fs = append(fs,
+			field{"request", s.Request},
+			field{"digest", s.Digest},
+			field{"requester", s.Requester},
+			field{"targets", strings.Join(s.Targets, " ")},
+			field{"capabilities", strings.Join(s.Capabilities, " ")},
+			field{"for", s.For.String()},
+			field{"not-after", stamp(s.NotAfter)},
+			field{"reason", strconv.Quote(s.Reason)},
+			field{"rules", strings.Join(s.Rules, " ")},
+			field{"policy", s.Policy},
+			field{"nonce", s.Nonce},
+		)
+	} else {
+		fs = append(fs, field{"target", s.Target}, field{"sequence", strconv.FormatUint(s.Sequence, 10)})
+	}
+	if s.Decision != control.Approve {
+		fs = append(fs, field{"because", strconv.Quote(s.Because)})
+	}
+	return fs
+}
+
+// Parse reads a statement. Anything that Text would not have written is an error.
+func Parse(text string) (Statement, error) {
+	lines := strings.Split(text, "\n")
+	if lines[0] != first {
+		return Statement{}, fmt.Errorf("statement: first line is not %q", first)
+	}
+	var s Statement
+	for _, line := range lines[1:] {
+		if line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ": ")
+		if !ok {
+			return Statement{}, fmt.Errorf("statement: line %q", line)
+		}
+		if err := s.set(name, value); err != nil {
+			return Statement{}, fmt.Errorf("statement: %s: %w", name, err)
+		}
+	}
+	if s.Text() != text {
+		return Statement{}, fmt.Errorf("statement: not in canonical form")
+	}
+	return s, nil
+}
+
+func (s *Statement) set(name, value string) (err error) {
+	switch name {
+	case "ca":
+		s.CA = value
+	case "decision":
+		s.Decision = value
+	case "person":
+		s.Person = value
+	case "request":
+		s.Request = value
+	case "digest":
+		s.Digest = value
+	case "requester":
+		s.Requester = value
+	case "targets":
+		s.Targets = strings.Fields(value)
+	case "capabilities":
+		s.Capabilities = strings.Fields(value)
+	case "for":
+		s.For, err = time.ParseDuration(value)
+	case "not-after":
+		s.NotAfter, err = time.Parse(time.RFC3339, value)
+	case "reason":
+		s.Reason, err = strconv.Unquote(value)
+	case "rules":
+		s.Rules = strings.Fields(value)
+	case "policy":
+		s.Policy = value
+	case "nonce":
+		s.Nonce = value
+	case "target":
+		s.Target = value
+	case "sequence":
+		s.Sequence, err = strconv.ParseUint(value, 10, 64)
+	case "because":
+		s.Because, err = strconv.Unquote(value)
+	default:
+		return fmt.Errorf("unknown field")
+	}
+	return err
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
