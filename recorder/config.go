@@ -1,0 +1,40 @@
+package recorder
+
+import (
+	"crypto"
+	"log/slog"
+	"time"
+)
+
+// Config says where recordings are kept and how. Dir and Signer must be set; the zero of everything else is the
+// value a bastion wants.
+type Config struct {
+	Dir      string        // made if missing; holds journal/ and store/
+	Signer   crypto.Signer // the bastion's identity, Ed25519 or ECDSA P-256: signs every sealed segment
+	StoreKey []byte        // 32 bytes: encrypts the index too; nil: only recordings are encrypted
+
+	FileSize int64 // bytes of a journal file, preallocated; 0: 64 MiB
+	Capacity int64 // bytes of journal not yet sealed at which Append waits; 0: 1 GiB
+	LowSpace int64 // free bytes in Dir under which no session starts; 0: 512 MiB, negative: never refuse
+
+	SegmentAge time.Duration // a segment is sealed when its first frame is this old; 0: 60 s
+
+	// Sealed is called from one goroutine, in order, when segments of a recording became durable in the store.
+	Sealed func(Progress)
+
+	// Unjournalled… faults are in Err of commits; Log hears of what only an operator can mend. nil: slog.Default.
+	Log *slog.Logger
+
+	Now  func() time.Time // nil: time.Now
+	Disk Disk             // zero: the real one
+}
+
+// Recording is one entry of the catalogue.
+type Recording struct {
+	Progress
+	Started      time.Time
+	Bastion      string
+	RecordingKey string // ID of the key it is sealed to
+	Live         bool   // a Writer is open
+	Bytes        int64  // of sealed segments
+}
