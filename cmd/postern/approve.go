@@ -1,0 +1,175 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/statement"
+	"postern/internal/control"
+	"postern/internal/sshsig"
+)
+
+var yesFlag = &cli.BoolFlag{Name: "yes", Usage: "sign without asking"}
+
+var approveCommand = &cli.Command{
+	Name:      "approve",
+	Usage:     "show the statement, and sign it with your key",
+	ArgsUsage: "R-…",
+	Flags:     []cli.Flag{yesFlag, jsonFlag},
+	Action:    func(c *cli.Context) error { return decide(c, control.Approve) },
+}
+
+var denyCommand = &cli.Command{
+	Name:      "deny",
+	Usage:     "refuse a request, signed, with a reason",
+	ArgsUsage: "R-… --reason TEXT",
+	Flags:     []cli.Flag{reasonFlag, yesFlag, jsonFlag},
+	Action:    func(c *cli.Context) error { return decide(c, control.Deny) },
+}
+
+var withdrawCommand = &cli.Command{
+	Name:      "withdraw",
+	Usage:     "take back your request, or your approval and what came of it",
+	ArgsUsage: "R-…",
+	Flags:     []cli.Flag{reasonFlag, yesFlag, jsonFlag},
+	Action:    func(c *cli.Context) error { return decide(c, control.Withdraw) },
+}
+
+var reasonFlag = &cli.StringFlag{Name: "reason", Usage: "why, for the log: `TEXT`"}
+
+func needReason(c *cli.Context) (string, error) {
+	if strings.TrimSpace(c.String("reason")) == "" {
+		return "", misuse(`say why: --reason "…"`)
+	}
+	return c.String("reason"), nil
+}
+
+// decide signs one decision about one request.
+func decide(c *cli.Context, decision string) error {
+	args, err := exactly(c, "R-…")
+	if err != nil {
+		return err
+	}
+	because := c.String("reason")
+	if decision == control.Deny {
+		if because, err = needReason(c); err != nil {
+			return err
+		}
+	}
+	ca, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer ca.close()
+	request, err := control.Call[control.Request](c.Context, ca.Client, nil, "show", args[0])
+	if err != nil {
+		return err
+	}
+	text, signer, err := ca.requestStatement(c, request, decision, because)
+	if err != nil {
+		return err
+	}
+	signature, err := signShown(text, signer, c.Bool("yes"))
+	if err != nil {
+		return err
+	}
+	words := append([]string{decision, request.ID}, reasonWords(because)...)
+	after, err := control.Call[control.Request](c.Context, ca.Client, signature, words...)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return jsonLine(os.Stdout, after)
+	}
+	return printDecided(after, decision)
+}
+
+func reasonWords(because string) []string {
+	if because == "" {
+		return nil
+	}
+	return []string{"--reason", because}
+}
+
+// requestStatement returns the statement the CA wants signed, once it says exactly what the request that the CA showed
+// says, and the key to sign it with.
+func (c *client) requestStatement(cc *cli.Context, request control.Request, decision, because string) (string, ssh.Signer, error) {
+	me, err := control.Call[control.Identity](cc.Context, c.Client, nil, "whoami")
+	if err != nil {
+		return "", nil, err
+	}
+	text, err := c.statement(cc, request.ID, decision, because)
+	if err != nil {
+		return "", nil, err
+	}
+	if got := statement.Digest(request); got != request.Digest {
+		return "", nil, fmt.Errorf("%s: the CA shows a request that does not have its digest %s; nothing was signed", request.ID, request.Digest)
+	}
+	if text != statement.About(request, me.CA, decision, me.Name, because).Text() {
+		return "", nil, fmt.Errorf("%s: the statement of the CA does not say what its request says; nothing was signed:\n%s", request.ID, text)
+	}
+	signer, err := c.keys.forDecision(me.Key, request.Touch || request.PIN)
+	return text, signer, err
+}
+
+// statement asks the CA for the text to sign; subject is a request or what is to be revoked.
+func (c *client) statement(cc *cli.Context, subject, decision, because string) (string, error) {
+	words := append([]string{"show", subject, "--statement", "--decision", decision}, reasonWords(because)...)
+	text, err := c.Run(cc.Context, nil, words...)
+	return string(text), err
+}
+
+// forDecision is the key one logged in with, or where a touch is asked for and that key is no token, one that is.
+func (k *keyring) forDecision(login string, touch bool) (ssh.Signer, error) {
+	signer, err := k.named(login)
+	if err != nil || !touch || isToken(signer) {
+		return signer, err
+	}
+	for _, other := range k.signers {
+		if isToken(other) {
+			return other, nil
+		}
+	}
+	return nil, errors.New("this needs a signature by a FIDO key (sk-…), and you have none at hand; load it with ssh-add")
+}
+
+func isToken(signer ssh.Signer) bool { return strings.HasPrefix(signer.PublicKey().Type(), "sk-") }
+
+// signShown shows the very bytes, asks, and signs them.
+func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
+	if visible(text) != text {
+		return nil, fmt.Errorf("the statement holds characters that a terminal would not show; nothing was signed:\n%s", text)
+	}
+	fingerprint := ssh.FingerprintSHA256(signer.PublicKey())
+	fmt.Fprint(os.Stderr, text)
+	if !yes {
+		agreed, err := confirm("Sign this with " + fingerprint + "?")
+		if err != nil {
+			return nil, fmt.Errorf("%w; --yes signs without asking", err)
+		}
+		if !agreed {
+			return nil, errors.New("nothing was signed")
+		}
+	}
+	if isToken(signer) {
+		fmt.Fprintln(os.Stderr, "touch your key "+fingerprint)
+	}
+	return sshsig.Sign(signer, control.Namespace, []byte(text))
+}
+
+func printDecided(r control.Request, decision string) error {
+	switch {
+	case decision != control.Approve:
+		fmt.Printf("%s  %s\n", colour(bold, r.ID), r.State)
+	case r.State == control.Pending:
+		fmt.Printf("%s  signed; still waiting for %s\n", colour(bold, r.ID), waitingFor(r))
+	default:
+		fmt.Printf("%s  signed; %s\n", colour(bold, r.ID), colour(green, r.State))
+	}
+	return nil
+}

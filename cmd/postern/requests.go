@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"postern/internal/control"
+)
+
+var requestsCommand = &cli.Command{
+	Name:  "requests",
+	Usage: "what is asked for and what is granted now",
+	Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "what is over, too"}, jsonFlag},
+	Action: func(c *cli.Context) error {
+		if _, err := exactly(c); err != nil {
+			return err
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		words := []string{"requests"}
+		if c.Bool("all") {
+			words = append(words, "--all")
+		}
+		requests, err := control.List[control.Request](c.Context, ca.Client, words...)
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return jsonLines(requests)
+		}
+		return printRequests(requests, time.Now())
+	},
+}
+
+func jsonLines[T any](list []T) error {
+	for _, v := range list {
+		if err := jsonLine(os.Stdout, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printRequests(requests []control.Request, now time.Time) error {
+	if len(requests) == 0 {
+		fmt.Fprintln(os.Stderr, "no requests")
+		return nil
+	}
+	rows := [][]string{{"REQUEST", "STATE", "WHO", "WHAT", "FOR", "UNTIL", "WAITS FOR", "REASON"}}
+	for _, r := range requests {
+		until, waits := r.Ends, ""
+		if r.State == control.Pending {
+			waits = waitingFor(r)
+		}
+		if until.IsZero() && (r.State == control.Pending || r.State == control.Approved) {
+			until = r.ClaimBy
+		}
+		rows = append(rows, []string{r.ID, r.State, r.Person, strings.Join(r.Targets, " "),
+			short(time.Duration(r.ForSeconds) * time.Second), when(until, now), waits, r.Reason})
+	}
+	return table(os.Stdout, rows)
+}
+
+var showCommand = &cli.Command{
+	Name:      "show",
+	Usage:     "one request, with its approvals",
+	ArgsUsage: "R-…",
+	Flags:     []cli.Flag{jsonFlag},
+	Action: func(c *cli.Context) error {
+		args, err := exactly(c, "R-…")
+		if err != nil {
+			return err
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		request, err := control.Call[control.Request](c.Context, ca.Client, nil, "show", args[0])
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return jsonLine(os.Stdout, request)
+		}
+		return printRequest(request, time.Now())
+	},
+}
+
+func printRequest(r control.Request, now time.Time) error {
+	pairs := []string{
+		"request", r.ID,
+		"state", r.State,
+		"who", r.Person + " with key " + r.Key,
+		"what", strings.Join(r.Targets, ", "),
+		"may", strings.Join(r.Capabilities, ", "),
+		"for", short(time.Duration(r.ForSeconds) * time.Second),
+		"reason", r.Reason,
+		"rules", strings.Join(r.Rules, ", ") + " of policy " + r.Policy,
+		"needs", needs(r),
+		"asked", when(r.Created, now),
+	}
+	switch r.State {
+	case control.Pending, control.Approved:
+		pairs = append(pairs, "claim by", when(r.ClaimBy, now))
+	}
+	pairs = append(pairs, "began", when(r.Began, now), "ends", when(r.Ends, now))
+	for _, v := range r.Votes {
+		pairs = append(pairs, v.Decision, fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
+	}
+	return facts(os.Stdout, pairs...)
+}
+
+func needs(r control.Request) string {
+	if len(r.Needs) == 0 {
+		return "nobody's approval"
+	}
+	var all []string
+	for _, need := range r.Needs {
+		text := fmt.Sprintf("%d of %s", need.Count, need.Group)
+		if len(need.Have) > 0 {
+			text += " (has " + strings.Join(need.Have, ", ") + ")"
+		}
+		all = append(all, text)
+	}
+	if r.PIN {
+		all = append(all, "signed with a FIDO key's PIN")
+	} else if r.Touch {
+		all = append(all, "signed with a FIDO key's touch")
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"postern/internal/control"
+)
+
+var sessionsCommand = &cli.Command{
+	Name:  "sessions",
+	Usage: "sessions through the bastions",
+	Flags: []cli.Flag{&cli.BoolFlag{Name: "live", Usage: "those that run now only"}, jsonFlag},
+	Action: func(c *cli.Context) error {
+		if _, err := exactly(c); err != nil {
+			return err
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		which := "--all"
+		if c.Bool("live") {
+			which = "--live"
+		}
+		sessions, err := control.List[control.Session](c.Context, ca.Client, "sessions", which)
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return jsonLines(sessions)
+		}
+		return printSessions(sessions, time.Now())
+	},
+}
+
+func printSessions(sessions []control.Session, now time.Time) error {
+	if len(sessions) == 0 {
+		fmt.Fprintln(os.Stderr, "no sessions")
+		return nil
+	}
+	rows := [][]string{{"SESSION", "WHO", "WHERE", "REQUEST", "FROM", "STARTED", "TOOK", "END", "FRAMES", "RECORDING"}}
+	for _, s := range sessions {
+		took, end := now.Sub(s.Started), "live until "+clock(s.Deadline, now)
+		if !s.Ended.IsZero() {
+			took, end = s.Ended.Sub(s.Started), s.End
+		}
+		rows = append(rows, []string{s.ID, s.Person, s.Target, s.Request, s.Client, when(s.Started, now), short(took), end,
+			strconv.FormatUint(s.Frames, 10), recordingState(s)})
+	}
+	return table(os.Stdout, rows)
+}
+
+func recordingState(s control.Session) string {
+	switch {
+	case s.Interrupted:
+		return "interrupted"
+	case s.Sealed:
+		return "sealed"
+	}
+	return "open"
+}
