@@ -42,12 +42,13 @@ func (l *Lab) people() error {
 	return os.WriteFile(l.path("auditors"), l.read("carol/id_ed25519.pub"), 0o600)
 }
 
-// Env is what makes postern act as that person. The key is the public half: every signature comes from the agent.
+// Env is what makes postern act as that person. With the private half of the key at hand it gives certificates to the
+// agent too, so that ssh finds them without any configuration.
 func (l *Lab) Env(person string) []string {
 	return []string{
 		"POSTERN_CA=" + l.Addresses["ca"],
 		"POSTERN_TRUST=" + l.path("trust"),
-		"POSTERN_KEY=" + l.path(person, "id_ed25519.pub"),
+		"POSTERN_KEY=" + l.path(person, "id_ed25519"),
 		"POSTERN_HOME=" + l.path(person, "postern"),
 		"SSH_AUTH_SOCK=" + l.agentSocket(person),
 	}
@@ -56,7 +57,7 @@ func (l *Lab) Env(person string) []string {
 // sshConfigs writes what `postern ssh-config` prints for each person, after the line that names the person's own agent.
 func (l *Lab) sshConfigs() error {
 	for _, p := range People {
-		lines, err := l.output(l.Dir, l.Env(p.Name), l.path("bin", "postern"), "ssh-config")
+		lines, err := l.output(l.Dir, l.Env(p.Name), l.path("bin", "postern"), "ssh-config", "--user", l.Account)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// transferTime bounds one transfer: a path that hangs must not hang the measurement.
+const transferTime = 5 * time.Minute
+
+// transfer moves the same bytes down and up every path. A count of bytes that is off is an error, so a transfer that broke
+// off cannot look fast.
+func transfer(r *rig, o options) error {
+	block := logText(min(o.size, 64<<20))
+	file := filepath.Join(r.dir, "block")
+	if err := os.WriteFile(file, block, 0o600); err != nil {
+		return err
+	}
+	times := int(o.size / int64(len(block)))
+	size := int64(times) * int64(len(block))
+	for _, direction := range []string{"download", "upload"} {
+		taken := map[string][]time.Duration{}
+		for range o.rounds {
+			for _, p := range r.paths() {
+				var d time.Duration
+				var err error
+				if direction == "download" {
+					d, err = download(r, p, file, times, size)
+				} else {
+					d, err = upload(r, p, block, times, size)
+				}
+				if err != nil {
+					return fmt.Errorf("%s %s: %w", direction, p.name, err)
+				}
+				taken[p.name] = append(taken[p.name], d)
+			}
+		}
+		title := fmt.Sprintf("%s of %s of text, aes128-gcm (median of %d)", direction, sizeName(size), o.rounds)
+		printTable(title, r.paths(), taken, func(d time.Duration) string {
+			return fmt.Sprintf("%.2f s  %4.0f MB/s", d.Seconds(), float64(size)/1e6/d.Seconds())
+		})
+	}
+	return nil
+}
+
+func download(r *rig, p path, file string, times int, size int64) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), transferTime)
+	defer cancel()
+	cmd := r.ssh(ctx, p, fmt.Sprintf("for i in $(seq %d); do cat %s; done", times, file))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	got, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, out, make([]byte, 1<<20))
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Wait(); err != nil {
+		return 0, err
+	}
+	if got != size {
+		return 0, fmt.Errorf("%d bytes came of %d", got, size)
+	}
+	return time.Since(began), nil
+}
+
+func upload(r *rig, p path, block []byte, times int, size int64) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), transferTime)
+	defer cancel()
+	cmd := r.ssh(ctx, p, "wc -c")
+	readers := make([]io.Reader, times)
+	for i := range readers {
+		readers[i] = bytes.NewReader(block)
+	}
+	cmd.Stdin = io.MultiReader(readers...)
+	began := time.Now()
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, err
+	}
+	if got, _ := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64); got != size {
+		return 0, fmt.Errorf("%d bytes arrived of %d", got, size)
+	}
+	return time.Since(began), nil
+}
+
+// logText is text like a log's: it compresses, but not to nothing.
+func logText(size int64) []byte {
+	random := rand.New(rand.NewPCG(1, 2))
+	var b bytes.Buffer
+	for at := int64(1700000000); int64(b.Len()) < size; at++ {
+		fmt.Fprintf(&b, "%d host-%02d postgres[%d]: LOG: duration: %d.%03d ms statement: SELECT * FROM t%d WHERE id = %d\n",
+			at, random.IntN(40), random.IntN(32768), random.IntN(500), random.IntN(1000), random.IntN(90), random.Int64())
+	}
+	return b.Bytes()[:size]
+}
+
+func sizeName(n int64) string {
+	if n >= 1<<30 && n%(1<<30) == 0 {
+		return fmt.Sprintf("%d GiB", n>>30)
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
