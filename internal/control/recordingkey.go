@@ -1,10 +1,18 @@
 package control
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/sshsig"
 )
 
 // RecordingKeyNamespace is the SSHSIG namespace in which an auditor signs a month's recording key.
@@ -34,4 +42,30 @@ func (k RecordingKey) Statement() string {
 
 func oneLine(s string) string {
 	return strings.NewReplacer("\\", "\\\\", "\n", "\\n", "\r", "\\r").Replace(s)
+}
+
+// Verify checks that k is whole and returns the SSH key that signed it, which is AuditKey. Whether that key is an
+// auditor's is the caller's to say: the CA and verifiers go by the policy, a bastion by its own list.
+func (k RecordingKey) Verify() (ssh.PublicKey, error) {
+	if k.ID != RecordingKeyID(k.Public) {
+		return nil, fmt.Errorf("recording key %q: its public half is %s", k.ID, RecordingKeyID(k.Public))
+	}
+	if _, err := time.Parse("2006-01", k.Month); err != nil {
+		return nil, fmt.Errorf("recording key %s: month %q is not one like 2026-11", k.ID, k.Month)
+	}
+	if k.Auditor == "" || len(k.Box) == 0 {
+		return nil, fmt.Errorf("recording key %s: no auditor or no box", k.ID)
+	}
+	signature, err := sshsig.Verify([]byte(k.Signature), RecordingKeyNamespace, []byte(k.Statement()))
+	if err != nil {
+		return nil, fmt.Errorf("recording key %s: %w", k.ID, err)
+	}
+	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(k.AuditKey))
+	if err != nil || len(rest) > 0 {
+		return nil, fmt.Errorf("recording key %s: audit_key is not one key", k.ID)
+	}
+	if !bytes.Equal(key.Marshal(), signature.Key.Marshal()) {
+		return nil, errors.New("recording key " + k.ID + ": signed by another key than its audit_key")
+	}
+	return key, nil
 }
