@@ -1,0 +1,278 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+)
+
+// Query is a question: may this person open that account? A zero field is unknown: rules that read it deny.
+type Query struct {
+	Person       string
+	Account      string
+	Host         string   // name or alias
+	Capabilities []string // none: everything the rules allow
+	For          time.Duration
+	Reason       string
+	Rule         string // judge by this permit alone; forbids bind all the same
+	Source       netip.Addr
+	At           time.Time
+}
+
+// Decision is the answer. When Allowed is empty the answer is no; of the rest only Refused, Why and Max (the longest
+// that could have been had, 0 when time was not the matter) are set then.
+type Decision struct {
+	Allowed     []string      // in the order of Capabilities
+	Refused     []string      // asked for by name, and not allowed
+	Rules       []string      // ids of the permits whose duties bind, sorted
+	Needs       []Need        // approvals, sorted by group; the requester never counts
+	Max         time.Duration // never above HardMax
+	Claim       time.Duration // how long approvals may be gathered and stay unused
+	Touch       bool          // approvals need a FIDO key and a touch
+	PIN         bool          // and its PIN
+	PinSource   bool          // certificates work from the requester's address only
+	Idle        time.Duration // 0: no limit
+	Keystrokes  bool          // record what is typed
+	Environment []string      // variables that pass, a trailing * allowed
+	Why         []string      // lines for a person: what is missing, what would be needed
+}
+
+// Decide answers a query. Each capability is judged by itself, so nothing that is asked for along with it, and no
+// forbid of something else, can widen it; what binds is the union of the duties of all that are allowed.
+func (s *Set) Decide(q Query) Decision {
+	d, _ := s.decide(q)
+	return d
+}
+
+// verdict is the judgement of one capability.
+type verdict struct {
+	capability string
+	permits    rules // that bind
+	duties     duties
+	why        string // empty: allowed, or no rule allows it
+	allowed    bool
+	noRule     bool
+	tooLong    bool
+}
+
+func (s *Set) decide(q Query) (Decision, []verdict) {
+	asked, unknown := capabilitiesOf(q.Capabilities)
+	request, why := s.request(&q)
+	if why != "" {
+		return Decision{Refused: refusedOf(q, asked, unknown), Why: []string{why}}, nil
+	}
+	var verdicts []verdict
+	for _, capability := range asked {
+		request.Action = uid(actionType, capability)
+		verdicts = append(verdicts, s.judge(q, request, capability))
+	}
+	for _, capability := range unknown {
+		verdicts = append(verdicts, verdict{capability: capability, why: "there is no such capability" + among("capabilities", Capabilities())})
+	}
+	d := unite(verdicts)
+	if len(q.Capabilities) > 0 {
+		for _, v := range verdicts {
+			if !v.allowed {
+				d.Refused = append(d.Refused, v.capability)
+			}
+		}
+	}
+	d.Why = s.why(q, d, verdicts)
+	return d, verdicts
+}
+
+// capabilitiesOf returns what is asked for, in our order, and what we do not know.
+func capabilitiesOf(named []string) (asked, unknown []string) {
+	if len(named) == 0 {
+		return Capabilities(), nil
+	}
+	for _, capability := range Capabilities() {
+		if slices.Contains(named, capability) {
+			asked = append(asked, capability)
+		}
+	}
+	for _, capability := range named {
+		if !slices.Contains(asked, capability) && !slices.Contains(unknown, capability) {
+			unknown = append(unknown, capability)
+		}
+	}
+	return asked, unknown
+}
+
+func refusedOf(q Query, asked, unknown []string) []string {
+	if len(q.Capabilities) == 0 {
+		return nil
+	}
+	return append(asked, unknown...)
+}
+
+// request builds the Cedar request, lacking its action, or says why there is none. It makes q.Host canonical.
+func (s *Set) request(q *Query) (cedar.Request, string) {
+	person, host := s.people[q.Person], s.host(q.Host)
+	switch {
+	case person == nil:
+		return cedar.Request{}, fmt.Sprintf("%q is not a known person", q.Person)
+	case host == nil:
+		return cedar.Request{}, fmt.Sprintf("host %q is unknown", q.Host)
+	case !host.HasAccount(q.Account):
+		return cedar.Request{}, fmt.Sprintf("%s has no account %q%s", host.Name, q.Account, among("accounts", host.Accounts))
+	case q.For < 0:
+		return cedar.Request{}, fmt.Sprintf("%s is not a duration", q.For)
+	case q.Rule != "" && (s.rules.byID[q.Rule] == nil || !s.rules.byID[q.Rule].permits()):
+		return cedar.Request{}, fmt.Sprintf("there is no rule %q that permits anything", q.Rule)
+	}
+	q.Host = host.Name
+	return cedar.Request{
+		Principal: uid(personType, person.Name),
+		Resource:  uid(accountType, target(q.Account, host.Name)),
+		Context:   types.NewRecord(q.context()),
+	}, ""
+}
+
+// context leaves out what is not known: reading it is an evaluation error then, which denies.
+func (q *Query) context() types.RecordMap {
+	context := types.RecordMap{}
+	if q.Reason != "" {
+		context["reason"] = types.String(q.Reason)
+	}
+	if q.For > 0 {
+		// Rounded up: half a second more than ten minutes is not ten minutes.
+		context["for_seconds"] = types.Long((q.For + time.Second - 1) / time.Second)
+	}
+	if q.Source.IsValid() {
+		source := q.Source.Unmap().WithZone("")
+		context["source"] = types.IPAddr(netip.PrefixFrom(source, source.BitLen()))
+	}
+	if !q.At.IsZero() {
+		at := q.At.UTC()
+		context["now"] = types.NewDatetime(at)
+		context["hour"] = types.Long(at.Hour())
+		context["weekday"] = types.Long((int(at.Weekday())+6)%7 + 1)
+	}
+	return context
+}
+
+// judge answers for one capability.
+func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
+	v := verdict{capability: capability}
+	decision, diagnostic := cedar.Authorize(s.rules.byAction[request.Action], s.rules.entities, request)
+	named := func(id cedar.PolicyID) *rule { return s.rules.byID[string(id)] }
+	switch {
+	case len(diagnostic.Errors) > 0:
+		failed := diagnostic.Errors[0]
+		v.why = named(failed.PolicyID).place() + " cannot be judged: " + unknownField(failed.Message)
+		return v
+	case decision != cedar.Allow && len(diagnostic.Reasons) > 0:
+		v.why = named(diagnostic.Reasons[0].PolicyID).place() + " forbids it"
+		return v
+	case decision != cedar.Allow:
+		v.noRule = true
+		return v
+	}
+	for _, reason := range diagnostic.Reasons {
+		v.permits = append(v.permits, named(reason.PolicyID))
+	}
+	if q.Rule != "" {
+		if v.permits = v.permits.only(q.Rule); len(v.permits) == 0 {
+			v.why = fmt.Sprintf("rule %s does not allow it (those that do: %s)", q.Rule, ids(diagnostic.Reasons))
+			return v
+		}
+	}
+	return s.bind(q, v)
+}
+
+// bind finds what the permits oblige to, and whether that can be met.
+func (s *Set) bind(q Query, v verdict) verdict {
+	v.duties = v.permits[0].duties
+	for _, r := range v.permits[1:] {
+		v.duties = v.duties.stricter(r.duties)
+	}
+	v.duties.max = min(v.duties.max, HardMax)
+	if q.For > v.duties.max {
+		v.tooLong = true
+		v.why = fmt.Sprintf("asked for %s, at most %s (%s)", Brief(q.For), Brief(v.duties.max), v.permits.place())
+		return v
+	}
+	for _, need := range v.duties.needs {
+		if able := s.Approvers(need.Group, q.Person, v.duties.touch || v.duties.pin); len(able) < need.Count {
+			v.why = fmt.Sprintf("it needs %s, and besides %s there are not as many who could approve (%s)", need, q.Person, v.permits.place())
+			return v
+		}
+	}
+	v.allowed = true
+	return v
+}
+
+func (rs rules) only(id string) rules {
+	return slices.DeleteFunc(rs, func(r *rule) bool { return r.id != id })
+}
+
+func (rs rules) place() string {
+	if len(rs) == 1 {
+		return rs[0].place()
+	}
+	names := make([]string, 0, len(rs))
+	for _, r := range rs {
+		names = append(names, r.id)
+	}
+	return "rules " + strings.Join(names, ", ")
+}
+
+func ids(reasons []cedar.DiagnosticReason) string {
+	var names []string
+	for _, reason := range reasons {
+		names = append(names, string(reason.PolicyID))
+	}
+	return strings.Join(names, ", ")
+}
+
+// unite puts together what is allowed.
+func unite(verdicts []verdict) Decision {
+	var d Decision
+	var all *duties
+	for _, v := range verdicts {
+		if !v.allowed {
+			continue
+		}
+		d.Allowed = append(d.Allowed, v.capability)
+		for _, r := range v.permits {
+			d.Rules = append(d.Rules, r.id)
+		}
+		if all == nil {
+			all = &v.duties
+		} else {
+			*all = all.stricter(v.duties)
+		}
+	}
+	if all == nil {
+		for _, v := range verdicts {
+			if v.tooLong {
+				d.Max = max(d.Max, v.duties.max)
+			}
+		}
+		return d
+	}
+	slices.Sort(d.Rules)
+	d.Rules = slices.Compact(d.Rules)
+	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
+	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
+	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
+	return d
+}
+
+// May reports whether the person may do an administrative action: revoke, audit, recording-key or operate.
+func (s *Set) May(person, action string) bool {
+	if s.people[person] == nil || !slices.Contains(AdministrativeActions(), action) {
+		return false
+	}
+	id := uid(actionType, action)
+	decision, diagnostic := cedar.Authorize(s.rules.byAction[id], s.rules.entities, cedar.Request{
+		Principal: uid(personType, person), Action: id, Resource: system, Context: types.NewRecord(nil),
+	})
+	return decision == cedar.Allow && len(diagnostic.Errors) == 0
+}
