@@ -110,10 +110,8 @@ func prepare(cfg Config) (*Lab, error) {
 		l.log = io.Discard
 	}
 	// The programs and sshd read what is below dir as the user who runs them and nobody else.
-	for _, d := range []string{dir, l.path("bin"), l.path("log"), l.path("run"), l.path("trust"), l.path("policy")} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, err
-		}
+	if err := mkdirs(dir, l.path("bin"), l.path("log"), l.path("run"), l.path("trust"), l.path("policy")); err != nil {
+		return nil, err
 	}
 	l.PIDs, l.Processes = map[string]int{}, map[string]Process{}
 	if l.Account == "" {
@@ -121,10 +119,7 @@ func prepare(cfg Config) (*Lab, error) {
 			return nil, err
 		}
 	}
-	if err := os.MkdirAll(l.Sockets, 0o700); err != nil {
-		return nil, err
-	}
-	return l, l.save()
+	return l, errors.Join(mkdirs(l.Sockets), l.save())
 }
 
 // settle chooses what stays the same for the life of the lab.
@@ -183,6 +178,15 @@ func (l *Lab) save() error {
 // path names something below the lab's directory.
 func (l *Lab) path(parts ...string) string {
 	return filepath.Join(append([]string{l.Dir}, parts...)...)
+}
+
+func mkdirs(dirs ...string) error {
+	for _, d := range dirs {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // programs builds the four programs into bin, or links those that a caller has built.

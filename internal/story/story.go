@@ -1,8 +1,10 @@
 // Package story runs the stories in testdata: testscript files that tell what a person, an operator or an attacker does to a
 // whole lab of real parts, and what they see. Start with a file in testdata. Each has a lab of its own in $LAB, with the
-// programs built once. Beyond testscript's commands a story has those of [Commands], and the program
+// programs built once. Beyond testscript's commands a story has those of [Commands], and the programs
 //
-//	exec as alice COMMAND…     COMMAND with the environment of that person
+//	exec as alice COMMAND…       COMMAND with the environment of that person
+//	exec ssh-as alice phi1 …     stock ssh with that person's ssh_config
+//	exec ca-as alice COMMAND…    stock ssh to the CA, as that person
 package story
 
 import (
@@ -24,12 +26,14 @@ import (
 // patience bounds every wait of a story for something that must happen.
 const patience = 60 * time.Second
 
-// asProgram acts as one of the lab's people.
-const asProgram = `#!/bin/sh
-. "$LAB/$1/env"
-shift
-exec "$@"
-`
+// helpers are what a story executes beside the four programs and OpenSSH.
+var helpers = map[string]string{
+	"as":     `. "$LAB/$1/env"; shift; exec "$@"`,
+	"ssh-as": `who=$1; shift; . "$LAB/$who/env"; exec ssh -F "$LAB/$who/ssh_config" "$@"`,
+	"ca-as": `who=$1; shift; . "$LAB/$who/env"
+exec ssh -F none -p "$CA_PORT" -o IdentitiesOnly=yes -i "$LAB/$who/id_ed25519.pub" -o HostKeyAlias=postern-ca \
+	-o UserKnownHostsFile="$LAB/trust/known_hosts" -o LogLevel=ERROR -o BatchMode=yes 127.0.0.1 "$@"`,
+}
 
 // Params describes the stories in dir to testscript, with programs built in bin.
 func Params(dir, bin string) testscript.Params {
@@ -57,12 +61,14 @@ func setup(env *testscript.Env, bin string) error {
 			env.T().Log(err)
 		}
 	})
-	programs := filepath.Join(env.WorkDir, ".bin")
-	if err := os.Mkdir(programs, 0o700); err != nil {
+	bin = filepath.Join(env.WorkDir, ".bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(programs, "as"), []byte(asProgram), 0o700); err != nil {
-		return err
+	for name, text := range helpers {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+			return err
+		}
 	}
 	env.Setenv("LAB", dir)
 	env.Setenv("ACCOUNT", l.Account)
@@ -70,7 +76,7 @@ func setup(env *testscript.Env, bin string) error {
 		env.Setenv(strings.ToUpper(name), address)
 		env.Setenv(strings.ToUpper(name)+"_PORT", strconv.Itoa(l.Ports[name]))
 	}
-	env.Setenv("PATH", programs+":"+filepath.Join(dir, "bin")+":"+env.Getenv("PATH")+":/usr/sbin")
+	env.Setenv("PATH", bin+":"+filepath.Join(dir, "bin")+":"+env.Getenv("PATH")+":/usr/sbin")
 	return nil
 }
 
@@ -91,6 +97,7 @@ func showLogs(t testscript.T, dir string) {
 // Commands are the words that stories have of their own:
 //
 //	lab start|kill|stop|continue NAME   one of the lab's processes: starts it, SIGKILL, SIGSTOP, SIGCONT
+//	grant NAME PERSON HOST…             asks for $ACCOUNT on the hosts, has bob and dana approve, takes the certificate; $NAME is the request
 //	lab reload                          the CA reads $LAB/policy again
 //	grab NAME REGEXP                    $NAME becomes the first group of REGEXP in the last command's stdout
 //	await FILE REGEXP                   waits until the file matches
@@ -100,7 +107,7 @@ func showLogs(t testscript.T, dir string) {
 //	flip FILE OFFSET                    changes one bit of one byte; a negative offset counts from the end
 func Commands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"lab": labCommand, "grab": grab, "await": await, "until": until, "stopwatch": stopwatch, "flip": flip,
+		"lab": labCommand, "grant": grant, "grab": grab, "await": await, "until": until, "stopwatch": stopwatch, "flip": flip,
 	}
 }
 
@@ -131,6 +138,24 @@ func labCommand(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("lab knows no %q", args[0])
 	}
+}
+
+func grant(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, 10, "grant NAME PERSON HOST…")
+	words := []string{args[1], "postern", "request"}
+	for _, host := range args[2:] {
+		words = append(words, ts.Getenv("ACCOUNT")+"@"+host)
+	}
+	ts.Check(ts.Exec("as", append(words, "--for", "10m", "--reason", "a story")...))
+	grab(ts, false, []string{args[0], "(R-[A-Z0-9]+)"})
+	id := ts.Getenv(args[0])
+	for _, approver := range []string{"bob", "dana"} {
+		ts.Check(ts.Exec("ca-as", approver, "show", id, "--json"))
+		if strings.Contains(ts.ReadFile("stdout"), `"state":"pending"`) {
+			ts.Check(ts.Exec("as", approver, "postern", "approve", id, "--yes"))
+		}
+	}
+	ts.Check(ts.Exec("as", args[1], "postern", "certificate", id))
 }
 
 func grab(ts *testscript.TestScript, neg bool, args []string) {
