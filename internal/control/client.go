@@ -68,7 +68,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	ssc := &ssh.ClientConfig{
 		User:              user,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(cfg.Signers...)},
-		HostKeyAlgorithms: algo.HostCertificates(),
+		HostKeyAlgorithms: algo.HostCertificateAlgorithms,
 		HostKeyCallback: func(_ string, remote net.Addr, key ssh.PublicKey) error {
 			// The certificate must be for the CA's name: the address is only the way there.
 			return check(net.JoinHostPort(name, "22"), remote, key)

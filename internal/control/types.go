@@ -134,6 +134,9 @@ type OpenReply struct {
 	Environment  []string     `json:"environment,omitempty"` // names, a trailing * allowed
 	Record       Record       `json:"record"`
 	RecordingKey RecordingKey `json:"recording_key"`
+	// Seq is the last revocation the CA knew of when it decided: every later one that hits the request cuts
+	// the session, in whatever order the two messages arrive.
+	Seq uint64 `json:"seq"`
 }
 
 // Record says what is kept of a session beyond what is always kept.
@@ -168,13 +171,13 @@ type RecordingKey struct {
 // Revocation is one entry of the revocation set.
 type Revocation struct {
 	Seq       uint64    `json:"seq"`
-	Kind      string    `json:"kind"` // request, serial, person, key, host, approver, bastion or all
+	Kind      string    `json:"kind"` // request, serial, person, key, host, approver or all
 	Value     string    `json:"value"`
 	Reason    string    `json:"reason"`
 	By        string    `json:"by"`
 	At        time.Time `json:"at"`
-	Until     time.Time `json:"until"`              // nothing it hits lives longer; it leaves the set then
-	Requests  []string  `json:"requests,omitempty"` // the requests it hits
+	Until     time.Time `json:"until,omitzero"`     // nothing it hits lives longer, so it leaves the set then; zero: never
+	Requests  []string  `json:"requests,omitempty"` // the requests it hits: every grant alive when it was made
 	Statement string    `json:"statement"`
 	Signature string    `json:"signature"`
 }

@@ -1,0 +1,385 @@
+package ca
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"postern/ca/auditlog"
+	"postern/ca/statement"
+	"postern/internal/control"
+	"postern/internal/store"
+	"postern/policy"
+)
+
+const (
+	maxTargets = 16
+	maxReason  = 1000
+	// A person with this many requests in flight is a script gone wrong.
+	maxLive = 50
+)
+
+// Ask is what an admin asks for.
+type Ask struct {
+	Targets []string // account@host or alias
+	For     time.Duration
+	Reason  string
+	Only    []string // capabilities; nil: all that the rules allow
+	Rule    string   // id of the one rule to go by; empty: the strictest of all that match
+}
+
+// request is the row.
+type request struct {
+	control.Request
+	Asked   Ask      `json:"asked"`
+	Source  string   `json:"source"`           // address it was asked from
+	Issued  []issued `json:"issued,omitempty"` // every certificate that came of it
+	Retired []string `json:"retired,omitempty"`
+}
+
+// issued is one certificate of a request.
+type issued struct {
+	CA      string    `json:"ca"`
+	Serial  uint64    `json:"serial"`
+	Until   time.Time `json:"until"`
+	Key     string    `json:"key,omitempty"`
+	Request string    `json:"request,omitempty"`
+	Digest  string    `json:"digest"` // SHA-256 of the certificate
+}
+
+// Ask files a request. One that needs nobody's approval is approved at once.
+func (ca *CA) Ask(c Caller, ask Ask) (control.Request, error) {
+	if c.Kind != "person" {
+		return control.Request{}, refuse("only people ask for access; this key belongs to %s %s", c.Kind, c.Name)
+	}
+	reason, err := cleanReason(ask.Reason)
+	if err != nil {
+		return control.Request{}, err
+	}
+	ask.Reason = reason
+	var r request
+	err = ca.db.Update(func(tx *store.Tx) error {
+		if r, err = ca.file(tx, c, ask); err != nil {
+			return err
+		}
+		entry := r.Request
+		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeRequest, Actor: c.Name, Request: &entry}); err != nil {
+			return err
+		}
+		if len(r.Needs) == 0 {
+			return ca.become(tx, &r, control.Approved, "rules ask for nobody's approval")
+		}
+		return r.save(tx)
+	})
+	return r.Request, err
+}
+
+func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
+	if n, err := liveOf(tx, c.Name); err != nil {
+		return request{}, err
+	} else if n >= maxLive {
+		return request{}, refuse("%s has %d requests in flight; withdraw some with: postern withdraw ID", c.Name, n)
+	}
+	set, now := ca.policy.Load(), ca.now().UTC().Truncate(time.Millisecond)
+	targets, err := canonical(set, ask.Targets)
+	if err != nil {
+		return request{}, err
+	}
+	ask.Targets = targets
+	d, err := decide(set, c.Name, ask, c.Address, now)
+	if err != nil {
+		return request{}, err
+	}
+	id, err := unused(tx, requestRows, "R-", 6)
+	if err != nil {
+		return request{}, err
+	}
+	if ask.For == 0 {
+		ask.For = min(d.Max, policy.DefaultMax)
+	}
+	nonce := make([]byte, 16)
+	rand.Read(nonce)
+	r := request{Asked: ask, Source: c.Address, Request: control.Request{
+		ID: id, State: control.Pending, Person: c.Name, Key: c.Key, Targets: targets, Capabilities: d.Allowed,
+		Reason: ask.Reason, ForSeconds: int64(ask.For / time.Second), Rules: d.Rules, Policy: set.Digest(),
+		Needs: needs(d.Needs), Touch: d.Touch, PIN: d.PIN,
+		// Whole seconds, because a certificate and a statement have no others.
+		Created: now.Truncate(time.Second), ClaimBy: now.Add(d.Claim).Truncate(time.Second),
+		Nonce: hex.EncodeToString(nonce),
+	}}
+	r.NotAfter = r.ClaimBy.Add(ask.For)
+	r.Digest = statement.Digest(r.Request)
+	return r, nil
+}
+
+func cleanReason(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	switch {
+	case s == "":
+		return "", refuse(`a reason is missing; say why with: --reason "INC-4412 restore failed"`)
+	case len(s) > maxReason:
+		return "", refuse("the reason has %d bytes, at most %d fit; put the rest into the ticket", len(s), maxReason)
+	case !utf8.ValidString(s):
+		return "", refuse("the reason is not valid UTF-8")
+	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		// It is shown on approvers' terminals.
+		return "", refuse("the reason holds control or invisible characters; write it in plain words on one line")
+	}
+	return s, nil
+}
+
+// canonical replaces aliases by names, sorts, and drops doubles. An unknown host stays as it is: the policy
+// answers for it as for one that is not granted.
+func canonical(set *policy.Set, targets []string) ([]string, error) {
+	if len(targets) == 0 {
+		return nil, refuse("no target; name at least one, such as root@phi1")
+	}
+	if len(targets) > maxTargets {
+		return nil, refuse("%d targets, at most %d fit in a request", len(targets), maxTargets)
+	}
+	var out []string
+	for _, t := range targets {
+		account, host, ok := strings.Cut(t, "@")
+		if !ok || account == "" || host == "" || strings.Contains(host, "@") {
+			return nil, refuse("target %q is not of the form account@host", t)
+		}
+		if h, known := set.Host(host); known {
+			host = h.Name
+		}
+		out = append(out, account+"@"+host)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// decide asks the policy about every target and unites the obligations: the strictest bind.
+func decide(set *policy.Set, person string, ask Ask, source string, at time.Time) (policy.Decision, error) {
+	var all policy.Decision
+	for i, t := range ask.Targets {
+		account, host, _ := strings.Cut(t, "@")
+		q := policy.Query{
+			Person: person, Account: account, Host: host, Capabilities: ask.Only, For: ask.For,
+			Reason: ask.Reason, Rule: ask.Rule, At: at,
+		}
+		q.Source, _ = netip.ParseAddr(source)
+		d := set.Decide(q)
+		if len(d.Allowed) == 0 || len(d.Refused) > 0 {
+			return d, refuse("%s may not open %s: %s", person, t, strings.Join(d.Why, "; "))
+		}
+		if i == 0 {
+			all = d
+			continue
+		}
+		unite(&all, d)
+	}
+	if len(all.Allowed) == 0 {
+		return all, refuse("%s has no capability that all of these targets allow; ask for them one by one", person)
+	}
+	return all, nil
+}
+
+func unite(all *policy.Decision, d policy.Decision) {
+	all.Allowed = slices.DeleteFunc(slices.Clone(all.Allowed), func(c string) bool { return !slices.Contains(d.Allowed, c) })
+	all.Rules = append(all.Rules, d.Rules...)
+	slices.Sort(all.Rules)
+	all.Rules = slices.Compact(all.Rules)
+	all.Max, all.Claim = min(all.Max, d.Max), min(all.Claim, d.Claim)
+	all.Touch, all.PIN = all.Touch || d.Touch, all.PIN || d.PIN
+	all.PinSource, all.Keystrokes = all.PinSource || d.PinSource, all.Keystrokes || d.Keystrokes
+	if d.Idle > 0 && (all.Idle == 0 || d.Idle < all.Idle) {
+		all.Idle = d.Idle
+	}
+	all.Environment = slices.DeleteFunc(slices.Clone(all.Environment), func(e string) bool { return !slices.Contains(d.Environment, e) })
+	for _, n := range d.Needs {
+		i := slices.IndexFunc(all.Needs, func(m policy.Need) bool { return m.Group == n.Group })
+		if i < 0 {
+			all.Needs = append(all.Needs, n)
+		} else {
+			all.Needs[i].Count = max(all.Needs[i].Count, n.Count)
+		}
+	}
+}
+
+func needs(in []policy.Need) []control.Need {
+	out := make([]control.Need, len(in))
+	for i, n := range in {
+		out[i] = control.Need{Count: n.Count, Group: n.Group}
+	}
+	return out
+}
+
+// unused draws an identifier that no row has: letters and digits without those that are mistaken for others.
+func unused(tx *store.Tx, rows, prefix string, n int) (string, error) {
+	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	for range 100 {
+		b := make([]byte, n)
+		rand.Read(b)
+		for i := range b {
+			b[i] = alphabet[b[i]%32]
+		}
+		id := prefix + string(b)
+		if taken, err := tx.Has(key(rows, id)); err != nil || !taken {
+			return id, err
+		}
+	}
+	return "", errors.New("no identifier is free")
+}
+
+// Request returns one request. Its requester, those who could decide about it, auditors and operators see it.
+func (ca *CA) Request(c Caller, id string) (control.Request, error) {
+	var r request
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		r, err = ca.visible(tx, c, id)
+		return err
+	})
+	return r.Request, err
+}
+
+// Requests lists the requests the caller may see, oldest first; the ones that are over only when asked for.
+func (ca *CA) Requests(c Caller, all bool) ([]control.Request, error) {
+	var list []control.Request
+	err := ca.db.View(func(tx *store.Tx) error {
+		rows := liveRows
+		if all {
+			rows = requestRows
+		}
+		return tx.Scan([]byte(rows), func(k, _ []byte) error {
+			r, err := load(tx, string(k[len(rows):]))
+			if err == nil && ca.sees(c, r) {
+				list = append(list, ca.shown(r).Request)
+			}
+			return err
+		})
+	})
+	slices.SortFunc(list, func(a, b control.Request) int { return a.Created.Compare(b.Created) })
+	return list, err
+}
+
+// visible hides what is not the caller's business as if it were not there.
+func (ca *CA) visible(tx *store.Tx, c Caller, id string) (request, error) {
+	r, err := load(tx, strings.ToUpper(id))
+	if errors.Is(err, store.ErrNotFound) || (err == nil && !ca.sees(c, r)) {
+		return request{}, refuse("no request %s; list them with: postern requests", id)
+	}
+	return ca.shown(r), err
+}
+
+func (ca *CA) sees(c Caller, r request) bool {
+	set := ca.policy.Load()
+	if c.Kind != "person" {
+		return false
+	}
+	inNeed := slices.ContainsFunc(r.Needs, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
+	return c.Name == r.Person || inNeed || voted(r, c.Name) || set.May(c.Name, "revoke") || set.May(c.Name, "audit")
+}
+
+// shown adds what is worked out rather than stored: who has approved what, and time that has passed unswept.
+func (ca *CA) shown(r request) request {
+	_, r.Needs = ca.tally(r, r.Needs)
+	if state := r.passed(ca.now()); state != "" {
+		r.State = state
+	}
+	return r
+}
+
+// passed is the state that the clock alone has brought the request to, "" if none.
+func (r *request) passed(now time.Time) string {
+	switch {
+	case (r.State == control.Pending || r.State == control.Approved) && !now.Before(r.ClaimBy):
+		return control.Expired
+	case r.State == control.Granted && !now.Before(r.Ends):
+		return control.Ended
+	}
+	return ""
+}
+
+func load(tx *store.Tx, id string) (request, error) { return read[request](tx, key(requestRows, id)) }
+
+func (r *request) live() bool {
+	return r.State == control.Pending || r.State == control.Approved || r.State == control.Granted
+}
+
+func (r *request) save(tx *store.Tx) error {
+	if err := write(tx, key(requestRows, r.ID), r); err != nil {
+		return err
+	}
+	if r.live() {
+		return tx.Set(key(liveRows, r.ID), nil)
+	}
+	return tx.Delete(key(liveRows, r.ID))
+}
+
+// become moves the request to a state and logs it.
+func (ca *CA) become(tx *store.Tx, r *request, state, why string) error {
+	r.State = state
+	if err := r.save(tx); err != nil {
+		return err
+	}
+	return ca.record(tx, auditlog.Entry{Type: auditlog.TypeState, Actor: "ca",
+		State: &auditlog.State{Request: r.ID, State: state, Why: why, Ends: r.Ends}})
+}
+
+// eachLive calls fn with every request that is pending, approved or granted.
+func eachLive(tx *store.Tx, fn func(request) error) error {
+	return tx.Scan([]byte(liveRows), func(k, _ []byte) error {
+		r, err := load(tx, string(k[len(liveRows):]))
+		if err == nil && r.live() {
+			err = fn(r)
+		}
+		return err
+	})
+}
+
+func liveOf(tx *store.Tx, person string) (n int, err error) {
+	err = eachLive(tx, func(r request) error {
+		if r.Person == person {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
+// sweep gives requests whose time has passed their last state, and sessions nobody reported the end of theirs.
+func (ca *CA) sweep() error {
+	var due []string
+	now := ca.now()
+	err := ca.db.View(func(tx *store.Tx) error {
+		return eachLive(tx, func(r request) error {
+			if r.passed(now) != "" {
+				due = append(due, r.ID)
+			}
+			return nil
+		})
+	})
+	for _, id := range due {
+		if err == nil {
+			err = ca.db.Update(func(tx *store.Tx) error { return ca.expire(tx, id) })
+		}
+	}
+	if err == nil {
+		err = ca.sweepSessions(now)
+	}
+	if err == nil {
+		err = ca.pruneRevocations(now)
+	}
+	return err
+}
+
+func (ca *CA) expire(tx *store.Tx, id string) error {
+	r, err := load(tx, id)
+	if err != nil || !r.live() {
+		return err
+	}
+	state := r.passed(ca.now())
+	if state == "" {
+		return nil
+	}
+	return ca.become(tx, &r, state, "its time passed")
+}

@@ -1,0 +1,192 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+
+	"postern/ca"
+	"postern/internal/control"
+)
+
+const (
+	// leaseSeconds is how long an answered ping lets a bastion admit.
+	leaseSeconds = 10
+	// heartbeat is proof of life for clients that do not ping.
+	heartbeat = 5 * time.Second
+	maxPing   = 4 << 10
+)
+
+func bastionCertificates(_ context.Context, c *call) error {
+	pub, err := c.publicKey()
+	if err != nil {
+		return err
+	}
+	list, err := c.ca.GatewayCertificates(c.caller, pub)
+	if err != nil {
+		return err
+	}
+	for _, cert := range list {
+		if err := c.answer(cert, "%s %s\n", cert.Certificate, cert.Host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hostCertificate(_ context.Context, c *call) error {
+	pub, err := c.publicKey()
+	if err != nil {
+		return err
+	}
+	cert, err := c.ca.HostCertificate(c.caller, pub)
+	if err != nil {
+		return err
+	}
+	return c.answer(cert, "%s\n", cert.Certificate)
+}
+
+func sessionOpen(_ context.Context, c *call) error {
+	var open control.OpenRequest
+	if err := c.inputJSON(&open); err != nil {
+		return err
+	}
+	reply, err := c.ca.OpenSession(c.caller, open)
+	if err != nil {
+		return err
+	}
+	return c.json(reply)
+}
+
+func sessionProgress(_ context.Context, c *call) error {
+	var p control.Progress
+	if err := c.inputJSON(&p); err != nil {
+		return err
+	}
+	return c.ca.Progress(c.caller, p)
+}
+
+func printKRL(_ context.Context, c *call) error {
+	b, err := c.ca.KRL()
+	if err != nil {
+		return err
+	}
+	if c.has("json") {
+		return c.json(struct {
+			KRL []byte `json:"krl"`
+		}{b})
+	}
+	_, err = c.out.Write(b)
+	return err
+}
+
+// revocations is the stream: first what the client has missed, then what comes, each with its number; answers to
+// its pings, which renew a bastion's lease; and a heartbeat. The channel that tells of news is taken before the
+// store is read, so nothing can fall between the two.
+func revocations(ctx context.Context, c *call) error {
+	from, err := c.number("from")
+	if err != nil {
+		return err
+	}
+	if c.caller.Kind == "person" && !c.ca.May(c.caller, "audit") && !c.ca.May(c.caller, "revoke") {
+		return &ca.Refused{Message: c.caller.Name + " may not follow the revocations: no rule permits audit or revoke"}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pings := make(chan uint64, 8)
+	if c.has("ping") {
+		go func() {
+			readPings(ctx, c.in, pings)
+			cancel()
+		}()
+	}
+	f := &follower{call: c, next: from, policy: c.caller.Policy}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for first := true; ; first = false {
+		changed := c.ca.Changed()
+		if err := f.catchUp(first); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case n := <-pings:
+			err = f.pong(n)
+		case <-beat.C:
+			err = f.emit(control.Event{Seq: f.seq})
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// follower is one client of the stream.
+type follower struct {
+	call   *call
+	next   uint64 // the revocation it has not seen; 0: it wants the set first
+	seq    uint64 // the last one it has seen
+	policy string // the policy it knows
+}
+
+func (f *follower) catchUp(first bool) error {
+	list, seq, err := f.call.ca.Revocations(f.next)
+	if err != nil {
+		return err
+	}
+	for _, rev := range list {
+		if err := f.emit(control.Event{Seq: rev.Seq, Revocation: &rev}); err != nil {
+			return err
+		}
+	}
+	f.seq, f.next = seq, seq+1
+	if digest := f.call.ca.PolicyDigest(); first || digest != f.policy {
+		f.policy = digest
+		return f.emit(control.Event{Seq: seq, Policy: digest})
+	}
+	return nil
+}
+
+// pong answers a ping only after everything that was decided before it has been sent: a renewed lease means that
+// the bastion knows.
+func (f *follower) pong(n uint64) error {
+	if err := f.catchUp(false); err != nil {
+		return err
+	}
+	return f.emit(control.Event{Seq: f.seq, Pong: n, LeaseSeconds: leaseSeconds})
+}
+
+func (f *follower) emit(e control.Event) error {
+	c := f.call
+	if c.has("json") {
+		return c.json(e)
+	}
+	switch {
+	case e.Revocation != nil:
+		r := e.Revocation
+		return c.answer(e, "%d %s %s:%s by %s: %s\n", r.Seq, r.At.Format(time.RFC3339), r.Kind, r.Value, r.By, r.Reason)
+	case e.Policy != "":
+		return c.answer(e, "%d policy %s\n", e.Seq, e.Policy)
+	}
+	return nil
+}
+
+func readPings(ctx context.Context, r io.Reader, pings chan<- uint64) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 512), maxPing)
+	for lines.Scan() {
+		var p control.Ping
+		if json.Unmarshal(lines.Bytes(), &p) != nil {
+			return
+		}
+		select {
+		case pings <- p.Ping:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/ca"
+	"postern/internal/control"
+)
+
+func ask(_ context.Context, c *call) error {
+	a := ca.Ask{Targets: c.args, Reason: c.options["reason"], Rule: c.options["rule"]}
+	if c.has("only") {
+		a.Only = strings.FieldsFunc(c.options["only"], func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	if c.has("for") {
+		d, err := time.ParseDuration(c.options["for"])
+		if err != nil || d < time.Second || d%time.Second != 0 {
+			return misused("--for %q is not a time in whole seconds or more, such as 20m", c.options["for"])
+		}
+		a.For = d
+	}
+	r, err := c.ca.Ask(c.caller, a)
+	if err != nil {
+		return err
+	}
+	return c.answer(r, "%s\n", describe(r))
+}
+
+func requests(_ context.Context, c *call) error {
+	list, err := c.ca.Requests(c.caller, c.has("all"))
+	if err != nil {
+		return err
+	}
+	return rows(c, list, "ID\tSTATE\tWHO\tTARGETS\tFOR\tWAITS FOR\tREASON", func(r control.Request) string {
+		return strings.Join([]string{r.ID, r.State, r.Person, strings.Join(r.Targets, ","), duration(r), waiting(r), r.Reason}, "\t")
+	})
+}
+
+func show(_ context.Context, c *call) error {
+	if !c.has("statement") && !c.has("decision") {
+		r, err := c.ca.Request(c.caller, c.args[0])
+		if err != nil {
+			return err
+		}
+		return c.answer(r, "%s", details(r))
+	}
+	decision := c.options["decision"]
+	if decision == "" {
+		decision = control.Approve
+	}
+	text, err := c.ca.Statement(c.caller, decision, c.args[0], c.options["reason"])
+	if err != nil {
+		return err
+	}
+	if c.has("json") {
+		return c.json(struct {
+			Statement string `json:"statement"`
+		}{text})
+	}
+	_, err = fmt.Fprint(c.out, text)
+	return err
+}
+
+func decision(kind string) func(context.Context, *call) error {
+	return func(_ context.Context, c *call) error {
+		signature, err := c.signature(kind)
+		if err != nil {
+			return err
+		}
+		r, err := c.ca.Vote(c.caller, c.args[0], kind, c.options["reason"], signature)
+		if err != nil {
+			return err
+		}
+		return c.answer(r, "%s\n", describe(r))
+	}
+}
+
+func (c *call) signature(kind string) ([]byte, error) {
+	b, err := c.input()
+	if err == nil && len(b) == 0 {
+		extra := ""
+		if kind != control.Approve {
+			extra = " --decision " + kind + " --reason …"
+		}
+		err = misused("no signature on standard input; pipe it in: ssh ca show %s --statement%s | ssh-keygen -Y sign -n %s -f KEY | ssh ca %s %s",
+			c.args[0], extra, control.Namespace, kind, c.args[0])
+	}
+	return b, err
+}
+
+func certificate(_ context.Context, c *call) error {
+	pub, err := c.publicKey()
+	if err != nil {
+		return err
+	}
+	cert, err := c.ca.Certificate(c.caller, c.args[0], pub)
+	if err != nil {
+		return err
+	}
+	return c.answer(cert, "%s\n", cert.Certificate)
+}
+
+func revoke(_ context.Context, c *call) error {
+	signature, err := c.signature(control.Revoke)
+	if err != nil {
+		return err
+	}
+	rev, err := c.ca.Revoke(c.caller, c.args[0], c.options["reason"], signature)
+	if err != nil {
+		return err
+	}
+	return c.answer(rev, "revocation %d: %s:%s, %s\n", rev.Seq, rev.Kind, rev.Value, plural(len(rev.Requests), "grant"))
+}
+
+func sessions(_ context.Context, c *call) error {
+	list, err := c.ca.Sessions(c.caller, c.has("live"))
+	if err != nil {
+		return err
+	}
+	return rows(c, list, "SESSION\tWHO\tTARGET\tREQUEST\tBEGAN\tLASTED\tEND", func(s control.Session) string {
+		end, until := s.End, s.Ended
+		if s.Ended.IsZero() {
+			end, until = "live", time.Now()
+		}
+		if s.Interrupted {
+			end += " (interrupted)"
+		}
+		lasted := until.Sub(s.Started).Truncate(time.Second).String()
+		return strings.Join([]string{s.ID, s.Person, s.Target, s.Request, s.Started.Format(time.RFC3339), lasted, end}, "\t")
+	})
+}
+
+func describe(r control.Request) string {
+	switch r.State {
+	case control.Pending:
+		return fmt.Sprintf("%s is waiting for %s; approve it with: postern approve %s", r.ID, waiting(r), r.ID)
+	case control.Approved:
+		return fmt.Sprintf("%s is approved; take the certificate with: postern certificate %s", r.ID, r.ID)
+	}
+	return fmt.Sprintf("%s is %s", r.ID, r.State)
+}
+
+func details(r control.Request) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-13s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line(r.ID, "%s", r.State)
+	line("who", "%s, key %s", r.Person, r.Key)
+	line("targets", "%s", strings.Join(r.Targets, " "))
+	line("capabilities", "%s", strings.Join(r.Capabilities, " "))
+	line("for", "%s", duration(r))
+	line("reason", "%s", r.Reason)
+	line("rules", "%s", strings.Join(r.Rules, " "))
+	line("policy", "%s", r.Policy)
+	line("asked", "%s", r.Created.Format(time.RFC3339))
+	line("claim by", "%s", r.ClaimBy.Format(time.RFC3339))
+	if !r.Ends.IsZero() {
+		line("ends", "%s", r.Ends.Format(time.RFC3339))
+	}
+	for _, n := range r.Needs {
+		line("needs", "%d of %s, has %s", n.Count, n.Group, list(n.Have))
+	}
+	for _, v := range r.Votes {
+		line(v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
+	}
+	return b.String()
+}
+
+func waiting(r control.Request) string {
+	var open []string
+	for _, n := range r.Needs {
+		if left := n.Count - len(n.Have); left > 0 && r.State == control.Pending {
+			open = append(open, strconv.Itoa(left)+" of group "+n.Group)
+		}
+	}
+	return list(open)
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, ", ")
+}
+
+func duration(r control.Request) string { return (time.Duration(r.ForSeconds) * time.Second).String() }
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}

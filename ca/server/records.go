@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"postern/ca"
+	"postern/internal/control"
+)
+
+func audit(_ context.Context, c *call) error {
+	pub, err := c.publicKey()
+	if err != nil {
+		return err
+	}
+	a, err := c.ca.Audit(c.caller, strings.ToUpper(c.args[0]), c.options["reason"], pub)
+	if err != nil {
+		return err
+	}
+	return c.answer(a, "%s\n", a.Certificate)
+}
+
+func recordingKeys(_ context.Context, c *call) error {
+	list, err := c.ca.RecordingKeys()
+	if err != nil {
+		return err
+	}
+	return rows(c, list, "KEY\tMONTH\tBY\tADDED", func(k control.RecordingKey) string {
+		return strings.Join([]string{k.ID, k.Month, k.Auditor, k.Added.Format("2006-01-02 15:04:05Z")}, "\t")
+	})
+}
+
+func addRecordingKey(_ context.Context, c *call) error {
+	var k control.RecordingKey
+	if err := c.inputJSON(&k); err != nil {
+		return err
+	}
+	k, err := c.ca.AddRecordingKey(c.caller, k)
+	if err != nil {
+		return err
+	}
+	return c.answer(k, "%s records the sessions of %s from now on\n", k.ID, k.Month)
+}
+
+func printLog(_ context.Context, c *call) error {
+	from, err := c.number("from")
+	if err != nil {
+		return err
+	}
+	to, err := c.number("to")
+	if err != nil {
+		return err
+	}
+	if to > 0 && to <= from {
+		return nil
+	}
+	// Auditors read all of it; so does whoever the policy lets revoke. Others have their own requests and sessions.
+	if !c.ca.May(c.caller, "audit") && !c.ca.May(c.caller, "revoke") {
+		return &ca.Refused{Message: c.caller.Name + " may not read the log: no rule permits audit or revoke"}
+	}
+	return c.ca.Leaves(int64(from), int64(to), func(l control.Leaf) error {
+		return c.answer(l, "%d %s\n", l.Index, l.Data)
+	})
+}
+
+func checkpoint(_ context.Context, c *call) error {
+	b, err := c.ca.Checkpoint()
+	if err != nil {
+		return err
+	}
+	return c.answer(struct {
+		Checkpoint string `json:"checkpoint"`
+	}{string(b)}, "%s", b)
+}
+
+func trust(_ context.Context, c *call) error {
+	t, err := c.ca.Trust()
+	if err != nil {
+		return err
+	}
+	if c.has("json") {
+		return c.json(t)
+	}
+	fmt.Fprintf(c.out, "user_ca    %s\nsession_ca %s\nhost_ca    %s\ngateway_ca %s\nlog        %s\n", t.UserCA, t.SessionCA, t.HostCA, t.GatewayCA, t.Log)
+	for _, k := range t.KnownHosts {
+		fmt.Fprintln(c.out, k)
+	}
+	return nil
+}
+
+func (c *call) number(option string) (uint64, error) {
+	if !c.has(option) {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(c.options[option], 10, 63)
+	if err != nil {
+		return 0, misused("--%s %q is not a number", option, c.options[option])
+	}
+	return n, nil
+}

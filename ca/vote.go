@@ -1,0 +1,355 @@
+package ca
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/auditlog"
+	"postern/ca/statement"
+	"postern/internal/control"
+	"postern/internal/sshsig"
+	"postern/internal/store"
+	"postern/policy"
+)
+
+// Statement is the text that the caller would sign for a decision about a request or, to revoke, a target.
+func (ca *CA) Statement(c Caller, decision, about, because string) (string, error) {
+	if c.Kind != "person" {
+		return "", refuse("only people decide; this key belongs to %s %s", c.Kind, c.Name)
+	}
+	because, err := ca.because(decision, because)
+	if err != nil {
+		return "", err
+	}
+	var text string
+	err = ca.db.View(func(tx *store.Tx) error {
+		if decision == control.Revoke && !isRequest(about) {
+			s, err := ca.targetStatement(tx, c, about, because)
+			text = s.Text()
+			return err
+		}
+		r, err := ca.visible(tx, c, about)
+		text = statement.About(r.Request, ca.keys.Name, decision, c.Name, because).Text()
+		return err
+	})
+	return text, err
+}
+
+func (ca *CA) because(decision, because string) (string, error) {
+	switch decision {
+	case control.Approve:
+		if because != "" {
+			return "", refuse("an approval carries no reason of its own")
+		}
+		return "", nil
+	case control.Deny, control.Revoke:
+		return cleanReason(because)
+	case control.Withdraw:
+		if because == "" {
+			return "", nil
+		}
+		return cleanReason(because)
+	}
+	return "", refuse("unknown decision %q (decisions are: approve, deny, withdraw, revoke)", decision)
+}
+
+// Vote takes a signed decision: approve, deny or withdraw. The signature must be the caller's own, over exactly
+// the statement that this CA renders for that caller, request and decision: so one made for another request,
+// person, decision or CA, or over an older text, never fits.
+func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (control.Request, error) {
+	because, err := ca.because(decision, because)
+	if err != nil {
+		return control.Request{}, err
+	}
+	var r request
+	err = ca.db.Update(func(tx *store.Tx) error {
+		if r, err = ca.visible(tx, c, id); err != nil {
+			return err
+		}
+		if state := r.passed(ca.now()); state != "" || !r.live() {
+			return refuse("%s is %s; it takes no more decisions", r.ID, r.State)
+		}
+		if err := ca.mayVote(c, r, decision); err != nil {
+			return err
+		}
+		text := statement.About(r.Request, ca.keys.Name, decision, c.Name, because).Text()
+		vote, err := ca.signed(tx, c, r, decision, text, signature)
+		if err != nil {
+			return err
+		}
+		r.Votes = append(r.Votes, vote)
+		err = ca.record(tx, auditlog.Entry{Type: auditlog.TypeVote, Actor: c.Name, Vote: &auditlog.Vote{Request: r.ID, Vote: vote}})
+		if err != nil {
+			return err
+		}
+		return ca.count(tx, c, &r, decision, because)
+	})
+	if err == nil && decision != control.Approve {
+		ca.news.tell()
+	}
+	return ca.shown(r).Request, err
+}
+
+// mayVote says whether this decision is the caller's to make, before any signature is looked at.
+func (ca *CA) mayVote(c Caller, r request, decision string) error {
+	if decision == control.Withdraw {
+		if c.Name == r.Person || (approved(r, c.Name) && !slices.Contains(r.Retired, c.Name)) {
+			return nil
+		}
+		return refuse("%s neither asked for %s nor approved it, so there is nothing to withdraw", c.Name, r.ID)
+	}
+	if c.Name == r.Person {
+		return refuse("%s asked for %s; nobody decides about their own request, with any key", c.Name, r.ID)
+	}
+	if voted(r, c.Name) {
+		return refuse("%s has decided about %s already", c.Name, r.ID)
+	}
+	if r.State != control.Pending {
+		return refuse("%s is %s; nothing is left to %s", r.ID, r.State, decision)
+	}
+	d, err := ca.decideAgain(r)
+	if err != nil {
+		return err
+	}
+	set := ca.policy.Load()
+	if !slices.ContainsFunc(d.Needs, func(n policy.Need) bool { return set.InGroup(c.Name, n.Group) }) {
+		return refuse("%s is in none of the groups that %s needs (%s)", c.Name, r.ID, wanted(d.Needs))
+	}
+	if decision == control.Approve && !ca.helps(r, d.Needs, c.Name) {
+		return refuse("%s has what it needs of the groups of %s already", r.ID, c.Name)
+	}
+	return nil
+}
+
+// signed checks the signature strictly and makes the vote of it.
+func (ca *CA) signed(tx *store.Tx, c Caller, r request, decision, text string, signature []byte) (control.Vote, error) {
+	key, err := ca.checkSignature(tx, c.Name, text, signature, r.Touch, r.PIN)
+	if err != nil {
+		return control.Vote{}, err
+	}
+	return control.Vote{
+		Decision: decision, Person: c.Name, Key: ssh.FingerprintSHA256(key), Public: line(key),
+		At: ca.now().UTC(), Statement: text, Signature: string(signature),
+	}, nil
+}
+
+// checkSignature returns the key of person that signed text. touch and pin are what a FIDO key must prove.
+func (ca *CA) checkSignature(tx *store.Tx, person, text string, signature []byte, touch, pin bool) (ssh.PublicKey, error) {
+	sig, err := sshsig.Verify(signature, control.Namespace, []byte(text))
+	if err != nil {
+		return nil, refuse("the signature does not fit the statement shown to %s (was it made for another request, decision or person, or over an altered text?): %v", person, err)
+	}
+	print := ssh.FingerprintSHA256(sig.Key)
+	if owner, ok := ca.policy.Load().PersonByKey(print); !ok || owner.Name != person {
+		return nil, refuse("the signature is by key %s, which is not one of %s's", print, person)
+	}
+	if err := keyAlive(tx, print); err != nil {
+		return nil, err
+	}
+	fido := sig.Key.Type() == ssh.KeyAlgoSKED25519 || sig.Key.Type() == ssh.KeyAlgoSKECDSA256
+	if (touch || pin) && (!fido || !sig.Presence) {
+		return nil, refuse("the policy wants a FIDO key that was touched; key %s does not prove that", print)
+	}
+	if pin && !sig.Verified {
+		return nil, refuse("the policy wants the PIN of the FIDO key; sign with one made by: ssh-keygen -t ed25519-sk -O verify-required")
+	}
+	return sig.Key, nil
+}
+
+// count draws the consequence of a vote.
+func (ca *CA) count(tx *store.Tx, c Caller, r *request, decision, because string) error {
+	switch {
+	case decision == control.Deny:
+		return ca.become(tx, r, control.Denied, "denied by "+c.Name)
+	case decision == control.Withdraw && c.Name == r.Person:
+		return ca.giveBack(tx, c, r, because)
+	case decision == control.Withdraw:
+		r.Retired = append(r.Retired, c.Name)
+		if r.State == control.Pending {
+			return r.save(tx)
+		}
+		vote := r.Votes[len(r.Votes)-1]
+		_, err := ca.cut(tx, control.Revocation{
+			Kind: "request", Value: r.ID, Reason: "approval withdrawn by " + c.Name + suffix(because), By: c.Name,
+			Statement: vote.Statement, Signature: vote.Signature,
+		}, []request{*r})
+		r.State = control.Revoked
+		return err
+	}
+	d, err := ca.decideAgain(*r)
+	if err != nil {
+		return err
+	}
+	met, _ := ca.tally(*r, needs(d.Needs))
+	if !met {
+		return r.save(tx)
+	}
+	return ca.become(tx, r, control.Approved, "every approval is there")
+}
+
+// giveBack ends the requester's own request; what is live of it is cut.
+func (ca *CA) giveBack(tx *store.Tx, c Caller, r *request, because string) error {
+	if r.State == control.Granted {
+		vote := r.Votes[len(r.Votes)-1]
+		_, err := ca.cut(tx, control.Revocation{
+			Kind: "request", Value: r.ID, Reason: "given back by " + c.Name + suffix(because), By: c.Name,
+			Statement: vote.Statement, Signature: vote.Signature,
+		}, []request{*r})
+		r.State = control.Revoked
+		return err
+	}
+	return ca.become(tx, r, control.Withdrawn, "withdrawn by "+c.Name)
+}
+
+// decideAgain asks the policy in force now about a request made earlier: what it no longer allows ends there.
+func (ca *CA) decideAgain(r request) (policy.Decision, error) {
+	ask := r.Asked
+	ask.Only = r.Capabilities
+	return decide(ca.policy.Load(), r.Person, ask, r.Source, ca.now())
+}
+
+// stillApproved says whether the policy in force now, and the approvals there are, carry the request.
+func (ca *CA) stillApproved(tx *store.Tx, r request) (policy.Decision, error) {
+	d, err := ca.decideAgain(r)
+	if err != nil {
+		return d, err
+	}
+	if met, have := ca.tally(r, needs(d.Needs)); !met {
+		return d, refuse("%s is still waiting for %s; approve it with: postern approve %s", r.ID, missing(have), r.ID)
+	}
+	for _, v := range r.Votes {
+		if v.Decision != control.Approve {
+			continue
+		}
+		if p, ok := ca.policy.Load().PersonByKey(v.Key); !ok || p.Name != v.Person {
+			return d, refuse("the key with which %s approved %s is no longer theirs; ask again", v.Person, r.ID)
+		}
+		if err := keyAlive(tx, v.Key); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// tally says whether the approvals meet the needs, and who stands for which. Nobody stands for two, and nobody
+// for their own request: a row that said otherwise would still not count.
+func (ca *CA) tally(r request, want []control.Need) (bool, []control.Need) {
+	set := ca.policy.Load()
+	var voters []string
+	for _, v := range r.Votes {
+		if v.Decision == control.Approve && v.Person != r.Person && !slices.Contains(r.Retired, v.Person) && !slices.Contains(voters, v.Person) {
+			voters = append(voters, v.Person)
+		}
+	}
+	return assign(want, voters, set.InGroup)
+}
+
+// helps says whether one more approval by person would fill a place that is open.
+func (ca *CA) helps(r request, want []policy.Need, person string) bool {
+	filled := func(r request) (n int) {
+		_, have := ca.tally(r, needs(want))
+		for _, need := range have {
+			n += len(need.Have)
+		}
+		return n
+	}
+	more := r
+	more.Votes = append(slices.Clone(r.Votes), control.Vote{Decision: control.Approve, Person: person})
+	return filled(more) > filled(r)
+}
+
+// assign gives each place of each need to a different voter, as many as can be: a matching in a bipartite graph,
+// found by augmenting paths, so that the order of the approvals does not matter.
+func assign(want []control.Need, voters []string, inGroup func(person, group string) bool) (bool, []control.Need) {
+	var places []int // index of the need each place belongs to
+	for i, n := range want {
+		for range n.Count {
+			places = append(places, i)
+		}
+	}
+	holder := make([]int, len(places)) // voter of each place, -1 none
+	for i := range holder {
+		holder[i] = -1
+	}
+	var seat func(voter int, tried []bool) bool
+	seat = func(voter int, tried []bool) bool {
+		for p, need := range places {
+			if tried[p] || !inGroup(voters[voter], want[need].Group) {
+				continue
+			}
+			tried[p] = true
+			if holder[p] < 0 || seat(holder[p], tried) {
+				holder[p] = voter
+				return true
+			}
+		}
+		return false
+	}
+	for v := range voters {
+		seat(v, make([]bool, len(places)))
+	}
+	have, met := slices.Clone(want), true
+	for i := range have {
+		have[i].Have = nil
+	}
+	for p, v := range holder {
+		if v < 0 {
+			met = false
+			continue
+		}
+		have[places[p]].Have = append(have[places[p]].Have, voters[v])
+	}
+	return met, have
+}
+
+func voted(r request, person string) bool {
+	return slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Person == person })
+}
+
+func approved(r request, person string) bool {
+	return slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Person == person && v.Decision == control.Approve })
+}
+
+// approvalsDigest names the approvals in a certificate: over the statements, because a signature can be altered
+// and still be valid.
+func approvalsDigest(r request) string {
+	h := sha256.New()
+	for _, v := range r.Votes {
+		if v.Decision == control.Approve && !slices.Contains(r.Retired, v.Person) {
+			fmt.Fprintf(h, "%d %s %s\n", len(v.Statement), v.Key, v.Statement)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func wanted(ns []policy.Need) string {
+	var s string
+	for i, n := range ns {
+		if i > 0 {
+			s += ", "
+		}
+		s += fmt.Sprintf("%d of %s", n.Count, n.Group)
+	}
+	return s
+}
+
+func missing(ns []control.Need) string {
+	var open []policy.Need
+	for _, n := range ns {
+		if left := n.Count - len(n.Have); left > 0 {
+			open = append(open, policy.Need{Count: left, Group: n.Group})
+		}
+	}
+	return wanted(open)
+}
+
+func suffix(because string) string {
+	if because == "" {
+		return ""
+	}
+	return ": " + because
+}

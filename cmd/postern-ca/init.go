@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"postern/ca"
+	"postern/ca/keys"
+	"postern/internal/control"
+)
+
+var initCommand = &cli.Command{
+	Name:  "init",
+	Usage: "make the keys of a new CA, and trust/ with the public halves for everybody else",
+	Flags: []cli.Flag{
+		dirFlag, passphraseFlag,
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the CA, in its host certificate and its log", Value: control.DefaultName},
+	},
+	Action: func(c *cli.Context) error {
+		if err := noArguments(c); err != nil {
+			return err
+		}
+		pass, err := passphrase(c)
+		if err != nil {
+			return err
+		}
+		dir := c.String("dir")
+		if err := keys.Init(dir, c.String("name"), pass); err != nil {
+			return err
+		}
+		set, err := keys.Open(dir, pass)
+		if err != nil {
+			return err
+		}
+		trust, err := ca.KeysTrust(set)
+		if err != nil {
+			return err
+		}
+		if err := trust.Save(filepath.Join(dir, "trust")); err != nil {
+			return err
+		}
+		if pass == nil {
+			fmt.Fprintln(c.App.ErrWriter, "postern-ca: the keys are not encrypted; with --passphrase-file they would be")
+		}
+		fmt.Fprintf(c.App.Writer, "keys in %s\npublic halves in %s: copy that directory to every bastion, host and person\n",
+			filepath.Join(dir, "keys"), filepath.Join(dir, "trust"))
+		return nil
+	},
+}
