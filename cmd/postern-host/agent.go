@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+)
+
+const (
+	firstPause = 200 * time.Millisecond
+	longPause  = 15 * time.Second
+
+	// answerTime is how long the CA may take for one command, and so how long a dead connection goes unnoticed after the
+	// next refresh.
+	answerTime = 20 * time.Second
+)
+
+// agent follows one CA for one host.
+type agent struct {
+	ca          control.Config
+	revoked     revokedKeys
+	certificate *hostCertificate // nil: none to keep
+	log         *slog.Logger
+	every       time.Duration // between refreshes that no event asked for
+
+	seq uint64 // of the last revocation seen
+}
+
+// run serves until ctx ends. The CA being away is no reason to stop: the list on disk stays in force.
+func (a *agent) run(ctx context.Context) error {
+	removed, err := a.revoked.tidy()
+	if err != nil {
+		return err
+	}
+	if removed != nil {
+		a.log.Error("revocation list was damaged and is removed; sshd refuses every key until the CA is reached", "error", removed)
+	}
+	pause := firstPause
+	for {
+		began := time.Now()
+		err := a.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.log.Warn("lost the CA", "ca", a.ca.Address, "error", err)
+		if time.Since(began) > longPause {
+			pause = firstPause
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		// Jitter, so that a thousand hosts do not return to a restarted CA in the same moment.
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause = min(2*pause, longPause)
+	}
+}
+
+// follow connects, and refreshes at once, at every event and every so often, until the connection is lost.
+func (a *agent) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	client, err := control.Dial(ctx, a.ca)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	// The stream is opened before the first refresh: a revocation between the two is then told, not missed.
+	stream, err := client.Stream(ctx, "revocations", "--from", strconv.FormatUint(a.seq, 10))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	events := make(chan uint64)
+	go func() { cancel(a.listen(ctx, stream, events)) }()
+	a.log.Info("following the CA", "ca", a.ca.Address)
+
+	tick := time.NewTicker(a.every)
+	defer tick.Stop()
+	for {
+		if err := a.refresh(ctx, client); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		case seq := <-events:
+			a.seq = max(a.seq, seq)
+		}
+	}
+}
+
+// listen tells of events, of many at once if they come faster than they are taken.
+func (a *agent) listen(ctx context.Context, stream *control.Stream, events chan<- uint64) error {
+	lines := make(chan uint64)
+	lost := make(chan error, 1)
+	go func() {
+		for {
+			var e control.Event
+			if err := stream.Next(&e); err != nil {
+				lost <- err
+				return
+			}
+			if e.Revocation == nil {
+				continue
+			}
+			select {
+			case lines <- e.Seq:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var newest uint64
+	var out chan<- uint64 // nil while there is nothing to tell
+	for {
+		select {
+		case seq := <-lines:
+			newest, out = max(newest, seq), events
+		case out <- newest:
+			out = nil
+		case err := <-lost:
+			return fmt.Errorf("revocation stream: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// refresh fetches what is due. An answer that we cannot use is logged and leaves the files alone; only a CA that does not
+// answer is an error.
+func (a *agent) refresh(ctx context.Context, client *control.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	file, err := client.Run(ctx, nil, "krl")
+	if err := a.refused("revocation list", err); err != nil {
+		return err
+	}
+	if err == nil {
+		a.installList(file)
+	}
+	if a.certificate == nil {
+		return nil
+	}
+	return a.refreshCertificate(ctx, client)
+}
+
+func (a *agent) installList(file []byte) {
+	list, changed, err := a.revoked.install(file)
+	switch {
+	case err != nil:
+		a.log.Error("revocation list is not installed", "error", err)
+	case changed:
+		a.log.Info("revocation list is installed", "file", a.revoked.path, "version", list.Version, "bytes", len(file))
+	}
+}
+
+func (a *agent) refreshCertificate(ctx context.Context, client *control.Client) error {
+	h := a.certificate
+	if !h.due(time.Now()) {
+		if err := h.reloadIfDue(ctx); err != nil {
+			a.log.Error("host certificate is not in use yet", "error", err)
+		}
+		return nil
+	}
+	answer, err := control.Call[control.Certificate](ctx, client, ssh.MarshalAuthorizedKey(h.key), "host-certificate")
+	if err != nil {
+		return a.refused("host certificate", err)
+	}
+	cert, err := h.install(ctx, answer.Certificate, time.Now())
+	if err != nil {
+		a.log.Error("host certificate is not installed", "error", err)
+		return nil
+	}
+	a.log.Info("host certificate is installed", "file", h.path, "serial", cert.Serial,
+		"principals", cert.ValidPrincipals, "until", time.Unix(int64(cert.ValidBefore), 0).UTC())
+	return nil
+}
+
+// refused logs the CA's no and lets any other error through.
+func (a *agent) refused(what string, err error) error {
+	var no *control.Refused
+	if !errors.As(err, &no) {
+		return err
+	}
+	a.log.Error("the CA refuses the "+what, "error", no)
+	return nil
+}

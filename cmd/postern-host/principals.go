@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/urfave/cli/v2"
+)
+
+// name is what sshd may read as one principal: no blank, which would make the rest an option, no comma, no second line.
+var name = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*\$?$`)
+
+var principalsCommand = &cli.Command{
+	Name:      "principals",
+	Usage:     "print the principal that opens an account (for sshd's AuthorizedPrincipalsCommand)",
+	ArgsUsage: "ACCOUNT --name HOST",
+	Flags:     []cli.Flag{nameFlag},
+	Action: func(c *cli.Context) error {
+		given, err := exactly(c, "ACCOUNT")
+		if err != nil {
+			return err
+		}
+		if err := required(c, "name"); err != nil {
+			return err
+		}
+		line, err := principal(given[0], c.String("name"))
+		if err != nil {
+			return err
+		}
+		fmt.Println(line)
+		return nil
+	},
+}
+
+var nameFlag = &cli.StringFlag{Name: "name", Usage: "`NAME` of this host in the policy", EnvVars: []string{"POSTERN_HOST_NAME"}}
+
+func principal(account, host string) (string, error) {
+	for _, s := range []string{account, host} {
+		if !name.MatchString(s) {
+			return "", fmt.Errorf("%q cannot be part of a principal", s)
+		}
+	}
+	return account + "@" + host, nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+)
+
+var serveCommand = &cli.Command{
+	Name:  "serve",
+	Usage: "follow the CA's revocations and write them where sshd reads them",
+	Flags: []cli.Flag{
+		dirFlag,
+		&cli.StringFlag{Name: "ca", Usage: "`HOST:PORT` of the control plane", EnvVars: []string{"POSTERN_CA"}},
+		&cli.StringFlag{Name: "ca-name", Usage: "the `NAME` in the CA's host certificate", Value: control.DefaultName, EnvVars: []string{"POSTERN_CA_NAME"}},
+		&cli.StringFlag{Name: "trust", Usage: "`DIR`ectory with known_hosts and host_ca.pub", EnvVars: []string{"POSTERN_TRUST"}},
+		&cli.StringFlag{Name: "revoked-keys", Usage: "the `FILE` that sshd's RevokedKeys names", EnvVars: []string{"POSTERN_REVOKED_KEYS"}},
+		&cli.StringFlag{Name: "host-key", Usage: "`FILE` with the public half of sshd's HostKey; empty: keep no host certificate", EnvVars: []string{"POSTERN_HOST_KEY"}},
+		&cli.StringFlag{Name: "host-certificate", Usage: "the `FILE` that sshd's HostCertificate names", EnvVars: []string{"POSTERN_HOST_CERTIFICATE"}},
+		&cli.StringFlag{Name: "reload", Usage: "`COMMAND` to run when the host certificate changed, such as \"systemctl reload ssh\"", EnvVars: []string{"POSTERN_RELOAD"}},
+	},
+	Action: func(c *cli.Context) error {
+		if _, err := exactly(c); err != nil {
+			return err
+		}
+		if err := required(c, "dir", "ca", "trust", "revoked-keys"); err != nil {
+			return err
+		}
+		unlock, err := lock(c.String("dir"))
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		a, err := configure(c)
+		if err != nil {
+			return err
+		}
+		return a.run(c.Context)
+	},
+}
+
+func configure(c *cli.Context) (*agent, error) {
+	identity, err := readIdentity(c.String("dir"))
+	if err != nil {
+		return nil, err
+	}
+	a := &agent{
+		ca: control.Config{
+			Address:    c.String("ca"),
+			Name:       c.String("ca-name"),
+			Signers:    []ssh.Signer{identity},
+			KnownHosts: filepath.Join(c.String("trust"), "known_hosts"),
+		},
+		revoked: revokedKeys{path: c.String("revoked-keys"), disk: onDisk},
+		log:     slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		every:   refreshEvery,
+	}
+	if (c.String("host-key") == "") != (c.String("host-certificate") == "") {
+		return nil, misuse("--host-key and --host-certificate go together")
+	}
+	if c.String("host-key") == "" {
+		return a, nil
+	}
+	h := &hostCertificate{path: c.String("host-certificate"), reload: c.String("reload"), disk: onDisk}
+	if h.key, err = readPublicKey(c.String("host-key")); err != nil {
+		return nil, err
+	}
+	if h.ca, err = readPublicKey(filepath.Join(c.String("trust"), "host_ca.pub")); err != nil {
+		return nil, err
+	}
+	a.certificate = h
+	return a, nil
+}
+
+// lock keeps a second program from writing the same files.
+func lock(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing; make it with: postern-host init --dir %s", dir, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another postern-host is using %s", dir)
+	}
+	return func() { f.Close() }, nil
+}
+
+const refreshEvery = time.Minute
