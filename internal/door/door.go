@@ -33,10 +33,11 @@ type Door struct {
 	HostKeys func() []ssh.Signer
 
 	// Lookup says cheaply whether a key is worth a signature. It runs before the client proved anything, so its answer must
-	// not tell a stranger who or what exists. A *ssh.BannerError is shown once per connection. Nil: every key is.
+	// not tell a stranger who or what exists. A *ssh.BannerError is shown, but the same one once. Nil: every key is.
 	Lookup func(conn ssh.ConnMetadata, key ssh.PublicKey) error
 
-	// Authorise decides, once the client's signature is verified. A *ssh.BannerError is shown to the client.
+	// Authorise decides, once the client's signature is verified. A *ssh.BannerError is shown to the client. The
+	// ConnMetadata is a [*Visitor].
 	Authorise func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error)
 
 	// Channel owns one channel that a client asks for; it returns when the channel is finished. Each call has its own
@@ -125,7 +126,7 @@ func refuseGlobal(gliderlabs.Context, *gliderlabs.Server, *ssh.Request) (bool, [
 }
 
 func (d *Door) admit(c net.Conn) {
-	v := &visit{Conn: socket.New(c, d.Limits.Stall), from: host(c.RemoteAddr())}
+	v := &visit{Conn: socket.New(c, d.Limits.Stall), from: host(c.RemoteAddr()), done: make(chan struct{})}
 	if why := d.gate.enter(v); why != "" {
 		d.Log.Warn("connection refused", "client", c.RemoteAddr().String(), "why", why)
 		c.Close()
@@ -137,6 +138,7 @@ func (d *Door) admit(c net.Conn) {
 		c.Close()
 	})
 	go func() {
+		defer close(v.done)
 		defer d.gate.leave(v)
 		defer c.Close()
 		defer v.Close()
@@ -163,7 +165,7 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 		},
 		// The permissions that come in are one object shared by all attempts of the connection: never use them.
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			return d.Authorise(conn, key)
+			return d.Authorise(&Visitor{conn, v}, key)
 		},
 		PreAuthConnCallback: func(conn ssh.ServerPreAuthConn) { v.login = conn },
 		AuthLogCallback:     func(conn ssh.ConnMetadata, method string, err error) { d.attempt(v, conn, method, err) },
@@ -182,8 +184,7 @@ func (d *Door) lookup(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
 	}
 	err := d.Lookup(v.login, key)
 	var banner *ssh.BannerError
-	if errors.As(err, &banner) && !v.told {
-		v.told = true
+	if errors.As(err, &banner) && v.fresh(banner.Message) {
 		_ = v.login.SendAuthBanner(banner.Message)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package door
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,12 +49,36 @@ type visit struct {
 	*socket.Conn
 	from     netip.Prefix
 	login    ssh.ServerPreAuthConn // set when authentication begins
-	told     bool                  // a banner of Lookup was sent
+	told     []string              // banners of Lookup that were sent
+	done     chan struct{}
 	grace    *time.Timer
 	alive    sync.Once
 	channels atomic.Int32
 	known    bool // authenticated; under the gate's lock
 }
+
+// maxBanners of Lookup are shown on one connection: an agent may offer many keys.
+const maxBanners = 4
+
+func (v *visit) fresh(banner string) bool {
+	if len(v.told) >= maxBanners || slices.Contains(v.told, banner) {
+		return false
+	}
+	v.told = append(v.told, banner)
+	return true
+}
+
+// Visitor is a client's connection, during login and afterwards.
+type Visitor struct {
+	ssh.ConnMetadata
+	visit *visit
+}
+
+// Done is closed when the connection is gone and nothing of the door's runs for it any more.
+func (v *Visitor) Done() <-chan struct{} { return v.visit.done }
+
+// Close ends the connection without waiting; what was written last still gets a moment to go out.
+func (v *Visitor) Close() error { return v.visit.Close() }
 
 // gate counts connections and knows them all.
 type gate struct {
