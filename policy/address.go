@@ -16,6 +16,9 @@ func parseAddress(text string) (string, error) {
 	if ip, err := netip.ParseAddr(text); err == nil {
 		return joinAddress(ip.String(), port)
 	}
+	if strings.Contains(text, "/") {
+		return "", fmt.Errorf("%.100q is not host, host:port or [IPv6]:port", text)
+	}
 	if strings.Contains(text, ":") {
 		var err error
 		if host, port, err = net.SplitHostPort(text); err != nil {

@@ -145,18 +145,18 @@ func (c checker) approvers(r *rule) {
 			continue
 		}
 		if able := c.set.Approvers(need.Group, "", d.touch || d.pin); len(able) < need.Count {
-			c.ps.add(r.file, line, "@approve: %s can never be had: %s", need, c.few(need.Group, able, d))
+			c.ps.add(r.file, line, "@approve: %s can never be had: %s", need, c.few(need.Group, able))
 		} else if !c.attainable(r, need) {
 			c.ps.add(r.file, line, "@approve: %s can never be had: nobody approves their own request, and everybody the rule is for is needed", need)
 		}
 	}
 }
 
-func (c checker) few(group string, able []string, d duties) string {
+func (c checker) few(group string, able []string) string {
 	if total := len(c.set.members[group]); len(able) < total {
-		return fmt.Sprintf("of the %d people in group %s only %d have a FIDO (sk-) key", total, group, len(able))
+		return fmt.Sprintf("of %s in group %s %d have a FIDO (sk-) key", count(total, "person", "people"), group, len(able))
 	}
-	return fmt.Sprintf("group %s has %d people", group, len(able))
+	return fmt.Sprintf("group %s has %s", group, count(len(able), "person", "people"))
 }
 
 // attainable reports whether somebody the rule is for could gather the need. Nobody yet: nothing to complain about.

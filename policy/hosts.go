@@ -6,12 +6,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// hosts reads hosts.yaml.
-func (l *loader) hosts(content []byte) {
+// hosts reads hosts.yaml and reports whether there was anything to read.
+func (l *loader) hosts(content []byte) bool {
 	d := data{hostsFile, &l.ps}
 	top := d.root(content)
 	if top == nil {
-		return
+		return false
 	}
 	fields := d.fields(top, "the file", "labels", "hosts", "bastions")
 	for _, label := range d.names(fields["labels"], "labels") {
@@ -20,11 +20,11 @@ func (l *loader) hosts(content []byte) {
 	declared := fields["labels"] != nil
 	if fields["hosts"] == nil {
 		d.bad(0, "hosts are missing (none yet: write hosts: {})")
-	} else {
-		for _, p := range d.pairs(fields["hosts"], "hosts") {
-			if d.name(p.key, "hosts") {
-				l.host(d, p, declared)
-			}
+		return false
+	}
+	for _, p := range d.pairs(fields["hosts"], "hosts") {
+		if d.name(p.key, "hosts") {
+			l.host(d, p, declared)
 		}
 	}
 	if fields["bastions"] != nil {
@@ -34,6 +34,7 @@ func (l *loader) hosts(content []byte) {
 			}
 		}
 	}
+	return true
 }
 
 func (l *loader) host(d data, p pair, labelsDeclared bool) {

@@ -27,7 +27,7 @@ type loader struct {
 	owned     map[string]string // fingerprint: file:line
 	called    map[string]int    // name or alias of a machine: line
 	addresses map[string]int    // address of a machine: line
-	labels    []string          // declared, or else those that hosts have
+	labels    []string          // declared in hosts.yaml, whether or not a host has them
 }
 
 // Load reads a policy directory and checks all of it. The error joins one error a line, each beginning with
@@ -42,13 +42,11 @@ func Load(fsys fs.FS) (*Set, error) {
 	}
 	files := l.read(fsys)
 	l.set.digest = digest(files)
-	if content, ok := files[peopleFile]; ok {
-		l.people(content)
+	havePeople := files[peopleFile] != nil && l.people(files[peopleFile])
+	haveHosts := files[hostsFile] != nil && l.hosts(files[hostsFile])
+	if havePeople && haveHosts { // or else every rule would be blamed for names that were not read
+		l.rules(files)
 	}
-	if content, ok := files[hostsFile]; ok {
-		l.hosts(content)
-	}
-	l.rules(files)
 	if err := l.ps.err(); err != nil {
 		return nil, err
 	}
@@ -62,8 +60,7 @@ func (l *loader) read(fsys fs.FS) map[string][]byte {
 		l.ps.add("", 0, "the policy directory cannot be read: %v", err)
 		return nil
 	}
-	files := map[string][]byte{}
-	rules := 0
+	files, found, rules := map[string][]byte{}, map[string]bool{}, false
 	for _, entry := range entries {
 		if !l.wanted(entry) {
 			continue
@@ -71,18 +68,18 @@ func (l *loader) read(fsys fs.FS) map[string][]byte {
 		content, err := readFile(fsys, entry.Name())
 		if err != nil {
 			l.ps.add(entry.Name(), 0, "%v", err)
+		} else {
+			files[entry.Name()] = content
 		}
-		files[entry.Name()] = content
-		if strings.HasSuffix(entry.Name(), rulesSuffix) {
-			rules++
-		}
+		found[entry.Name()] = true
+		rules = rules || strings.HasSuffix(entry.Name(), rulesSuffix)
 	}
 	for _, name := range []string{peopleFile, hostsFile} {
-		if _, ok := files[name]; !ok {
+		if !found[name] {
 			l.ps.add("", 0, "%s is missing from the policy directory", name)
 		}
 	}
-	if rules == 0 {
+	if !rules {
 		l.ps.add("", 0, "the policy directory holds no rules (*%s)", rulesSuffix)
 	}
 	return files

@@ -12,12 +12,12 @@ const (
 	hostsFile  = "hosts.yaml"
 )
 
-// people reads people.yaml.
-func (l *loader) people(content []byte) {
+// people reads people.yaml and reports whether there was anything to read.
+func (l *loader) people(content []byte) bool {
 	d := data{peopleFile, &l.ps}
 	top := d.root(content)
 	if top == nil {
-		return
+		return false
 	}
 	fields := d.fields(top, "the file", "groups", "people")
 	if fields["groups"] == nil {
@@ -29,13 +29,14 @@ func (l *loader) people(content []byte) {
 	slices.Sort(l.set.groups)
 	if fields["people"] == nil {
 		d.bad(0, "people are missing")
-		return
+		return false
 	}
 	for _, p := range d.pairs(fields["people"], "people") {
 		if d.name(p.key, "people") {
 			l.person(d, p)
 		}
 	}
+	return true
 }
 
 func (l *loader) person(d data, p pair) {

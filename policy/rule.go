@@ -24,7 +24,8 @@ type rule struct {
 	line   int
 	policy *cedar.Policy
 	tree   *ast.Policy
-	source string // its text, comments blanked out, for finding lines
+	anyone *cedar.Policy // the same rule for every principal, to explain denials with
+	source string        // its text, comments blanked out, for finding lines
 	duties duties
 }
 
@@ -124,15 +125,18 @@ func (l *loader) ruleFile(file string, content []byte) []*rule {
 		if i+1 < len(list) {
 			end = list[i+1].Position().Offset
 		}
+		anyone := *p.AST()
+		anyone.Principal = ast.ScopeTypeAll{}
 		found = append(found, &rule{
 			file: file, line: p.Position().Line, policy: p, tree: (*ast.Policy)(p.AST()),
+			anyone: cedar.NewPolicyFromAST(&anyone),
 			source: string(blank[p.Position().Offset:end]),
 		})
 	}
 	return found
 }
 
-var cedarPlace = regexp.MustCompile(`^(?:parser error: )?(?:parse error at )?<input>:(\d+):\d+:? ?`)
+var cedarPlace = regexp.MustCompile(`^(?:parser error: )?(?:parse error at )?<input>:(\d+):\d+:? ?(?:"(?:[^"\\]|\\.)*": )?`)
 
 func cedarError(err error) (line int, text string) {
 	text = strings.TrimPrefix(err.Error(), "parser error: ")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
@@ -83,11 +84,14 @@ func (s *Set) noRule(q Query, capabilities []string, whole bool) string {
 		text = fmt.Sprintf("no rule allows %s to open %s as %s", q.Person, q.Host, q.Account)
 	}
 	var unmet, audiences []string
-	for _, r := range s.rulesFor(target(q.Account, q.Host), capabilities) {
-		if covers(s.rules.entities, r.tree.Principal, uid(personType, q.Person)) {
-			unmet = append(unmet, r.place())
-		} else if audience := audienceOf(r.tree.Principal); !slices.Contains(audiences, audience) {
-			audiences = append(audiences, audience)
+	for _, capability := range capabilities {
+		for _, r := range s.rules.byAction[uid(actionType, capability)] {
+			switch near, audience := s.nearness(q, r, capability); {
+			case near == conditionsFail && !slices.Contains(unmet, r.place()):
+				unmet = append(unmet, r.place())
+			case near == forOthers && !slices.Contains(audiences, audience):
+				audiences = append(audiences, audience)
+			}
 		}
 	}
 	switch {
@@ -99,17 +103,29 @@ func (s *Set) noRule(q Query, capabilities []string, whole bool) string {
 	return text
 }
 
-// rulesFor returns the permits for any of the capabilities whose scope lets the account in.
-func (s *Set) rulesFor(account string, capabilities []string) rules {
-	var found rules
-	for _, capability := range capabilities {
-		for _, r := range s.rules.byAction[uid(actionType, capability)] {
-			if r.permits() && !slices.Contains(found, r) && covers(s.rules.entities, r.tree.Resource, uid(accountType, account)) {
-				found = append(found, r)
-			}
-		}
+type nearness int
+
+const (
+	beside nearness = iota // the rule is about something else
+	forOthers
+	conditionsFail
+)
+
+// nearness says how a permit that did not match missed, and for forOthers who it is for.
+func (s *Set) nearness(q Query, r *rule, capability string) (nearness, string) {
+	request, why := s.request(&q)
+	if why != "" || !r.permits() || !covers(s.rules.entities, r.tree.Resource, request.Resource) {
+		return beside, ""
 	}
-	return found
+	if covers(s.rules.entities, r.tree.Principal, request.Principal) {
+		return conditionsFail, ""
+	}
+	request.Action = uid(actionType, capability)
+	decision, diagnostic := cedar.Authorize(cedar.PolicyMap{"": r.anyone}, s.rules.entities, request)
+	if decision == cedar.Allow || len(diagnostic.Errors) > 0 {
+		return forOthers, audienceOf(r.tree.Principal)
+	}
+	return beside, ""
 }
 
 // audienceOf says who a rule is for.
