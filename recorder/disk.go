@@ -8,10 +8,10 @@ import (
 
 // Disk is what the journal asks of its disk. Tests replace members to make it full or broken; nil members are the real thing.
 type Disk struct {
-	Allocate func(f *os.File, size int64) error                  // fallocate
+	Allocate func(f *os.File, size int64) error                   // fallocate
 	Write    func(f *os.File, parts [][]byte, offset int64) error // all parts, one after the other
-	Sync     func(f *os.File) error                              // fdatasync
-	Free     func(dir string) (int64, error)                     // bytes an ordinary user may still write
+	Sync     func(f *os.File) error                               // fdatasync
+	Free     func(dir string) (int64, error)                      // bytes an ordinary user may still write
 }
 
 func (d Disk) orReal() Disk {

@@ -1,0 +1,250 @@
+package recorder
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	journalName = "journal-"
+	spareName   = "spare-"
+	spareFiles  = 2 // kept for reuse; more are given back to the disk
+)
+
+// journalFile is one preallocated file.
+type journalFile struct {
+	fileHeader
+	f        *os.File
+	unsealed atomic.Int64 // records in it that no sealed segment holds yet
+	end      int64        // where the next record goes; only the committer looks
+}
+
+// where is the place of a frame's ciphertext in the journal.
+type where struct {
+	file   *journalFile
+	offset uint32
+	length uint32
+}
+
+// files keeps the files of the journal: those that hold frames, one that is ready ahead of need, and a few to use
+// again. Making a file is slow and may fail, so a goroutine of its own does it while there still is room.
+type files struct {
+	dir  string
+	size int64
+	most int // files in use at which new frames wait
+	disk Disk
+
+	mu      sync.Mutex
+	change  sync.Cond
+	used    []*journalFile // oldest first; the last is being written
+	next    *journalFile
+	failure error // why there is no next
+	spares  []*os.File
+	number  uint64 // of the file made last
+	wanted  bool
+	stop    bool
+	stopped chan struct{}
+}
+
+func openFiles(dir string, size, capacity int64, disk Disk, number uint64) *files {
+	fs := &files{dir: dir, size: size, most: max(2, int(capacity/size)), disk: disk, number: number, wanted: true}
+	fs.change.L = &fs.mu
+	fs.stopped = make(chan struct{})
+	go fs.keep()
+	return fs
+}
+
+// take returns the next file, now in use. It waits while that is being made, and fails when it cannot be.
+func (fs *files) take() (*journalFile, error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.next == nil { // what failed before may work now
+		fs.failure, fs.wanted = nil, true
+		fs.change.Broadcast()
+	}
+	for fs.next == nil && fs.failure == nil && !fs.stop {
+		fs.change.Wait()
+	}
+	if fs.next == nil {
+		return nil, errors.Join(fs.failure)
+	}
+	f := fs.next
+	fs.next, fs.wanted = nil, true
+	fs.used = append(fs.used, f)
+	fs.change.Broadcast()
+	return f, nil
+}
+
+// admit waits while too much is not yet sealed.
+func (fs *files) admit() {
+	fs.mu.Lock()
+	for len(fs.used) > fs.most && !fs.stop {
+		fs.change.Wait()
+	}
+	fs.mu.Unlock()
+}
+
+// pressure is true when over half of the capacity waits to be sealed; oldest is the file to free first.
+func (fs *files) pressure() (oldest *journalFile, high bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if len(fs.used) < 2 {
+		return nil, false
+	}
+	return fs.used[0], len(fs.used) > fs.most/2
+}
+
+// sealed counts records of f that need f no longer.
+func (fs *files) sealed(f *journalFile, records int) {
+	if f.unsealed.Add(int64(-records)) == 0 {
+		fs.mu.Lock()
+		fs.change.Broadcast()
+		fs.mu.Unlock()
+	}
+}
+
+// keep makes the next file and retires old ones until close.
+func (fs *files) keep() {
+	defer close(fs.stopped)
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for !fs.stop {
+		switch {
+		case len(fs.used) > 1 && fs.used[0].unsealed.Load() == 0:
+			fs.retire()
+		case fs.wanted:
+			fs.wanted = false
+			fs.unlocked(fs.prepare)
+		default:
+			fs.change.Wait()
+		}
+	}
+}
+
+// unlocked runs fn without the lock.
+func (fs *files) unlocked(fn func()) {
+	fs.mu.Unlock()
+	defer fs.mu.Lock()
+	fn()
+}
+
+// retire takes the oldest file out of use. In order: a missing file then says that all older ones were sealed too.
+func (fs *files) retire() {
+	f := fs.used[0]
+	fs.used = append(fs.used[:0], fs.used[1:]...)
+	fs.change.Broadcast()
+	fs.unlocked(func() { fs.release(f) })
+}
+
+func (fs *files) release(f *journalFile) {
+	// If the rename is lost in a crash the file is read again, and its frames found to be sealed.
+	spare := filepath.Join(fs.dir, fmt.Sprintf("%s%016x", spareName, f.number))
+	if os.Rename(f.f.Name(), spare) != nil {
+		f.f.Close()
+		return
+	}
+	if f.f.Close(); len(fs.spares) >= spareFiles || int64(f.size) != fs.size {
+		os.Remove(spare)
+		return
+	}
+	if again, err := os.OpenFile(spare, os.O_RDWR, 0); err == nil {
+		fs.spares = append(fs.spares, again)
+	}
+}
+
+// prepare makes the next file, durable with its header under its name, so that taking it costs nothing.
+func (fs *files) prepare() {
+	f, err := fs.make()
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.next, fs.failure = f, err
+	fs.change.Broadcast()
+}
+
+func (fs *files) make() (_ *journalFile, err error) {
+	raw, err := fs.blank()
+	if err != nil {
+		return nil, err
+	}
+	f := &journalFile{end: fileHead}
+	fs.number++
+	f.number, f.size = fs.number, uint64(fs.size)
+	rand.Read(f.epoch[:])
+	if err := fs.disk.Write(raw, [][]byte{f.marshal()}, 0); err != nil {
+		return nil, fs.give(raw, err)
+	}
+	// A full sync: the size must be durable too, and this is not the hot path.
+	if err := errors.Join(fs.disk.Sync(raw), raw.Sync()); err != nil {
+		return nil, fs.give(raw, err)
+	}
+	name := filepath.Join(fs.dir, fmt.Sprintf("%s%016x", journalName, f.number))
+	if err := os.Rename(raw.Name(), name); err != nil {
+		return nil, fs.give(raw, err)
+	}
+	raw.Close()
+	if f.f, err = os.OpenFile(name, os.O_RDWR, 0); err != nil {
+		return nil, err
+	}
+	return f, syncDir(fs.dir)
+}
+
+// give removes a file that could not be made.
+func (fs *files) give(raw *os.File, err error) error {
+	raw.Close()
+	os.Remove(raw.Name())
+	return fmt.Errorf("journal %s: %w", fs.dir, err)
+}
+
+// blank is a spare file, or a new one.
+func (fs *files) blank() (*os.File, error) {
+	if n := len(fs.spares); n > 0 {
+		f := fs.spares[n-1]
+		fs.spares = fs.spares[:n-1]
+		return f, nil
+	}
+	name := filepath.Join(fs.dir, fmt.Sprintf("%s%016x", spareName, fs.number+1))
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := fs.disk.Allocate(f, fs.size); err != nil {
+		return nil, fs.give(f, fmt.Errorf("a file of %d MiB: %w", fs.size>>20, err))
+	}
+	return f, nil
+}
+
+// close stops making files, and removes those nobody needs.
+func (fs *files) close() {
+	fs.mu.Lock()
+	fs.stop = true
+	fs.change.Broadcast()
+	fs.mu.Unlock()
+	<-fs.stopped
+	for _, f := range fs.spares {
+		f.Close()
+		os.Remove(f.Name())
+	}
+	if fs.next != nil {
+		fs.used = append(fs.used, fs.next)
+	}
+	for _, f := range fs.used {
+		f.f.Close()
+		if f.unsealed.Load() == 0 {
+			os.Remove(f.f.Name())
+		}
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

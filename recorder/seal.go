@@ -1,0 +1,203 @@
+package recorder
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	sealTogether = 8                      // segments in one transaction of the store
+	busyRate     = 8 << 20                // bytes a second over which sessions are busy and sealing holds back
+	longestRest  = 250 * time.Millisecond // between two transactions, while they are
+)
+
+// sealer turns durable segments into sealed ones, one goroutine for all sessions, beside the hot path. It reads the
+// frames back from the journal, so that however far it falls behind no plaintext waits in memory.
+type sealer struct {
+	store  *Store
+	packer *packer
+	window window
+	frames []Frame
+	plain  []byte
+
+	mu     sync.Mutex
+	queue  []*segment
+	change sync.Cond
+	stop   bool
+
+	quit    chan struct{}
+	stopped chan struct{}
+}
+
+func newSealer(s *Store) *sealer {
+	x := &sealer{store: s, packer: newPacker(), quit: make(chan struct{}), stopped: make(chan struct{})}
+	x.change.L = &x.mu
+	return x
+}
+
+func (x *sealer) add(s *segment) {
+	x.mu.Lock()
+	x.queue = append(x.queue, s)
+	x.change.Signal()
+	x.mu.Unlock()
+}
+
+// finish seals what is in the queue and stops.
+func (x *sealer) finish() {
+	x.mu.Lock()
+	x.stop = true
+	x.change.Signal()
+	x.mu.Unlock()
+	close(x.quit)
+	<-x.stopped
+}
+
+func (x *sealer) run() {
+	defer close(x.stopped)
+	for {
+		segments := x.take()
+		if segments == nil {
+			return
+		}
+		began, written := time.Now(), x.store.journal.written.Load()
+		for !x.seal(segments) {
+			if !x.pause(time.Second) {
+				return // what is in the journal is sealed when the process starts again
+			}
+		}
+		x.rest(time.Since(began), x.store.journal.written.Load()-written)
+	}
+}
+
+// take waits for segments. Nil means stop.
+func (x *sealer) take() []*segment {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for len(x.queue) == 0 && !x.stop {
+		x.change.Wait()
+	}
+	n := min(len(x.queue), sealTogether)
+	if n == 0 {
+		return nil
+	}
+	segments := append([]*segment(nil), x.queue[:n]...)
+	x.queue = append(x.queue[:0], x.queue[n:]...)
+	return segments
+}
+
+// rest leaves the processor to sessions that are busy, as long as the journal has room.
+func (x *sealer) rest(worked time.Duration, written int64) {
+	if float64(written) < busyRate*worked.Seconds() {
+		return
+	}
+	if _, high := x.store.files.pressure(); !high {
+		x.pause(min(8*worked, longestRest))
+	}
+}
+
+func (x *sealer) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-x.quit:
+		return false
+	}
+}
+
+// seal makes segments durable in the store and reports progress. It is false when that must be tried again.
+func (x *sealer) seal(segments []*segment) bool {
+	changes := make(map[*Writer]*change)
+	var order []*change
+	for _, s := range segments {
+		c := changes[s.w]
+		if c == nil {
+			c = s.w.change()
+			changes[s.w] = c
+			order = append(order, c)
+		}
+		if err := x.addTo(c, s); err != nil {
+			x.store.cfg.Log.Error("sealing a recording; it will be tried again", "session", s.w.opening.Session, "error", err)
+			return false
+		}
+	}
+	if err := x.store.keep(order); err != nil {
+		x.store.cfg.Log.Error("keeping a sealed recording; it will be tried again", "error", err)
+		return false
+	}
+	for _, s := range segments {
+		x.store.release(s)
+	}
+	for w, c := range changes {
+		c.known, c.segments = true, nil
+		w.kept = *c
+	}
+	for _, c := range order {
+		x.store.report(c.Progress)
+	}
+	return true
+}
+
+func (x *sealer) addTo(c *change, s *segment) error {
+	if s.final {
+		c.Sealed, c.Interrupted = true, s.interrupted
+	}
+	if len(s.at) == 0 {
+		return nil
+	}
+	header := segmentHeader{
+		Version: segmentVersion, Session: s.w.opening.Session, Number: uint64(s.number), Form: formPacked,
+		First: s.first, Frames: uint32(len(s.at)), Before: s.before, Previous: c.SealedHead,
+	}
+	body, err := x.encode(s, &header)
+	if err != nil {
+		return err
+	}
+	return c.add(header, body, x.store.cfg.Signer)
+}
+
+// encode reads the frames of s back and makes the body of its sealed segment. The result is valid until the next call.
+func (x *sealer) encode(s *segment, header *segmentHeader) ([]byte, error) {
+	chain := newChain(s.first, s.before)
+	x.frames, x.plain = x.frames[:0], x.plain[:0]
+	if need := s.data + len(s.at)*(frameHead+gcmTag); cap(x.plain) < need {
+		x.plain = make([]byte, 0, need) // frames alias it, so it must not move
+	}
+	x.window.forget()
+	for i, at := range s.at {
+		sealed, err := x.window.read(s.at[i:])
+		if err != nil {
+			return nil, err
+		}
+		begin := len(x.plain)
+		plain, err := chain.open(s.keys.frame, x.plain, sealed)
+		if err != nil {
+			x.store.cfg.Log.Error("the disk gave back a frame that is not what was written; its segment is kept as it is, and will be found altered",
+				"session", header.Session, "frame", chain.n, "file", at.file.f.Name(), "offset", at.offset)
+			return x.verbatim(s, header)
+		}
+		x.plain = plain
+		f, err := parseFrame(x.plain[begin:])
+		if err != nil {
+			return nil, err
+		}
+		x.frames = append(x.frames, f)
+	}
+	header.After = chain.head()
+	_, hurry := x.store.files.pressure()
+	return sealBody(s.keys.seal[:], header.marshal(), x.packer.pack(x.frames, hurry))
+}
+
+// verbatim is encode for a segment that cannot be decrypted.
+func (x *sealer) verbatim(s *segment, header *segmentHeader) ([]byte, error) {
+	return verbatimBody(&x.window, s.at, header)
+}
+
+func sealBody(key, header, plain []byte) ([]byte, error) {
+	gcm, err := newGCM(key)
+	if err != nil {
+		return nil, err
+	}
+	return gcm.Seal(nil, make([]byte, gcm.NonceSize()), plain, header), nil
+}

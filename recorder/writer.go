@@ -1,0 +1,297 @@
+package recorder
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash/crc32"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	segmentData   = 256 << 10 // bytes of data at which a segment is cut
+	segmentFrames = 4096
+)
+
+// Writer records one session. Its methods may be called from several goroutines.
+type Writer struct {
+	store   *Store
+	opening opening
+	box     []byte
+	failed  chan struct{}
+	broken  error // guarded by the journal's lock
+
+	mu      sync.Mutex // held while a frame is numbered, encrypted and put in line
+	chain   *chain
+	ratchet *ratchet
+	segment *segment // nil: the next frame begins one
+	number  uint32   // of the next segment
+	last    time.Duration
+	closed  bool
+
+	durably  sync.Mutex // after mu
+	frames   uint64
+	head     [32]byte
+	segments []*segment // not yet durable as a whole, in order
+	over     bool       // the segment that ends the recording is on its way to the sealer
+
+	kept change // the sealer's: what the store holds
+}
+
+// segment is a run of frames under one key, until it is sealed.
+type segment struct {
+	w      *Writer
+	number uint32
+	keys   *keys
+	before [32]byte
+	first  uint64
+	born   time.Time
+	count  int // frames; under w.mu
+	data   int // bytes of data; under w.mu
+
+	// Under w.durably.
+	want        int // frames when it was cut; -1: it is still growing
+	at          []where
+	opening     *journalFile // holds the opening, which the store needs first
+	final       bool
+	interrupted bool
+}
+
+// Append records a frame: it is encrypted and on its way when Append returns, in the order of the calls, and f.Data
+// is free again. It is durable once the commit says so. Append waits while too much is on its way or unsealed.
+func (w *Writer) Append(f Frame) (*Commit, error) {
+	if f.Type == TypeHeader || f.Type == TypeEnd || f.Type == 0 {
+		return nil, fmt.Errorf("recording %s: a %v frame is not for Append", w.opening.Session, f.Type)
+	}
+	if len(f.Data) > MaxData {
+		return nil, fmt.Errorf("recording %s: frame of %d bytes is over the limit of %d", w.opening.Session, len(f.Data), MaxData)
+	}
+	w.store.files.admit()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, w.wrap(ErrClosed)
+	}
+	return w.append(f, kindFrame)
+}
+
+// append puts a frame in line. w.mu is held.
+func (w *Writer) append(f Frame, kind byte) (*Commit, error) {
+	if err := w.begin(); err != nil {
+		return nil, err
+	}
+	w.stamp(&f)
+	body := frameHead + len(f.Data) + gcmTag
+	r, b, commit, err := w.store.journal.reserve(w, padded(body))
+	if err != nil {
+		return nil, w.wrap(err)
+	}
+	r.seg, r.body, r.frame = w.segment, body, true
+	h := record{
+		length: uint32(body), kind: kind, recording: w.opening.Number,
+		frame: w.chain.n, segment: w.segment.number,
+	}
+	plain := appendFrame(r.space[recordHead:recordHead], f)
+	sealed := w.chain.seal(w.segment.keys.frame, plain)
+	r.head = w.chain.head()
+	h.bodySum = crc32.Checksum(sealed, castagnoli)
+	h.put(r.space)
+	clear(r.space[recordHead+body:])
+	w.store.journal.filled(b)
+
+	w.segment.count++
+	w.segment.data += len(f.Data)
+	if w.segment.data >= segmentData || w.segment.count >= segmentFrames {
+		w.cut(false)
+	}
+	return commit, nil
+}
+
+// begin sees to it that there is a segment to append to.
+func (w *Writer) begin() error {
+	if w.segment != nil {
+		return nil
+	}
+	k, err := w.ratchet.next()
+	if err != nil {
+		return w.wrap(err)
+	}
+	w.segment = &segment{
+		w: w, number: w.number, keys: k, before: w.chain.head(), first: w.chain.n,
+		born: w.store.now(), want: -1,
+	}
+	w.number++
+	w.durably.Lock()
+	w.segments = append(w.segments, w.segment)
+	w.durably.Unlock()
+	return nil
+}
+
+// stamp gives f a time that the format can hold.
+func (w *Writer) stamp(f *Frame) {
+	if f.At == 0 && f.Type != TypeHeader {
+		f.At = w.store.now().Sub(w.opening.started())
+	}
+	f.At = max(f.At.Truncate(time.Microsecond), w.last)
+	w.last = f.At
+}
+
+// cut ends the current segment. w.mu is held.
+func (w *Writer) cut(final bool) {
+	s := w.segment
+	if s == nil {
+		return
+	}
+	w.segment = nil
+	w.durably.Lock()
+	defer w.durably.Unlock()
+	if !w.over { // else the sealer has it already
+		s.want, s.final = s.count, final
+		w.advance()
+	}
+}
+
+// cutIf cuts the current segment if old says so of it.
+func (w *Writer) cutIf(old func(*segment) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.segment != nil && w.segment.count > 0 && old(w.segment) {
+		w.cut(false)
+	}
+}
+
+// durable takes note of a record that is on the disk.
+func (w *Writer) durable(r *reserved) {
+	w.durably.Lock()
+	defer w.durably.Unlock()
+	if !r.frame {
+		r.seg.opening = r.at.file
+		return
+	}
+	r.seg.at = append(r.seg.at, r.at)
+	w.frames++
+	w.head = r.head
+	w.advance()
+}
+
+// advance hands segments to the sealer that are cut and durable as a whole. w.durably is held.
+func (w *Writer) advance() {
+	for len(w.segments) > 0 && !w.over {
+		s := w.segments[0]
+		if s.want < 0 || len(s.at) < s.want {
+			return
+		}
+		w.segments = w.segments[1:]
+		w.over = s.final
+		w.store.sealer.add(s)
+	}
+}
+
+// abandon ends a recording that lost a frame: what is durable of it is sealed as interrupted.
+func (w *Writer) abandon(error) {
+	w.durably.Lock()
+	defer w.durably.Unlock()
+	if w.over {
+		return
+	}
+	close(w.failed)
+	if len(w.segments) == 0 {
+		w.segments = []*segment{{w: w, before: w.head, first: w.frames, keys: new(keys)}}
+	}
+	for _, lost := range w.segments[1:] {
+		lost.keys.forget()
+	}
+	s := w.segments[0]
+	s.want, s.final, s.interrupted = len(s.at), true, true
+	w.segments = w.segments[:1]
+	w.advance()
+}
+
+// Head is the number of durable frames and the chain over them.
+func (w *Writer) Head() (frames uint64, head [32]byte) {
+	w.durably.Lock()
+	defer w.durably.Unlock()
+	return w.frames, w.head
+}
+
+// Failed is closed when the writer broke and can record nothing any more: the session must end.
+func (w *Writer) Failed() <-chan struct{} { return w.failed }
+
+// Close ends the recording with a reason for people. It returns when the end is durable; sealing follows.
+func (w *Writer) Close(reason string) error {
+	commit, err := w.end(reason)
+	if err != nil {
+		return err
+	}
+	return commit.Err()
+}
+
+func (w *Writer) end(reason string) (*Commit, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, w.wrap(ErrClosed)
+	}
+	w.closed = true
+	if len(reason) > MaxData {
+		reason = reason[:MaxData]
+	}
+	commit, err := w.append(Frame{Type: TypeEnd, Channel: Global, Data: []byte(reason)}, kindLast)
+	if err != nil {
+		return nil, err
+	}
+	w.cut(true)
+	return commit, nil
+}
+
+func (w *Writer) wrap(err error) error {
+	return fmt.Errorf("recording %s: %w", w.opening.Session, err)
+}
+
+// opening is how every recording begins.
+type opening struct {
+	Version string
+	Session string
+	Bastion string
+	Started uint64
+	Number  [16]byte
+	KeyID   string
+	BoxSum  [32]byte
+}
+
+const openingVersion = "postern-recording-v1"
+
+func (o opening) marshal() []byte { return ssh.Marshal(o) }
+
+func (o opening) sum() [32]byte { return sha256.Sum256(o.marshal()) }
+
+func (o opening) started() time.Time { return time.UnixMicro(int64(o.Started)).UTC() }
+
+func parseOpening(b []byte) (o opening, err error) {
+	if len(b) > maxStatement {
+		return o, fmt.Errorf("%w: opening of %d bytes", ErrMalformed, len(b))
+	}
+	if err := ssh.Unmarshal(b, &o); err != nil {
+		return o, fmt.Errorf("%w: opening: %w", ErrMalformed, err)
+	}
+	if o.Version != openingVersion {
+		return o, fmt.Errorf("%w: opening of version %.40q, this reads %s", ErrMalformed, o.Version, openingVersion)
+	}
+	if !validSession(o.Session) || len(o.Bastion) > 255 || len(o.KeyID) > 64 || o.Started > maxMicros {
+		return o, fmt.Errorf("%w: opening of session %.80q", ErrMalformed, o.Session)
+	}
+	return o, nil
+}
+
+func validSession(id string) bool {
+	for _, c := range []byte(id) {
+		switch {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return id != "" && len(id) <= MaxIdentity
+}
