@@ -46,7 +46,7 @@ func needReason(c *cli.Context) (string, error) {
 	if strings.TrimSpace(c.String("reason")) == "" {
 		return "", misuse(`say why: --reason "…"`)
 	}
-	return c.String("reason"), nil
+	return strings.TrimSpace(c.String("reason")), nil
 }
 
 // decide signs one decision about one request.
@@ -55,7 +55,7 @@ func decide(c *cli.Context, decision string) error {
 	if err != nil {
 		return err
 	}
-	because := c.String("reason")
+	because := strings.TrimSpace(c.String("reason"))
 	if decision == control.Deny {
 		if because, err = needReason(c); err != nil {
 			return err
@@ -89,11 +89,12 @@ func decide(c *cli.Context, decision string) error {
 	return printDecided(after, decision)
 }
 
+// reasonWords joins the text to its option, so that a text which looks like an option is none.
 func reasonWords(because string) []string {
 	if because == "" {
 		return nil
 	}
-	return []string{"--reason", because}
+	return []string{"--reason=" + because}
 }
 
 // requestStatement returns the statement the CA wants signed, once it says exactly what the request that the CA showed

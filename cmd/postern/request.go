@@ -61,13 +61,13 @@ func requestWords(c *cli.Context, targets []string) ([]string, error) {
 		return nil, misuse(`say why, for instance --reason "INC-4412 restore failed"`)
 	}
 	words := append([]string{"request"}, targets...)
-	words = append(words, "--for", c.Duration("for").String(), "--reason", c.String("reason"))
+	words = append(words, "--for", c.Duration("for").String())
 	for _, flag := range []string{"only", "rule"} {
 		if value := c.String(flag); value != "" {
 			words = append(words, "--"+flag, value)
 		}
 	}
-	return words, nil
+	return append(words, reasonWords(c.String("reason"))...), nil
 }
 
 // followUp tells what became of a fresh request and, when the person waits, sees it through to the certificate.

@@ -18,8 +18,8 @@ import (
 var revokeCommand = &cli.Command{
 	Name:  "revoke",
 	Usage: "cut access now, live sessions included",
-	Description: "TARGET is a request (R-…), or kind:value: serial:17, person:alice, key:SHA256:…, host:phi1, approver:bob,\n" +
-		"bastion:bastion-1, or all:user, the panic button.",
+	Description: "TARGET is a request (R-…), or everything given so far to person:NAME, host:NAME, key:SHA256:…, approver:NAME,\n" +
+		"serial:NUMBER of a user certificate, or all: (the panic button). A revoked key stays dead.",
 	ArgsUsage: "TARGET --reason TEXT",
 	Flags:     []cli.Flag{reasonFlag, yesFlag, jsonFlag},
 	Action: func(c *cli.Context) error {
@@ -73,7 +73,7 @@ func (c *client) revoke(cc *cli.Context, target, because string) (control.Revoca
 	if err != nil {
 		return none, err
 	}
-	return control.Call[control.Revocation](cc.Context, c.Client, signature, "revoke", target, "--reason", because)
+	return control.Call[control.Revocation](cc.Context, c.Client, signature, append([]string{"revoke", target}, reasonWords(because)...)...)
 }
 
 // checkRevocation makes sure that the CA lets us sign the revocation that we asked for and nothing else.
@@ -87,8 +87,8 @@ func checkRevocation(text string, me control.Identity, target, because string) e
 		subject = s.Request
 	}
 	if s.CA != me.CA || s.Decision != control.Revoke || s.Person != me.Name || s.Because != because ||
-		strings.TrimPrefix(subject, "request:") != strings.TrimPrefix(target, "request:") {
-		return fmt.Errorf("the statement of the CA is not the revocation of %s; nothing was signed:\n%s", target, text)
+		!strings.EqualFold(subject, target) {
+		return fmt.Errorf("the CA wants another statement signed than the revocation of %s; nothing was signed:\n%s", target, text)
 	}
 	return nil
 }

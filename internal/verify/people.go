@@ -1,0 +1,69 @@
+package verify
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/auditlog"
+)
+
+// policy is what the policy leaf in force says of people and machines.
+type policy struct {
+	digest   string
+	owner    map[string]string // fingerprint to person
+	groups   map[string][]string
+	bastions map[string]ssh.PublicKey
+	hosts    map[string]string
+}
+
+func (v *verifier) newPolicy(p auditlog.Policy) {
+	next := policy{digest: p.Digest, owner: map[string]string{}, groups: p.Groups, bastions: map[string]ssh.PublicKey{}, hosts: p.Hosts}
+	for person, lines := range p.People {
+		for _, line := range lines {
+			key, err := parseKey(line)
+			if err != nil {
+				v.fail("policy: a key of %s: %v", person, err)
+				continue
+			}
+			fingerprint := ssh.FingerprintSHA256(key)
+			if other, taken := next.owner[fingerprint]; taken && other != person {
+				v.fail("policy: key %s is both %s's and %s's", fingerprint, other, person)
+			}
+			next.owner[fingerprint] = person
+		}
+	}
+	for name, line := range p.Bastions {
+		key, err := parseKey(line)
+		if err != nil {
+			v.fail("policy: the key of bastion %s: %v", name, err)
+			continue
+		}
+		next.bastions[name] = key
+	}
+	v.policy = next
+}
+
+// owns says that a key is, by the policy in force, that person's.
+func (p policy) owns(person string, key ssh.PublicKey) bool {
+	return person != "" && p.owner[ssh.FingerprintSHA256(key)] == person
+}
+
+func (p policy) in(person, group string) bool { return slices.Contains(p.groups[group], person) }
+
+func parseKey(line string) (ssh.PublicKey, error) {
+	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err != nil {
+		return nil, err
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return nil, fmt.Errorf("more than one key")
+	}
+	return key, nil
+}
+
+func same(a, b ssh.PublicKey) bool {
+	return a != nil && b != nil && bytes.Equal(a.Marshal(), b.Marshal())
+}

@@ -1,0 +1,278 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/auditlog"
+	"postern/ca/statement"
+	"postern/internal/control"
+	"postern/internal/sshsig"
+)
+
+// longestGrant is the hard maximum of a grant, whatever a policy says.
+const longestGrant = time.Hour
+
+// request is one request as the leaves so far leave it.
+type request struct {
+	control.Request
+	leaf    int64
+	votes   []vote
+	retired []string // approvers who took their approval back
+	cut     bool     // a revocation leaf names it
+	serials map[uint64]*ssh.Certificate
+}
+
+type vote struct{ decision, person, key, statement string }
+
+func (r *request) live() bool {
+	return r.State == control.Pending || r.State == control.Approved || r.State == control.Granted
+}
+
+func (v *verifier) request(asked control.Request) {
+	v.report.Requests++
+	r := &request{Request: asked, leaf: v.at, serials: map[uint64]*ssh.Certificate{}}
+	if v.requests[asked.ID] != nil {
+		v.fail("request %s appears twice", asked.ID)
+		return
+	}
+	v.requests[asked.ID] = r
+	length := time.Duration(asked.ForSeconds) * time.Second
+	switch {
+	case asked.State != control.Pending || len(asked.Votes) > 0:
+		v.fail("request %s begins as %s with %d votes", asked.ID, asked.State, len(asked.Votes))
+	case statement.Digest(asked) != asked.Digest:
+		v.fail("request %s does not have the digest %s", asked.ID, asked.Digest)
+	case v.policy.owner[asked.Key] != asked.Person:
+		v.fail("request %s is by a key that is not %s's", asked.ID, asked.Person)
+	case asked.Policy != v.policy.digest:
+		v.fail("request %s was decided by policy %s, which was not in force", asked.ID, asked.Policy)
+	case length <= 0 || length > longestGrant:
+		v.fail("request %s is for %s; nothing longer than %s is ever granted", asked.ID, length, longestGrant)
+	case asked.NotAfter.After(asked.ClaimBy.Add(length + rounding)):
+		v.fail("request %s may live until %s, longer than it was asked for", asked.ID, asked.NotAfter)
+	case len(asked.Targets) == 0:
+		v.fail("request %s is for nothing", asked.ID)
+	}
+	r.State = control.Pending
+}
+
+func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
+	v.report.Votes++
+	r := v.requests[cast.Request]
+	if r == nil {
+		v.fail("a vote about request %s, which never was", cast.Request)
+		return
+	}
+	what := fmt.Sprintf("%s of %s by %s", cast.Decision, r.ID, cast.Person)
+	if err := v.goodVote(r, cast, at); err != nil {
+		// It does not count, so what needed it is found wanting as well.
+		v.fail("%s: %v", what, err)
+		return
+	}
+	r.votes = append(r.votes, vote{cast.Decision, cast.Person, cast.Key, cast.Statement})
+	if cast.Decision == control.Withdraw && cast.Person != r.Person {
+		r.retired = append(r.retired, cast.Person)
+	}
+}
+
+func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) error {
+	key, err := v.signedBy(cast.Person, cast.Statement, cast.Signature, r.Request)
+	if err != nil {
+		return err
+	}
+	if fingerprint := ssh.FingerprintSHA256(key); fingerprint != cast.Key {
+		return fmt.Errorf("signed by key %s, logged is %s", fingerprint, cast.Key)
+	}
+	if err := v.checkStatement(r, cast); err != nil {
+		return err
+	}
+	return v.mayVote(r, cast, at)
+}
+
+// signedBy verifies a signature over a statement and returns its key, which must be a living key of person. about says
+// what the FIDO token must prove.
+func (v *verifier) signedBy(person, text, signature string, about control.Request) (ssh.PublicKey, error) {
+	s, err := sshsig.Verify([]byte(signature), control.Namespace, []byte(text))
+	if err != nil {
+		return nil, err
+	}
+	fingerprint := ssh.FingerprintSHA256(s.Key)
+	if !v.policy.owns(person, s.Key) {
+		return nil, fmt.Errorf("signed by key %s, which the policy in force did not give to %s", fingerprint, person)
+	}
+	if v.dead[fingerprint] {
+		return nil, fmt.Errorf("signed by key %s, which was revoked", fingerprint)
+	}
+	token := strings.HasPrefix(s.Key.Type(), "sk-")
+	if (about.Touch || about.PIN) && (!token || !s.Presence) || about.PIN && !s.Verified {
+		return nil, fmt.Errorf("the policy wanted a FIDO key's touch or PIN, and key %s does not prove it", fingerprint)
+	}
+	return s.Key, nil
+}
+
+// checkStatement makes sure that what was signed is this decision about this request and says all of it.
+func (v *verifier) checkStatement(r *request, cast auditlog.Vote) error {
+	s, err := statement.Parse(cast.Statement)
+	if err != nil {
+		return err
+	}
+	if cast.Statement != statement.About(r.Request, v.ca, cast.Decision, cast.Person, s.Because).Text() {
+		return fmt.Errorf("the signed statement does not say what the request says")
+	}
+	return nil
+}
+
+func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
+	before := slices.ContainsFunc(r.votes, func(o vote) bool { return o.person == cast.Person })
+	switch cast.Decision {
+	case control.Withdraw:
+		if !r.live() {
+			return fmt.Errorf("the request was %s already", r.State)
+		}
+		if cast.Person != r.Person && !before {
+			return fmt.Errorf("they neither asked for it nor approved it")
+		}
+		return nil
+	case control.Approve, control.Deny:
+	default:
+		return fmt.Errorf("no such decision")
+	}
+	switch {
+	case cast.Person == r.Person:
+		return fmt.Errorf("nobody decides about their own request")
+	case before:
+		return fmt.Errorf("they had decided already")
+	case r.State != control.Pending:
+		return fmt.Errorf("the request was %s already", r.State)
+	case !at.Before(r.ClaimBy):
+		return fmt.Errorf("it came after %s, too late", r.ClaimBy.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// needsMet says whether the approvals, by the groups of the policy in force, fill every place that the request needs.
+// Nobody stands for two places: places and people are matched by augmenting paths.
+func (v *verifier) needsMet(r *request) bool {
+	var places []string // the group each place wants
+	for _, need := range r.Needs {
+		for range need.Count {
+			places = append(places, need.Group)
+		}
+	}
+	people := r.approvers()
+	holder := map[int]string{}
+	var seat func(person string, tried map[int]bool) bool
+	seat = func(person string, tried map[int]bool) bool {
+		for i, group := range places {
+			if tried[i] || !v.policy.in(person, group) {
+				continue
+			}
+			tried[i] = true
+			if held, taken := holder[i]; !taken || seat(held, tried) {
+				holder[i] = person
+				return true
+			}
+		}
+		return false
+	}
+	for _, person := range people {
+		seat(person, map[int]bool{})
+	}
+	return len(holder) == len(places)
+}
+
+// approvers are the people whose approval stands.
+func (r *request) approvers() []string {
+	var people []string
+	for _, vote := range r.votes {
+		if vote.decision == control.Approve && vote.person != r.Person &&
+			!slices.Contains(r.retired, vote.person) && !slices.Contains(people, vote.person) {
+			people = append(people, vote.person)
+		}
+	}
+	return people
+}
+
+// approvalsDigest is what a certificate says of the approvals it came of; ca/PROTOCOL.md defines it.
+func (r *request) approvalsDigest() string {
+	h := sha256.New()
+	for _, vote := range r.votes {
+		if vote.decision == control.Approve && !slices.Contains(r.retired, vote.person) {
+			fmt.Fprintf(h, "%d %s %s\n", len(vote.statement), vote.key, vote.statement)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (v *verifier) state(s auditlog.State, at time.Time) {
+	r := v.requests[s.Request]
+	if r == nil {
+		v.fail("a state of request %s, which never was", s.Request)
+		return
+	}
+	if err := v.becomes(r, s, at); err != nil {
+		v.fail("%s becomes %s: %v", r.ID, s.State, err)
+	}
+	r.State = s.State
+}
+
+func (v *verifier) becomes(r *request, s auditlog.State, at time.Time) error {
+	if !r.live() {
+		return fmt.Errorf("it was %s, which is final", r.State)
+	}
+	decided := func(decision string) bool {
+		return slices.ContainsFunc(r.votes, func(o vote) bool { return o.decision == decision })
+	}
+	switch s.State {
+	case control.Approved:
+		if !v.needsMet(r) {
+			return fmt.Errorf("approvals are missing")
+		}
+	case control.Granted:
+		return v.granted(r, s, at)
+	case control.Denied:
+		if !decided(control.Deny) {
+			return fmt.Errorf("nobody denied it")
+		}
+	case control.Withdrawn:
+		if !decided(control.Withdraw) {
+			return fmt.Errorf("nobody withdrew it")
+		}
+	case control.Expired:
+		if at.Before(r.ClaimBy) {
+			return fmt.Errorf("before its time, %s", r.ClaimBy.UTC().Format(time.RFC3339))
+		}
+	case control.Ended:
+		if r.State != control.Granted || at.Before(r.Ends) {
+			return fmt.Errorf("before its time, %s", r.Ends.UTC().Format(time.RFC3339))
+		}
+	case control.Revoked: // the revocation follows; end makes sure of it
+	default:
+		return fmt.Errorf("no such state")
+	}
+	return nil
+}
+
+// granted starts the clock of the grant, once.
+func (v *verifier) granted(r *request, s auditlog.State, at time.Time) error {
+	length := time.Duration(r.ForSeconds) * time.Second
+	switch {
+	case r.State == control.Granted:
+		return fmt.Errorf("a second time")
+	case !v.needsMet(r):
+		return fmt.Errorf("approvals are missing")
+	case !at.Before(r.ClaimBy):
+		return fmt.Errorf("after it expired")
+	case s.Ends.IsZero() || s.Ends.After(at.Add(length)) || s.Ends.After(r.NotAfter):
+		return fmt.Errorf("until %s, longer than it was asked for", s.Ends.UTC().Format(time.RFC3339))
+	}
+	r.Began, r.Ends = at, s.Ends
+	return nil
+}

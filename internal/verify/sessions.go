@@ -1,0 +1,220 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/auditlog"
+	"postern/ca/statement"
+	"postern/internal/control"
+)
+
+type session struct {
+	Session
+	viewers []string // fingerprints of keys whose view was logged
+}
+
+func (v *verifier) session(opened control.Session, at time.Time) {
+	if v.sessions[opened.ID] != nil {
+		v.fail("session %s appears twice", opened.ID)
+		return
+	}
+	s := &session{Session: Session{Leaf: v.at, Session: opened, BastionKey: v.policy.bastions[opened.Bastion]}}
+	v.sessions[opened.ID], v.order = s, append(v.order, s)
+	if err := v.mayOpen(s, at); err != nil {
+		v.fail("session %s: %v", opened.ID, err)
+	}
+}
+
+func (v *verifier) mayOpen(s *session, at time.Time) error {
+	certificate := v.unclaimed[s.ID]
+	delete(v.unclaimed, s.ID)
+	if certificate == nil || certificate.request != s.Request || certificate.target != s.Target {
+		return fmt.Errorf("no session certificate was signed for it")
+	}
+	r := v.requests[s.Request]
+	if r == nil {
+		return fmt.Errorf("request %s never was", s.Request)
+	}
+	if err := v.grantHolds(r, at); err != nil {
+		return err
+	}
+	user := r.serials[s.Serial]
+	switch {
+	case user == nil:
+		return fmt.Errorf("user certificate %d is none of %s", s.Serial, r.ID)
+	case ssh.FingerprintSHA256(user.Key) != s.Key:
+		return fmt.Errorf("user certificate %d is over another key than %s", s.Serial, s.Key)
+	case s.Person != r.Person:
+		return fmt.Errorf("it is %s's, the grant is %s's", s.Person, r.Person)
+	case s.Deadline.After(r.Ends):
+		return fmt.Errorf("it may last until %s, the grant ends %s", s.Deadline.UTC().Format(time.RFC3339), r.Ends.UTC().Format(time.RFC3339))
+	case s.BastionKey == nil:
+		return fmt.Errorf("the policy knows no bastion %s", s.Bastion)
+	case !v.recordingKeys[s.RecordingKey]:
+		return fmt.Errorf("it is recorded to key %s, which no auditor signed", s.RecordingKey)
+	}
+	return nil
+}
+
+// progress follows the head of a recording, which only grows.
+func (v *verifier) progress(p control.Progress, at time.Time) {
+	s := v.sessions[p.Session]
+	switch {
+	case s == nil:
+		v.fail("a recording of session %s, which never was", p.Session)
+		return
+	case s.Sealed:
+		v.fail("the recording of %s changed after it was sealed", p.Session)
+		return
+	case p.Frames < s.Frames || p.Segments < s.Segments:
+		v.fail("the recording of %s shrank from %d frames and %d segments to %d and %d", p.Session, s.Frames, s.Segments, p.Frames, p.Segments)
+	case p.Frames == s.Frames && s.Head != "" && p.Head != s.Head, p.Segments == s.Segments && s.SealedHead != "" && p.SealedHead != s.SealedHead:
+		v.fail("the recording of %s has another head than before at the same length", p.Session)
+	}
+	s.Frames, s.Head, s.Segments, s.SealedHead = p.Frames, p.Head, p.Segments, p.SealedHead
+	s.Sealed, s.Interrupted = p.Sealed, s.Interrupted || p.Interrupted
+	if p.End != "" && s.Ended.IsZero() {
+		s.Ended, s.End = at, p.End
+	}
+}
+
+func (v *verifier) recordingKey(k control.RecordingKey) {
+	key, err := k.Verify()
+	if err != nil {
+		v.fail("%v", err)
+		return
+	}
+	if !v.policy.owns(k.Auditor, key) {
+		v.fail("recording key %s is signed by a key that is not %s's", k.ID, k.Auditor)
+		return
+	}
+	v.recordingKeys[k.ID] = true
+}
+
+func (v *verifier) view(seen auditlog.View) {
+	s := v.sessions[seen.Session]
+	if s == nil {
+		v.fail("a view of session %s, which never was", seen.Session)
+		return
+	}
+	s.viewers = append(s.viewers, seen.Key)
+}
+
+// revocation checks the signature of what cut, and that it says what was cut.
+func (v *verifier) revocation(cut control.Revocation) {
+	v.report.Revocations++
+	what := fmt.Sprintf("revocation %d of %s:%s by %s", cut.Seq, cut.Kind, cut.Value, cut.By)
+	if cut.Seq != uint64(v.report.Revocations) {
+		v.fail("%s: it should be number %d", what, v.report.Revocations)
+	}
+	if _, err := v.signedBy(cut.By, cut.Statement, cut.Signature, control.Request{}); err != nil {
+		v.fail("%s: %v", what, err)
+	}
+	if err := v.saysCut(cut); err != nil {
+		v.fail("%s: %v", what, err)
+	}
+	for _, id := range cut.Requests {
+		if r := v.requests[id]; r != nil {
+			r.cut = true
+		} else {
+			v.fail("%s: it hits request %s, which never was", what, id)
+		}
+	}
+	if cut.Kind == "key" {
+		v.dead[cut.Value] = true
+	}
+	v.spared(what, cut)
+}
+
+func (v *verifier) saysCut(cut control.Revocation) error {
+	s, err := statement.Parse(cut.Statement)
+	if err != nil {
+		return err
+	}
+	subject := s.Target
+	if s.Request != "" {
+		subject = "request:" + s.Request
+	}
+	if s.CA != v.ca || s.Person != cut.By || subject != cut.Kind+":"+cut.Value ||
+		(s.Decision != control.Revoke && s.Decision != control.Withdraw) {
+		return fmt.Errorf("the signed statement is about something else")
+	}
+	if r := v.requests[s.Request]; s.Request != "" && (r == nil || cut.Statement != statement.About(r.Request, v.ca, s.Decision, cut.By, s.Because).Text()) {
+		return fmt.Errorf("the signed statement does not say what the request says")
+	}
+	return nil
+}
+
+// spared looks for requests that a revocation should have cut and left alive.
+func (v *verifier) spared(what string, cut control.Revocation) {
+	for id, r := range v.requests {
+		if r.live() && r.hitBy(cut.Kind, cut.Value) {
+			v.fail("%s: it left %s alive", what, id)
+		}
+	}
+}
+
+func (r *request) hitBy(kind, value string) bool {
+	switch kind {
+	case "all":
+		return true
+	case "request":
+		return r.ID == value
+	case "person":
+		return r.Person == value
+	case "host":
+		return slices.ContainsFunc(r.Targets, func(t string) bool { return strings.HasSuffix(t, "@"+value) })
+	case "approver":
+		return slices.ContainsFunc(r.votes, func(o vote) bool { return o.person == value && o.decision == control.Approve })
+	case "key":
+		if r.Key == value || slices.ContainsFunc(r.votes, func(o vote) bool { return o.key == value && o.decision == control.Approve }) {
+			return true
+		}
+		for _, cert := range r.serials {
+			if ssh.FingerprintSHA256(cert.Key) == value {
+				return true
+			}
+		}
+	case "serial":
+		for serial := range r.serials {
+			if fmt.Sprint(serial) == value {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lost is how long after its deadline a session without an end is worth a note.
+const lost = 10 * time.Minute
+
+// end checks what only shows when everything was read.
+func (v *verifier) end() {
+	for id, certificate := range v.unclaimed {
+		v.at = certificate.leaf
+		v.fail("a session certificate for %s, and no such session was logged", id)
+	}
+	for _, r := range v.requests {
+		if r.State == control.Revoked && !r.cut {
+			v.at = r.leaf
+			v.fail("%s was revoked, and no revocation says by whom", r.ID)
+		}
+	}
+	for _, s := range v.order {
+		if s.Ended.IsZero() && v.clock.After(s.Deadline.Add(lost)) {
+			v.note(s.Leaf, "session %s never ended", s.ID)
+		}
+		v.report.Sessions = append(v.report.Sessions, s.Session)
+	}
+	slices.SortFunc(v.report.Failures, func(a, b Failure) int {
+		if a.Leaf != b.Leaf {
+			return int(a.Leaf - b.Leaf)
+		}
+		return strings.Compare(a.Text, b.Text)
+	})
+}

@@ -1,0 +1,88 @@
+// Package verify proves, from an audit log alone, that a postern CA did what it promises: nothing was removed or
+// reordered, every approval was signed by the approver's own key, and every certificate came of a request that had all
+// its approvals.
+//
+// Start with [Log], which trusts nothing but the log's verifier key and the checkpoint seen before, then [Leaves], which
+// checks what the leaves say against the CA keys one trusts. Both are pure: the caller fetches, and remembers.
+package verify
+
+import (
+	"fmt"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"postern/ca/auditlog"
+	"postern/internal/control"
+)
+
+// Keys is what the verifier trusts: the keys its operator handed out, never those the server tells.
+type Keys struct {
+	User, Session, Host, Gateway ssh.PublicKey
+	Log                          string // verifier key of the checkpoints
+}
+
+// Log checks that leaves are the whole log that checkpoint speaks of, signed by the log's key, and that the checkpoint
+// seen before (nil: none) is a prefix of it. It returns the tree of checkpoint.
+func Log(leaves [][]byte, checkpoint, before []byte, keys Keys) (tlog.Tree, error) {
+	newer, err := auditlog.OpenCheckpoint(checkpoint, keys.Log)
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	var older tlog.Tree
+	if len(before) > 0 {
+		if older, err = auditlog.OpenCheckpoint(before, keys.Log); err != nil {
+			return newer, fmt.Errorf("the checkpoint seen before: %w", err)
+		}
+	}
+	return newer, auditlog.Verify(leaves, newer, older)
+}
+
+// Failure is one thing that is wrong.
+type Failure struct {
+	Leaf int64  // index; -1 when it is about no leaf
+	Text string // for a person
+}
+
+func (f Failure) String() string {
+	if f.Leaf < 0 {
+		return f.Text
+	}
+	return fmt.Sprintf("leaf %d: %s", f.Leaf, f.Text)
+}
+
+// Report is what the leaves say and what is wrong with it.
+type Report struct {
+	Requests, Votes, Revocations int
+	Certificates                 map[string]uint64 // CA to the last serial
+	Sessions                     []Session
+	Failures                     []Failure
+	Notes                        []Failure // nothing wrong, but somebody should know
+}
+
+// Session is a session of the log with the last that was said of its recording.
+type Session struct {
+	Leaf int64
+	control.Session
+	BastionKey ssh.PublicKey // what signs its recording
+}
+
+// Leaves checks what the leaves say. Call [Log] first: it makes sure that they are all there, and in this order.
+func Leaves(leaves [][]byte, keys Keys) Report {
+	v := &verifier{
+		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]bool{},
+		dead: map[string]bool{}, unclaimed: map[string]*claim{},
+		report: Report{Certificates: map[string]uint64{}},
+	}
+	for i, leaf := range leaves {
+		v.at = int64(i)
+		entry, err := auditlog.Decode(leaf)
+		if err != nil {
+			v.fail("%v", err)
+			continue
+		}
+		v.entry(entry)
+	}
+	v.end()
+	return v.report
+}
