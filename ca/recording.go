@@ -113,7 +113,7 @@ func (ca *CA) Audit(c Caller, session, reason string, pub ssh.PublicKey) (contro
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeView, Actor: c.Name, View: view}); err != nil {
 			return err
 		}
-		out = control.Audit{Session: s, Bastion: control.Place{Name: b.Name, Address: b.Address}, RecordingKey: rk}
+		out = control.Audit{Session: s, Bastion: control.Place{Name: b.Name, Address: b.Address, Key: b.Key.Line}, RecordingKey: rk}
 		cert := &ssh.Certificate{
 			Key: pub, CertType: ssh.UserCert, KeyId: c.Name + " audit " + session,
 			ValidPrincipals: []string{"recordings@" + b.Name},
