@@ -94,7 +94,7 @@ func WriteSSHDConfig(file string, lines ...string) error {
 
 func (l *Lab) sshd(name string) (piece, error) {
 	argv, err := SSHD(l.path(name, "sshd_config"), l.Ports[name])
-	return piece{argv: argv, ready: answers(l.Addresses[name])}, err
+	return piece{argv: argv, ready: answers("tcp", l.Addresses[name])}, err
 }
 
 // SSHD is the command line of a real sshd in the foreground. sshd insists on the absolute path.

@@ -43,7 +43,7 @@ func (l *Lab) piece(name string) (piece, error) {
 	case kind == "agent" && isPerson(of):
 		socket := l.agentSocket(of)
 		os.Remove(socket)
-		return piece{argv: []string{"ssh-agent", "-D", "-a", socket}, ready: exists(socket)}, nil
+		return piece{argv: []string{"ssh-agent", "-D", "-a", socket}, ready: answers("unix", socket)}, nil
 	}
 	return piece{}, fmt.Errorf("the lab has no %q", name)
 }

@@ -213,9 +213,9 @@ func freePort() (int, error) {
 	return 0, errors.New("no free port on 127.0.0.1")
 }
 
-func answers(address string) func() bool {
+func answers(network, address string) func() bool {
 	return func() bool {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
+		conn, err := net.DialTimeout(network, address, time.Second)
 		if err != nil {
 			return false
 		}
