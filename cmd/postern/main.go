@@ -41,7 +41,15 @@ func newApp() *cli.App {
 			revokeCommand,
 			revocationsCommand,
 			krlCommand,
+			auditorCommand,
+			recordingKeyCommand,
+			recordingKeysCommand,
+			recordingCommand,
+			verifyCommand,
+			logCommand,
+			checkpointCommand,
 			trustCommand,
+			policyCommand,
 		},
 	}
 	finish(app.Commands)

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/auditor"
+	"postern/internal/control"
+	"postern/internal/verify"
+	"postern/recorder"
+)
+
+var viewReasonFlag = &cli.StringFlag{Name: "reason", Value: "not said", Usage: "why you look at it, for the log: `TEXT`"}
+
+var outputFlag = &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE` (default: standard output)"}
+
+var recordingCommand = &cli.Command{
+	Name:  "recording",
+	Usage: "sealed recordings as files",
+	Subcommands: []*cli.Command{{
+		Name:      "fetch",
+		Usage:     "keep a sealed recording as a file; postern verify --recording FILE checks it",
+		ArgsUsage: "S-… -o FILE",
+		Flags:     []cli.Flag{outputFlag, viewReasonFlag},
+		Action: func(c *cli.Context) error {
+			args, err := exactly(c, "S-…")
+			if err != nil {
+				return err
+			}
+			if c.String("output") == "" {
+				return misuse("name a file with -o FILE")
+			}
+			ca, err := connect(c)
+			if err != nil {
+				return err
+			}
+			defer ca.close()
+			return writing(c.String("output"), func(w io.Writer) error {
+				_, err := ca.fetch(c, args[0], w)
+				return err
+			})
+		},
+	}},
+}
+
+// writing lets fn write a file, which is there only if it is whole; without a path it is standard output.
+func writing(path string, fn func(io.Writer) error) error {
+	if path == "" {
+		return fn(os.Stdout)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	err = fn(f)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// fetch copies the sealed recording of a session to w. The view is in the log before the first byte comes.
+func (c *client) fetch(cc *cli.Context, id string, w io.Writer) (control.Audit, error) {
+	audit, err := control.Call[control.Audit](cc.Context, c.Client, nil, append([]string{"audit", id}, reasonWords(cc.String("reason"))...)...)
+	if err != nil {
+		return audit, err
+	}
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(audit.Certificate))
+	cert, ok := public.(*ssh.Certificate)
+	if err != nil || !ok {
+		return audit, errors.New("the CA answered the audit without a certificate")
+	}
+	signer, err := c.keys.named(ssh.FingerprintSHA256(cert.Key))
+	if err != nil {
+		return audit, err
+	}
+	return audit, auditor.Fetch(cc.Context, audit, signer, c.settings.knownHosts(), w)
+}
+
+// recording is a fetched one, in a file that is gone when it is closed. What is in it is sealed.
+type recording struct {
+	*os.File
+	session verify.Session
+	key     recorder.PrivateKey
+}
+
+// open fetches a recording and the private half of its key, and verifies all of it before a byte is shown. A recording
+// that is damaged is still given, with the error: what is good of it may be all there is.
+func (c *client) open(cc *cli.Context, id string) (*recording, error) {
+	f, err := os.CreateTemp("", "postern-recording-*")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	r := &recording{File: f}
+	audit, err := c.fetch(cc, strings.ToUpper(id), f)
+	if err == nil {
+		err = r.unlock(audit, c.settings.Home)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return r, err
+	}
+	if _, err = verify.Recording(f, r.session, &r.key); err != nil {
+		fmt.Fprintf(os.Stderr, "%s\n", colour(red, fmt.Sprintf("WARNING: the recording of %s does not verify: %v", audit.Session.ID, err)))
+	} else if !audit.Session.Sealed {
+		fmt.Fprintf(os.Stderr, "%s is not sealed to its end yet; this is what there is so far\n", audit.Session.ID)
+	}
+	return r, nil
+}
+
+func (r *recording) unlock(audit control.Audit, home string) error {
+	if _, err := audit.RecordingKey.Verify(); err != nil {
+		return err
+	}
+	identity, err := auditor.Open(home, askSecret)
+	if err != nil {
+		return err
+	}
+	if r.key, err = auditor.OpenRecordingKey(audit.RecordingKey, identity); err != nil {
+		return err
+	}
+	r.session.Session = audit.Session
+	r.session.BastionKey, _, _, _, err = ssh.ParseAuthorizedKey([]byte(audit.Bastion.Key))
+	if err != nil {
+		return fmt.Errorf("key of bastion %s: %w", audit.Bastion.Name, err)
+	}
+	return nil
+}
+
+// reader reads the recording from its beginning.
+func (r *recording) reader() (*recorder.Reader, error) {
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	reader, err := recorder.Open(r.File, r.key, r.session.BastionKey.(ssh.CryptoPublicKey).CryptoPublicKey())
+	if err != nil {
+		return nil, err
+	}
+	return reader, verify.Expect(reader, r.session)
+}
+
+// openedKeys opens recording keys for one who is an auditor, each once.
+type openedKeys struct {
+	identity age.Identity
+	logged   map[string]control.RecordingKey
+	opened   map[string]*recorder.PrivateKey
+}
+
+// key returns the private half, or nil when this person cannot open it.
+func (o *openedKeys) key(id string) *recorder.PrivateKey {
+	if o.identity == nil {
+		return nil
+	}
+	if key, done := o.opened[id]; done {
+		return key
+	}
+	o.opened[id] = nil
+	if private, err := auditor.OpenRecordingKey(o.logged[id], o.identity); err == nil {
+		o.opened[id] = &private
+	}
+	return o.opened[id]
+}

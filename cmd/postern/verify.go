@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/auditlog"
+	"postern/internal/auditor"
+	"postern/internal/control"
+	"postern/internal/verify"
+	"postern/recorder"
+)
+
+var verifyCommand = &cli.Command{
+	Name:  "verify",
+	Usage: "prove the log, the approvals, the certificates and the recordings, trusting no server",
+	Flags: []cli.Flag{
+		&cli.BoolFlag{Name: "no-recordings", Usage: "leave the recordings out"},
+		&cli.StringFlag{Name: "recording", Usage: "check this sealed recording against the log, and no other: `FILE`"},
+		&cli.StringFlag{Name: "reason", Value: "verify", Usage: "why the recordings are fetched, for the log: `TEXT`"},
+		jsonFlag,
+	},
+	Action: func(c *cli.Context) error {
+		if _, err := exactly(c); err != nil {
+			return err
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		proof, err := ca.proveLog(c.Context)
+		if err != nil {
+			return err
+		}
+		switch file := c.String("recording"); {
+		case file != "":
+			err = proof.file(file)
+		case !c.Bool("no-recordings"):
+			err = ca.proveRecordings(c, proof)
+		}
+		if err != nil {
+			return err
+		}
+		return proof.conclude(c.Bool("json"))
+	},
+}
+
+// proof is what was found out.
+type proof struct {
+	verify.Report
+	Leaves  int64  `json:"leaves"`
+	Before  int64  `json:"before"` // leaves of the log when this machine last looked
+	Checked uint64 `json:"checked"`
+	Open    int    `json:"open"` // sessions whose recording is not sealed to its end yet
+	Frames  int    `json:"frames"`
+	keys    openedKeys
+}
+
+// proveLog fetches the log and checks all of it, and remembers the checkpoint for the next time.
+func (c *client) proveLog(ctx context.Context) (*proof, error) {
+	keys, err := trusted(c.settings.Trust)
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := c.Run(ctx, nil, "checkpoint")
+	if err != nil {
+		return nil, err
+	}
+	tree, err := auditlog.OpenCheckpoint(checkpoint, keys.Log)
+	if err != nil {
+		return nil, err
+	}
+	leaves, err := c.leaves(ctx, tree.N)
+	if err != nil {
+		return nil, err
+	}
+	memory := filepath.Join(c.settings.Home, "checkpoint")
+	before, err := os.ReadFile(memory)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if _, err := verify.Log(leaves, checkpoint, before, keys); err != nil {
+		return nil, fmt.Errorf("%w (this machine remembers %s)", err, memory)
+	}
+	p := &proof{Report: verify.Leaves(leaves, keys), Leaves: tree.N}
+	if len(before) > 0 {
+		older, _ := auditlog.OpenCheckpoint(before, keys.Log) // verify.Log has checked it
+		p.Before = older.N
+	}
+	if err := os.MkdirAll(c.settings.Home, 0o700); err != nil {
+		return nil, err
+	}
+	p.keys = auditorKeys(c.settings.Home, leaves)
+	return p, writeFile(memory, checkpoint)
+}
+
+// trusted reads the keys that the operator handed out.
+func trusted(dir string) (verify.Keys, error) {
+	var keys verify.Keys
+	for name, key := range map[string]*ssh.PublicKey{"user_ca": &keys.User, "session_ca": &keys.Session, "host_ca": &keys.Host, "gateway_ca": &keys.Gateway} {
+		path := filepath.Join(dir, name+".pub")
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return keys, err
+		}
+		if *key, _, _, _, err = ssh.ParseAuthorizedKey(data); err != nil {
+			return keys, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	vkey, err := os.ReadFile(filepath.Join(dir, "log.vkey"))
+	keys.Log = strings.TrimSpace(string(vkey))
+	return keys, err
+}
+
+// leaves fetches the first n leaves.
+func (c *client) leaves(ctx context.Context, n int64) ([][]byte, error) {
+	list, err := control.List[control.Leaf](ctx, c.Client, "log", "--to", strconv.FormatInt(n, 10))
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([][]byte, len(list))
+	for i, leaf := range list {
+		if leaf.Index != int64(i) {
+			return nil, fmt.Errorf("the CA sent leaf %d where leaf %d belongs", leaf.Index, i)
+		}
+		leaves[i] = leaf.Data
+	}
+	return leaves, nil
+}
+
+// auditorKeys finds the recording keys in the log. Their private halves are opened for an auditor whose identity wants no
+// passphrase: verifying is for scripts too.
+func auditorKeys(home string, leaves [][]byte) openedKeys {
+	keys := openedKeys{logged: map[string]control.RecordingKey{}, opened: map[string]*recorder.PrivateKey{}}
+	for _, leaf := range leaves {
+		if e, err := auditlog.Decode(leaf); err == nil && e.RecordingKey != nil {
+			keys.logged[e.RecordingKey.ID] = *e.RecordingKey
+		}
+	}
+	silent := func(string) ([]byte, error) { return nil, errors.New("not asked for") }
+	if identity, err := auditor.Open(home, silent); err == nil {
+		keys.identity = identity
+	}
+	return keys
+}
+
+// proveRecordings fetches every sealed recording and holds it against the log.
+func (c *client) proveRecordings(cc *cli.Context, p *proof) error {
+	for _, s := range p.Sessions {
+		if !s.Sealed {
+			p.Open++
+			continue
+		}
+		err := c.proveRecording(cc, p, s)
+		var refused *control.Refused
+		if errors.As(err, &refused) {
+			return fmt.Errorf("the recordings cannot be fetched: %w; the rest is checked with: postern verify --no-recordings", err)
+		}
+		if cc.Context.Err() != nil {
+			return err
+		}
+		if err != nil {
+			p.Failures = append(p.Failures, verify.Failure{Leaf: s.Leaf, Text: fmt.Sprintf("recording of %s: %v", s.ID, err)})
+		}
+	}
+	return nil
+}
+
+func (c *client) proveRecording(cc *cli.Context, p *proof, s verify.Session) error {
+	f, err := os.CreateTemp("", "postern-recording-*")
+	if err != nil {
+		return err
+	}
+	os.Remove(f.Name())
+	defer f.Close()
+	if _, err := c.fetch(cc, s.ID, f); err != nil {
+		return err
+	}
+	return p.check(f, s)
+}
+
+func (p *proof) check(f io.ReadSeeker, s verify.Session) error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	key := p.keys.key(s.RecordingKey)
+	_, err := verify.Recording(f, s, key)
+	if err == nil {
+		p.Checked++
+		if key != nil {
+			p.Frames++
+		}
+	}
+	return err
+}
+
+// file checks one sealed recording that is at hand.
+func (p *proof) file(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum, err := recorder.Check(f, nil) // it says whose it is; nothing of that is believed yet
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	i := slices.IndexFunc(p.Sessions, func(s verify.Session) bool { return s.ID == sum.Session })
+	if i < 0 {
+		return fmt.Errorf("%s: the log knows no session %s", path, sum.Session)
+	}
+	if err := p.check(f, p.Sessions[i]); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// conclude prints the report. Its error has no text of its own when the report has said it all.
+func (p *proof) conclude(asJSON bool) error {
+	if asJSON {
+		if err := jsonLine(os.Stdout, p); err != nil {
+			return err
+		}
+	} else if err := p.print(); err != nil {
+		return err
+	}
+	if n := len(p.Failures); n > 0 {
+		return fmt.Errorf("%d of these things should not be; do not trust this CA until they are explained", n)
+	}
+	return nil
+}
+
+func (p *proof) print() error {
+	seen := "this machine looked for the first time"
+	if p.Before > 0 {
+		seen = fmt.Sprintf("grown from the %d seen before", p.Before)
+	}
+	recordings := fmt.Sprintf("%d sealed ones match their logged heads, %d of them read to the last frame; %d not sealed yet", p.Checked, p.Frames, p.Open)
+	err := facts(os.Stdout,
+		"log", fmt.Sprintf("%d leaves, signed, %s", p.Leaves, seen),
+		"requests", fmt.Sprintf("%d with %d signed decisions; %d revocations", p.Requests, p.Votes, p.Revocations),
+		"certificates", fmt.Sprintf("user %d, session %d, host %d, gateway %d", p.Certificates["user"], p.Certificates["session"], p.Certificates["host"], p.Certificates["gateway"]),
+		"sessions", strconv.Itoa(len(p.Sessions)),
+		"recordings", recordings)
+	for _, note := range p.Notes {
+		fmt.Println(colour(yellow, "note: "+visible(note.String())))
+	}
+	for _, failure := range p.Failures {
+		fmt.Println(colour(red, "BAD: "+visible(failure.String())))
+	}
+	if len(p.Failures) == 0 {
+		fmt.Println(colour(green, "everything verifies"))
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package verify
+
+import (
+	"crypto"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/recorder"
+)
+
+// Recording checks a sealed recording, as a bastion hands it out, against what was logged of its session: the bastion's
+// signatures, the chain of sealed segments, and the logged heads. key, the private half of the recording key, is for
+// auditors: with it every frame is decrypted and the chain over frames is checked as well; nil: only what is sealed.
+func Recording(r io.Reader, s Session, key *recorder.PrivateKey) (recorder.Summary, error) {
+	bastion, err := cryptoKey(s.BastionKey)
+	if err != nil {
+		return recorder.Summary{}, err
+	}
+	var sum recorder.Summary
+	if key == nil {
+		sum, err = recorder.Check(r, bastion)
+	} else {
+		sum, err = readAll(r, s, *key, bastion)
+	}
+	if err != nil {
+		return sum, err
+	}
+	return sum, compare(sum, s)
+}
+
+func cryptoKey(key ssh.PublicKey) (crypto.PublicKey, error) {
+	holder, ok := key.(ssh.CryptoPublicKey)
+	if !ok {
+		return nil, errors.New("the policy in the log knows no key of its bastion")
+	}
+	return holder.CryptoPublicKey(), nil
+}
+
+func readAll(r io.Reader, s Session, key recorder.PrivateKey, bastion crypto.PublicKey) (recorder.Summary, error) {
+	reader, err := recorder.Open(r, key, bastion)
+	if err != nil {
+		return recorder.Summary{}, err
+	}
+	if err := Expect(reader, s); err != nil {
+		return recorder.Summary{}, err
+	}
+	for {
+		_, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return reader.Summary(), nil
+		}
+		if err != nil {
+			return reader.Summary(), err
+		}
+	}
+}
+
+// Expect tells the reader of a recording what was logged of it. Frames of a session that goes on are logged before they
+// are sealed, so they may not be in the file yet.
+func Expect(reader *recorder.Reader, s Session) error {
+	if s.SealedHead != "" {
+		head, err := parseHead(s.SealedHead)
+		if err != nil {
+			return err
+		}
+		reader.ExpectSealed(s.Segments, head)
+	}
+	if s.Head != "" && s.Sealed {
+		head, err := parseHead(s.Head)
+		if err != nil {
+			return err
+		}
+		reader.Expect(s.Frames, head)
+	}
+	return nil
+}
+
+func parseHead(text string) ([32]byte, error) {
+	head, err := hex.DecodeString(text)
+	if err != nil || len(head) != 32 {
+		return [32]byte{}, fmt.Errorf("the log holds the head %.80q, which is none", text)
+	}
+	return [32]byte(head), nil
+}
+
+// compare holds the summary against the log. A recording that was not sealed when it was logged may have grown since.
+func compare(sum recorder.Summary, s Session) error {
+	head, sealedHead := hex.EncodeToString(sum.Head[:]), hex.EncodeToString(sum.SealedHead[:])
+	switch {
+	case sum.Session != s.ID:
+		return fmt.Errorf("it is the recording of %s", sum.Session)
+	case sum.Bastion != s.Bastion:
+		return fmt.Errorf("it is by bastion %s, logged is %s", sum.Bastion, s.Bastion)
+	case sum.RecordingKey != s.RecordingKey:
+		return fmt.Errorf("it is sealed to key %s, logged is %s", sum.RecordingKey, s.RecordingKey)
+	case sum.Segments < s.Segments || s.Sealed && (sum.Segments != s.Segments || sum.Frames != s.Frames):
+		return fmt.Errorf("it has %d segments and %d frames, logged were %d and %d", sum.Segments, sum.Frames, s.Segments, s.Frames)
+	case sum.Segments == s.Segments && s.SealedHead != "" && sealedHead != s.SealedHead, s.Sealed && head != s.Head:
+		return errors.New("its heads are not those that were logged")
+	case s.Sealed && (!sum.Sealed || sum.Interrupted != s.Interrupted):
+		return errors.New("it is not as complete as was logged")
+	}
+	return nil
+}
