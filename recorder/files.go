@@ -43,16 +43,15 @@ type files struct {
 	change  sync.Cond
 	used    []*journalFile // oldest first; the last is being written
 	next    *journalFile
-	failure error // why there is no next
+	failure error // why there is no next; cleared to try again
 	spares  []*os.File
 	number  uint64 // of the file made last
-	wanted  bool
 	stop    bool
 	stopped chan struct{}
 }
 
 func openFiles(dir string, size, capacity int64, disk Disk, number uint64) *files {
-	fs := &files{dir: dir, size: size, most: max(2, int(capacity/size)), disk: disk, number: number, wanted: true}
+	fs := &files{dir: dir, size: size, most: max(2, int(capacity/size)), disk: disk, number: number}
 	fs.change.L = &fs.mu
 	fs.stopped = make(chan struct{})
 	go fs.keep()
@@ -64,17 +63,17 @@ func (fs *files) take() (*journalFile, error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if fs.next == nil { // what failed before may work now
-		fs.failure, fs.wanted = nil, true
+		fs.failure = nil
 		fs.change.Broadcast()
 	}
-	for fs.next == nil && fs.failure == nil && !fs.stop {
+	for fs.next == nil && fs.failure == nil {
 		fs.change.Wait()
 	}
 	if fs.next == nil {
-		return nil, errors.Join(fs.failure)
+		return nil, fs.failure
 	}
 	f := fs.next
-	fs.next, fs.wanted = nil, true
+	fs.next = nil
 	fs.used = append(fs.used, f)
 	fs.change.Broadcast()
 	return f, nil
@@ -117,8 +116,7 @@ func (fs *files) keep() {
 		switch {
 		case len(fs.used) > 1 && fs.used[0].unsealed.Load() == 0:
 			fs.retire()
-		case fs.wanted:
-			fs.wanted = false
+		case fs.next == nil && fs.failure == nil:
 			fs.unlocked(fs.prepare)
 		default:
 			fs.change.Wait()

@@ -1,0 +1,126 @@
+package recorder
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// BenchmarkDurable is a writer that waits for each frame, as a person who types does, and many of them.
+func BenchmarkDurable(b *testing.B) {
+	for _, writers := range []int{1, 8, 64, 1000} {
+		b.Run(fmt.Sprintf("%d", writers), func(b *testing.B) {
+			s := newBench(b, func(c *Config) { c.FileSize = 64 << 20; c.SegmentAge = time.Hour })
+			var all []*Writer
+			for i := range writers {
+				all = append(all, s.create(b, fmt.Sprintf("S-%d", i)))
+			}
+			text := []byte("some 40 bytes, as the echo of a command.")
+			b.ReportAllocs()
+			b.ResetTimer()
+			var wait sync.WaitGroup
+			for i, w := range all {
+				wait.Go(func() {
+					for n := i; n < b.N; n += writers {
+						c, err := w.Append(Frame{Type: TypeData, Stream: Stdout, Data: text})
+						if err == nil {
+							err = c.Err()
+						}
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wait.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
+			b.StopTimer()
+		})
+	}
+}
+
+// BenchmarkBulk is a download: frames of 32 KiB, 2 MiB of them on their way, sealing beside it.
+func BenchmarkBulk(b *testing.B) {
+	for _, kind := range []string{"text", "noise"} {
+		b.Run(kind, func(b *testing.B) {
+			s := newBench(b, func(c *Config) { c.FileSize = 64 << 20; c.Capacity = 1 << 30 })
+			w := s.create(b, "S-1")
+			content := sample(kind, 32<<10)
+			b.SetBytes(int64(len(content)))
+			b.ReportAllocs()
+			b.ResetTimer()
+			flying := make(chan *Commit, 64)
+			failed := make(chan error, 1)
+			go func() {
+				for c := range flying {
+					if err := c.Err(); err != nil {
+						failed <- err
+						return
+					}
+				}
+				failed <- nil
+			}()
+			for range b.N {
+				c, err := w.Append(Frame{Type: TypeData, Stream: Stdout, Data: content})
+				if err != nil {
+					b.Fatal(err)
+				}
+				flying <- c
+			}
+			close(flying)
+			if err := <-failed; err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			w.Close("closed")
+			<-s.sealed
+			b.ReportMetric(float64(b.N)*float64(len(content))/1e6/b.Elapsed().Seconds(), "durable-MB/s")
+		})
+	}
+}
+
+// BenchmarkSeal is a frame's way through encryption and chain, on one core.
+func BenchmarkEncrypt(b *testing.B) {
+	var root [32]byte
+	r, err := newRatchet(root[:], root)
+	if err != nil {
+		b.Fatal(err)
+	}
+	k, err := r.next()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, size := range []int{40, 32 << 10} {
+		b.Run(fmt.Sprintf("%d", size), func(b *testing.B) {
+			c := newChain(0, root)
+			f := Frame{Type: TypeData, Data: make([]byte, size)}
+			space := make([]byte, 0, size+frameHead+gcmTag)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				c.seal(k.frame, appendFrame(space, f))
+			}
+		})
+	}
+}
+
+func sample(kind string, n int) []byte {
+	if kind == "text" {
+		var b []byte
+		for i := 0; len(b) < n; i++ {
+			b = fmt.Appendf(b, "%s phi1 postgres[%d]: LOG: checkpoint %d complete: wrote %d buffers\n", time.Unix(int64(i*7919), 0).UTC().Format(time.RFC3339), 1000+i%17, i, i*i%9973)
+		}
+		return b[:n]
+	}
+	b := make([]byte, n)
+	x := uint64(88172645463325252)
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		b[i] = byte(x)
+	}
+	return b
+}
