@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -18,9 +19,11 @@ const (
 	firstPause = 200 * time.Millisecond
 	longPause  = 15 * time.Second
 
-	// answerTime is how long the CA may take for one command, and so how long a dead connection goes unnoticed after the
-	// next refresh.
+	// answerTime is how long the CA may take for one command.
 	answerTime = 20 * time.Second
+
+	// silenceTime is how long the stream may say nothing; the CA's heartbeat is every five seconds.
+	silenceTime = 30 * time.Second
 )
 
 // agent follows one CA for one host.
@@ -31,7 +34,7 @@ type agent struct {
 	log         *slog.Logger
 	every       time.Duration // between refreshes that no event asked for
 
-	seq uint64 // of the last revocation seen
+	seq uint64 // of the last revocation that the list was fetched for
 }
 
 // run serves until ctx ends. The CA being away is no reason to stop: the list on disk stays in force.
@@ -74,13 +77,20 @@ func (a *agent) follow(ctx context.Context) error {
 	}
 	defer client.Close()
 	// The stream is opened before the first refresh: a revocation between the two is then told, not missed.
-	stream, err := client.Stream(ctx, "revocations", "--from", strconv.FormatUint(a.seq, 10))
+	from := a.seq
+	if from > 0 {
+		from++ // 0 asks for the set as it is
+	}
+	stream, err := client.Stream(ctx, "revocations", "--from", strconv.FormatUint(from, 10))
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	events := make(chan uint64)
-	go func() { cancel(a.listen(ctx, stream, events)) }()
+	news := make(chan uint64)
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer cancel(nil)
+	listening.Go(func() { cancel(a.listen(ctx, stream, news)) })
 	a.log.Info("following the CA", "ca", a.ca.Address)
 
 	tick := time.NewTicker(a.every)
@@ -93,14 +103,13 @@ func (a *agent) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-		case seq := <-events:
-			a.seq = max(a.seq, seq)
+		case a.seq = <-news:
 		}
 	}
 }
 
-// listen tells of events, of many at once if they come faster than they are taken.
-func (a *agent) listen(ctx context.Context, stream *control.Stream, events chan<- uint64) error {
+// listen tells of revocations, of many at once if they come faster than they are taken.
+func (a *agent) listen(ctx context.Context, stream *control.Stream, news chan<- uint64) error {
 	lines := make(chan uint64)
 	lost := make(chan error, 1)
 	go func() {
@@ -110,9 +119,6 @@ func (a *agent) listen(ctx context.Context, stream *control.Stream, events chan<
 				lost <- err
 				return
 			}
-			if e.Revocation == nil {
-				continue
-			}
 			select {
 			case lines <- e.Seq:
 			case <-ctx.Done():
@@ -120,14 +126,21 @@ func (a *agent) listen(ctx context.Context, stream *control.Stream, events chan<
 			}
 		}
 	}()
-	var newest uint64
+	silence := time.NewTimer(silenceTime)
+	defer silence.Stop()
+	seen := a.seq
 	var out chan<- uint64 // nil while there is nothing to tell
 	for {
 		select {
 		case seq := <-lines:
-			newest, out = max(newest, seq), events
-		case out <- newest:
+			silence.Reset(silenceTime)
+			if seq > seen {
+				seen, out = seq, news
+			}
+		case out <- seen:
 			out = nil
+		case <-silence.C:
+			return fmt.Errorf("the CA was silent for %v", silenceTime)
 		case err := <-lost:
 			return fmt.Errorf("revocation stream: %w", err)
 		case <-ctx.Done():

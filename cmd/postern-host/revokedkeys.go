@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"postern/ca/krl"
 )
@@ -16,20 +17,17 @@ type revokedKeys struct {
 	disk disk
 }
 
-// current reads the list in force; nil if there is none.
-func (r revokedKeys) current() (*krl.List, []byte, error) {
+// current reads the list in force; nil if there is none that is whole.
+func (r revokedKeys) current() *krl.List {
 	b, err := os.ReadFile(r.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
 	if err != nil {
-		return nil, nil, err
+		return nil
 	}
-	list, err := krl.Parse(b)
+	list, err := fromCA(b)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", r.path, err)
+		return nil
 	}
-	return list, b, nil
+	return list
 }
 
 // tidy runs before anything is fetched. A damaged list is taken away: sshd may read it as one that revokes less, whereas
@@ -46,7 +44,7 @@ func (r revokedKeys) tidy() (removed error, err error) {
 	if len(b) > 0 && !bytes.HasPrefix(b, []byte("SSHKRL")) {
 		return nil, fmt.Errorf("%s is not a revocation list of postern; move it away, and name another file with --revoked-keys", r.path)
 	}
-	if _, damage := krl.Parse(b); damage != nil {
+	if _, damage := fromCA(b); damage != nil {
 		return fmt.Errorf("%s: %w", r.path, damage), os.Remove(r.path)
 	}
 	return nil, nil
@@ -58,12 +56,8 @@ func (r revokedKeys) install(file []byte) (list *krl.List, changed bool, err err
 	if err != nil {
 		return nil, false, err
 	}
-	old, oldFile, err := r.current()
-	if err != nil {
-		old, oldFile = nil, nil // anything whole is better
-	}
-	if old != nil {
-		if bytes.Equal(oldFile, file) {
+	if old := r.current(); old != nil {
+		if sameRevocations(list, old) {
 			return list, false, nil
 		}
 		if err := older(list, old); err != nil {
@@ -80,12 +74,22 @@ func (r revokedKeys) install(file []byte) (list *krl.List, changed bool, err err
 func fromCA(file []byte) (*krl.List, error) {
 	list, err := krl.Parse(file)
 	if err != nil {
-		return nil, fmt.Errorf("the CA's revocation list: %w", err)
+		return nil, fmt.Errorf("revocation list: %w", err)
 	}
 	if !list.Whole() {
-		return nil, errors.New("the CA's revocation list does not tell its own size")
+		return nil, errors.New("revocation list does not tell its own size, so it is not one of postern's CA")
 	}
 	return list, nil
+}
+
+// sameRevocations reports whether two lists differ in nothing but the time they were made. The CA makes one whenever it is
+// asked, which is no reason to write the file.
+func sameRevocations(a, b *krl.List) bool {
+	x, y := *a, *b
+	x.Generated, y.Generated = time.Time{}, time.Time{}
+	xs, xerr := x.Marshal()
+	ys, yerr := y.Marshal()
+	return xerr == nil && yerr == nil && bytes.Equal(xs, ys)
 }
 
 // older tells why next must not follow old. A CA that was rolled back, or somebody who plays an old list to us, would take
