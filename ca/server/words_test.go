@@ -1,0 +1,79 @@
+package server
+
+import (
+	"strings"
+	"testing"
+
+	"postern/internal/control"
+)
+
+func TestParse(t *testing.T) {
+	for line, want := range map[string]string{
+		`request root@phi1 --for 20m --reason INC-4412 restore failed`: "request [root@phi1] for=20m reason=INC-4412 restore failed",
+		`request --reason restore failed, --for 20m root@phi1`:         "request [root@phi1] for=20m reason=restore failed,",
+		`request root@phi1 --reason 'it''s "--for" ever' --json`:       `request [root@phi1] json= reason=its "--for" ever`,
+		`request root@phi1 --reason=\'quoted\'`:                        "request [root@phi1] reason='quoted'",
+		`request root@phi1 --reason '--json'`:                          "request [root@phi1] reason=--json",
+		"request\troot@phi1\n--reason x":                               "request [root@phi1] reason=x",
+		`show R-1 --statement --decision deny --reason no ticket`:      "show [R-1] decision=deny reason=no ticket statement=",
+		``: "help []",
+	} {
+		if got := render(line); got != want {
+			t.Errorf("%s\n got %s\nwant %s", line, got, want)
+		}
+	}
+}
+
+func TestMisuse(t *testing.T) {
+	for line, words := range map[string]string{
+		`rm -rf /`:                          "unknown command",
+		`request`:                           "usage: request",
+		`whoami bob`:                        "with 1 arguments",
+		`whoami --all`:                      "takes no --all",
+		`request a@b --reason`:              "wants a value",
+		`request a@b --reason x --reason y`: "twice",
+		`request a@b --for --reason x`:      "wants a value",
+		`request a@b --nosuch x`:            "unknown option",
+		`request a@b --reason 'x`:           "not closed",
+		`request a@b --json=yes --reason x`: "unknown option",
+	} {
+		if got := render(line); !strings.Contains(got, words) {
+			t.Errorf("%s: %s, want %q", line, got, words)
+		}
+	}
+}
+
+func render(line string) string {
+	words, err := split(line)
+	if err != nil {
+		return err.Error()
+	}
+	c, cmd, err := parse(words)
+	if err != nil {
+		return err.Error()
+	}
+	name, _, _ := strings.Cut(cmd.usage, " ")
+	out := name + " [" + strings.Join(c.args, " ") + "]"
+	for _, o := range []string{"decision", "for", "json", "reason", "statement"} {
+		if v, ok := c.options[o]; ok {
+			out += " " + o + "=" + v
+		}
+	}
+	return out
+}
+
+// What the client quotes, the server splits into the same words.
+func FuzzQuote(f *testing.F) {
+	f.Add("request", "it's \"x\"\\", "")
+	f.Add("a b", "--x", "\n\t'")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		in := []string{a, b, c}
+		words, err := split(control.Quote(in...))
+		if err != nil {
+			return // not UTF-8, or too long
+		}
+		if len(words) != 3 || words[0].text != a || words[1].text != b || words[2].text != c {
+			t.Fatalf("%q became %v", in, words)
+		}
+	})
+}
