@@ -1,0 +1,76 @@
+package bastion
+
+import (
+	"fmt"
+	"time"
+
+	"postern/internal/control"
+)
+
+// warnings are given so long before the end, on terminals.
+var warnings = []time.Duration{5 * time.Minute, time.Minute}
+
+// clock is what a session does as time passes.
+type clock struct {
+	tick   *time.Ticker
+	heads  time.Time // when the last head went to the CA
+	frames uint64    // and how many frames it covered
+	warned int       // of the warnings
+	end    time.Time // the deadline on this machine's clock, monotonic
+	over   *time.Timer
+}
+
+func (s *session) clock() *clock {
+	now := time.Now()
+	c := &clock{tick: time.NewTicker(time.Second), heads: now, end: now.Add(s.reply.Session.Deadline.Sub(s.b.Now()))}
+	c.over = time.NewTimer(c.end.Sub(now))
+	for c.warned < len(warnings) && c.end.Sub(now) <= warnings[c.warned] {
+		c.warned++ // a session of three minutes is not told at once that five are left
+	}
+	return c
+}
+
+func (c *clock) stop() {
+	c.tick.Stop()
+	c.over.Stop()
+}
+
+func (s *session) tick(c *clock) {
+	now := time.Now()
+	left := c.end.Sub(now)
+	idle := now.Sub(time.Unix(0, s.touched.Load()))
+	limit := time.Duration(s.reply.IdleSeconds) * time.Second
+	switch {
+	case limit > 0 && idle > limit:
+		s.cut("idle", fmt.Sprintf("nothing was typed for %s, so this session ends", limit))
+		return
+	case c.warned < len(warnings) && left <= warnings[c.warned]:
+		s.warn(fmt.Sprintf("this session ends in %s", left.Round(time.Minute)))
+		c.warned++
+	}
+	if now.Sub(c.heads) >= s.b.Limits.HeadEvery {
+		c.heads = now
+		s.tellHead(c)
+	}
+}
+
+// tellHead puts the head of a live recording before the CA, when it moved.
+func (s *session) tellHead(c *clock) {
+	n, h := head(s.rec)
+	if n != c.frames {
+		c.frames = n
+		s.b.Progress(control.Progress{Session: s.reply.Session.ID, Frames: n, Head: h})
+	}
+}
+
+// warn tells everybody who sits at a terminal. Programs read the rest, and a line of ours would spoil what they read.
+func (s *session) warn(text string) {
+	s.note(s.rec, text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.channels {
+		if c.started() && c.pty.Load() {
+			go c.tell(text)
+		}
+	}
+}

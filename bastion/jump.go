@@ -1,0 +1,182 @@
+package bastion
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/algo"
+	"postern/internal/socket"
+)
+
+// jumpLinger is for the last line to leave through the connection around a jump.
+const jumpLinger = 200 * time.Millisecond
+
+// jumps counts the live jumps of one outer connection.
+type jumps struct{ atomic.Int32 }
+
+// jump answers a direct-tcpip channel by speaking SSH itself inside it, in the name of the host. The originator's address in the request is
+// useless, ssh -J says 127.0.0.1:65535; the client is where the outer connection comes from.
+func (b *Bastion) jump(l *login, ch ssh.NewChannel) {
+	var to struct {
+		Host     string
+		Port     uint32
+		From     string
+		FromPort uint32
+	}
+	if ssh.Unmarshal(ch.ExtraData(), &to) != nil {
+		_ = ch.Reject(ssh.ConnectionFailed, "malformed request")
+		return
+	}
+	gw, known := b.Gateway(strings.ToLower(to.Host))
+	err := b.admit(l.grant)
+	if err == nil {
+		err = b.current(l.grant.cert)
+	}
+	switch {
+	case err != nil:
+	case !known:
+		err = fmt.Errorf("this bastion leads to no host named %q", oneLine(to.Host))
+	case to.Port != 22:
+		err = fmt.Errorf("%s is reached at port 22 through this bastion, whatever its own port is", gw.Name)
+	}
+	if err != nil {
+		b.Log.Warn("jump refused", "client", tcpAddr(l.RemoteAddr()), "person", l.grant.person, "to", oneLine(to.Host), "port", to.Port, "why", err.Error())
+		_ = ch.Reject(ssh.Prohibited, err.Error())
+		return
+	}
+	c, reqs, err := ch.Accept()
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(reqs)
+	go func() { _, _ = io.Copy(io.Discard, c.Stderr()) }()
+	l.jumps.Add(1)
+	defer l.jumps.Add(-1)
+	b.inside(l, gw, c)
+}
+
+// inside serves the SSH connection in a jump.
+func (b *Bastion) inside(l *login, gw Gateway, c ssh.Channel) {
+	way := &channelConn{Channel: c, login: l, closed: make(chan struct{})}
+	in := &inner{wire: socket.New(way, 0), way: way, outer: l, done: make(chan struct{})}
+	defer close(in.done)
+	defer in.wire.Close()
+	grace := time.AfterFunc(b.Limits.LoginGrace, func() { in.Close() })
+	defer grace.Stop()
+	conn, chans, reqs, err := ssh.NewServerConn(in.wire, b.innerConfig(gw, in))
+	if err != nil {
+		b.Log.Debug("login inside a jump ended", "person", l.grant.person, "host", gw.Name, "why", err.Error())
+		return
+	}
+	grace.Stop()
+	go ssh.DiscardRequests(reqs)
+	s := conn.Permissions.ExtraData[loginKey{}].(*session)
+	for ch := range chans {
+		go b.guard(s, func() { s.channel(ch) })
+	}
+}
+
+func (b *Bastion) innerConfig(gw Gateway, in *inner) *ssh.ServerConfig {
+	check := func(conn ssh.ConnMetadata, key ssh.PublicKey) (*grant, string, error) {
+		g, err := b.certificate(key, in.outer.RemoteAddr())
+		if err != nil {
+			return nil, "", err
+		}
+		target := conn.User() + "@" + gw.Name
+		return g, target, b.principal(g, target)
+	}
+	c := &ssh.ServerConfig{
+		ServerVersion: "SSH-2.0-" + Version, MaxAuthTries: 10, PublicKeyAuthAlgorithms: algo.PublicKeyAlgorithms,
+		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			_, _, err := check(conn, key)
+			return nil, told(err)
+		},
+		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+			in.ConnMetadata = conn
+			g, target, err := check(conn, key)
+			if err == nil {
+				err = b.admit(g)
+			}
+			var s *session
+			if err == nil {
+				s, err = b.open(g, target, in)
+			}
+			if err != nil {
+				b.Log.Warn("refused", "client", tcpAddr(in.outer.RemoteAddr()), "user", conn.User(), "host", gw.Name, "key", fingerprint(key), "why", err.Error())
+				return nil, told(err)
+			}
+			return &ssh.Permissions{ExtraData: map[any]any{loginKey{}: s}}, nil
+		},
+	}
+	algo.Harden(&c.Config)
+	c.AddHostKey(gw.Signer)
+	return c
+}
+
+// inner is the visitor inside a jump.
+type inner struct {
+	ssh.ConnMetadata
+	wire  *socket.Conn
+	way   *channelConn
+	outer *login
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (i *inner) Done() <-chan struct{} { return i.done }
+
+// Close ends the connection inside and, because closing a channel only asks the peer, the outer one too: at once if nobody else jumps through
+// it, else when the peer does not let go.
+func (i *inner) Close() error {
+	i.once.Do(func() {
+		i.wire.Close()
+		alone := i.outer.jumps.Load() <= 1
+		go func() {
+			wait(i.way.closed, jumpLinger)
+			if alone || !wait(i.done, time.Second) {
+				i.outer.Close()
+			}
+		}()
+	})
+	return nil
+}
+
+func wait(c <-chan struct{}, limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-c:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// channelConn is a jump's channel as a connection between the addresses of the outer one, which is what source addresses are checked against.
+type channelConn struct {
+	ssh.Channel
+	login  *login
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *channelConn) LocalAddr() net.Addr              { return c.login.LocalAddr() }
+func (c *channelConn) RemoteAddr() net.Addr             { return c.login.RemoteAddr() }
+func (c *channelConn) SetDeadline(time.Time) error      { return nil }
+func (c *channelConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *channelConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *channelConn) Close() error {
+	c.once.Do(func() {
+		_ = c.Channel.Close()
+		close(c.closed)
+	})
+	return nil
+}

@@ -1,0 +1,202 @@
+package bastion
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"postern/internal/control"
+)
+
+// revocations is the set the CA streams and the index of live sessions it cuts. One lock covers both, so a session is either in the
+// index when a revocation arrives or sees it when it registers.
+type revocations struct {
+	mu    sync.Mutex
+	seq   uint64
+	set   []control.Revocation
+	live  map[*session]struct{}
+	ended sync.WaitGroup
+}
+
+// Revoke adds a revocation to the set and cuts the sessions it hits, each on its own.
+func (b *Bastion) Revoke(r control.Revocation) {
+	b.prepare()
+	began := time.Now()
+	v := &b.revoked
+	v.mu.Lock()
+	if r.Seq != 0 && r.Seq <= v.seq {
+		v.mu.Unlock()
+		return // the stream was resumed a little early
+	}
+	v.seq = max(v.seq, r.Seq)
+	v.prune(b.Now())
+	v.set = append(v.set, r)
+	var hit []*session
+	for s := range v.live {
+		if hits(r, s.subject(), b.Name) {
+			hit = append(hit, s)
+		}
+	}
+	v.mu.Unlock()
+	var cut sync.WaitGroup
+	for _, s := range hit {
+		cut.Go(func() { s.cut("revoked", revokedText(r)) })
+	}
+	go func() {
+		cut.Wait()
+		b.Log.Warn("revocation", "seq", r.Seq, "kind", r.Kind, "value", r.Value, "by", r.By, "sessions", len(hit), "took", time.Since(began).String())
+	}()
+}
+
+// Seq is the last revocation this bastion has: the stream resumes after it.
+func (b *Bastion) Seq() uint64 {
+	b.revoked.mu.Lock()
+	defer b.revoked.mu.Unlock()
+	return b.revoked.seq
+}
+
+// prune forgets what hits nothing any more. A minute stays, for clocks that differ.
+func (v *revocations) prune(now time.Time) {
+	v.set = slices.DeleteFunc(v.set, func(r control.Revocation) bool {
+		return !r.Until.IsZero() && now.After(r.Until.Add(time.Minute))
+	})
+}
+
+// check refuses a certificate that the set names for certain. A revocation of a person or host is about what was granted until then, which
+// the CA knows: it lists those requests, and it is asked before anything opens.
+func (v *revocations) check(g *grant) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, r := range v.set {
+		if slices.Contains(r.Requests, g.request) ||
+			r.Kind == "request" && r.Value == g.request ||
+			r.Kind == "serial" && r.Value == strconv.FormatUint(g.cert.Serial, 10) {
+			return errors.New(revokedText(r))
+		}
+	}
+	return nil
+}
+
+var (
+	errClosing = errors.New("this bastion is shutting down")
+	errEnded   = errors.New("this session has ended")
+)
+
+// register puts a session into the index, unless something hits it that the CA did not know yet when it decided.
+func (b *Bastion) register(s *session) error {
+	v := &b.revoked
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if b.closing {
+		return errClosing
+	}
+	for _, r := range v.set {
+		if r.Seq > s.reply.Seq && hits(r, s.subject(), b.Name) {
+			return errors.New(revokedText(r))
+		}
+	}
+	if v.live == nil {
+		v.live = map[*session]struct{}{}
+	}
+	v.live[s] = struct{}{}
+	v.ended.Add(1)
+	return nil
+}
+
+func (b *Bastion) unregister(s *session) {
+	v := &b.revoked
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := v.live[s]; ok {
+		delete(v.live, s)
+		v.ended.Done()
+	}
+}
+
+func (v *revocations) sessions() []*session {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list := make([]*session, 0, len(v.live))
+	for s := range v.live {
+		list = append(list, s)
+	}
+	return list
+}
+
+// subject is everything about a session that a revocation can name.
+type subject struct {
+	request, serial, person, key, target string
+}
+
+func hits(r control.Revocation, s subject, bastion string) bool {
+	if slices.Contains(r.Requests, s.request) {
+		return true
+	}
+	switch r.Kind {
+	case "request":
+		return r.Value == s.request
+	case "serial":
+		return r.Value == s.serial
+	case "person":
+		return r.Value == s.person
+	case "key":
+		return r.Value == s.key
+	case "host":
+		return r.Value == s.target || strings.HasSuffix(s.target, "@"+r.Value)
+	case "bastion":
+		return r.Value == bastion
+	case "all":
+		return true
+	}
+	// An approver's are listed by request.
+	return false
+}
+
+func revokedText(r control.Revocation) string {
+	text := "revoked"
+	if r.By != "" {
+		text += " by " + r.By
+	}
+	if r.Reason != "" {
+		text += ": " + oneLine(r.Reason)
+	}
+	return "your access was " + text
+}
+
+// oneLine makes a text of somebody else's fit for a terminal.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "…"
+	}
+	return s
+}
+
+// Close ends every session, telling why, and waits for their recordings to end, but not longer than limit.
+func (b *Bastion) Close(limit time.Duration) error {
+	b.prepare()
+	b.revoked.mu.Lock()
+	b.closing = true
+	b.revoked.mu.Unlock()
+	live := b.revoked.sessions()
+	for _, s := range live {
+		go s.cut("bastion", "this bastion is shutting down")
+	}
+	done := make(chan struct{})
+	go func() { b.revoked.ended.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(limit):
+		return fmt.Errorf("%d sessions did not end in %s", len(b.revoked.sessions()), limit)
+	}
+}

@@ -1,0 +1,322 @@
+package bastion
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+	"postern/recorder"
+)
+
+const (
+	tellTime   = 50 * time.Millisecond // for the last line to the admin and the last signal to the host
+	hostLinger = 50 * time.Millisecond // for sshd to read that signal before its connection closes
+	settleTime = 3 * time.Second       // for the channels of an ended session to let go
+)
+
+// session is one login of an admin to one account of one host: from the CA's leave to its end.
+type session struct {
+	b       *Bastion
+	grant   *grant
+	reply   *control.OpenReply
+	account string
+	allowed capabilities
+	link    visitor // the admin's side
+	log     *slog.Logger
+	ctx     context.Context // done when the session ends: nothing is released from then on
+	cancel  context.CancelFunc
+
+	mu       sync.Mutex
+	host     ssh.Conn
+	rec      *recorder.Writer
+	channels map[*channel]struct{}
+	next     uint32 // number of the next channel
+	over     bool
+	why      string // what the admin was or is to be told of the end
+
+	running sync.WaitGroup // channels
+	touched atomic.Int64   // Unix nanoseconds of the last sign of the admin
+}
+
+// open asks the CA, and brings up the host's side and the recording. An error is for the admin to read.
+func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) {
+	key, err := newSessionKey()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-link.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	reply, err := b.ask(ctx, control.OpenRequest{
+		Certificate: line(g.cert), Target: target, SessionKey: line(key.PublicKey()), Client: tcpAddr(link.RemoteAddr()),
+	})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	s := &session{
+		b: b, grant: g, reply: reply, allowed: reply.Capabilities, link: link, ctx: ctx, cancel: cancel,
+		channels: map[*channel]struct{}{},
+		log:      b.Log.With("session", reply.Session.ID, "person", g.person, "request", g.request, "target", reply.Session.Target),
+	}
+	s.account, _, _ = strings.Cut(reply.Session.Target, "@")
+	s.touch()
+	if err := s.begin(key); err != nil {
+		s.cut(endOf(err), "")
+		return nil, s.reason(err)
+	}
+	s.log.Info("session open", "client", tcpAddr(link.RemoteAddr()), "serial", g.cert.Serial, "deadline", reply.Session.Deadline)
+	go s.attend()
+	return s, nil
+}
+
+func (b *Bastion) ask(ctx context.Context, r control.OpenRequest) (*control.OpenReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.Limits.OpenTime)
+	defer cancel()
+	reply, err := b.Open(ctx, r)
+	var no *control.Refused
+	if errors.As(err, &no) && no.Status != 3 {
+		return nil, errors.New(oneLine(strings.TrimPrefix(no.Message, "postern: ")))
+	}
+	if err != nil {
+		b.Log.Error("the CA does not open sessions", "target", r.Target, "error", err)
+		return nil, errors.New("the CA cannot be asked at the moment, so no session opens; try again, then tell your operator")
+	}
+	return reply, nil
+}
+
+// reason is why a session that was cut while it opened did not, rather than what broke because of it.
+func (s *session) reason(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != "" {
+		return errors.New(s.why)
+	}
+	return err
+}
+
+// failed is an error with how the session is said to have ended.
+type failed struct {
+	end string
+	error
+}
+
+func endOf(err error) string {
+	var f failed
+	if errors.As(err, &f) {
+		return f.end
+	}
+	return "refused"
+}
+
+// begin records and dials at the same time: both are waiting, one for the disk and one for the host.
+func (s *session) begin(key ssh.Signer) error {
+	to, err := s.b.recordingKey(s.reply.RecordingKey)
+	if err != nil {
+		s.log.Error("recording key", "error", err)
+		return failed{"recorder", err}
+	}
+	if err := s.b.register(s); err != nil {
+		return failed{"revoked", err}
+	}
+	created := make(chan error, 1)
+	go func() { created <- s.record(to) }()
+	host, err := s.dial(key)
+	if cerr := <-created; cerr != nil {
+		s.log.Error("recording cannot begin", "error", cerr)
+		err = errors.Join(failed{"recorder", errors.New("this bastion cannot record at the moment, so no session opens; tell your operator")}, closeConn(host))
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		host.Close()
+		return errEnded
+	}
+	s.host = host
+	return nil
+}
+
+func closeConn(c ssh.Conn) error {
+	if c != nil {
+		c.Close()
+	}
+	return nil
+}
+
+func (s *session) record(to recorder.PublicKey) error {
+	_, host, _ := strings.Cut(s.reply.Session.Target, "@")
+	w, err := s.b.Recorder.Create(recorder.Header{
+		Session: s.reply.Session.ID, Request: s.grant.request, Person: s.grant.person, Account: s.account, Host: host,
+		Bastion: s.b.Name, Client: tcpAddr(s.link.RemoteAddr()), Key: s.grant.key, Serial: s.grant.cert.Serial,
+		Facts: map[string]string{"client-version": oneLine(string(s.link.ClientVersion()))},
+	}, to)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rec = w
+	return nil
+}
+
+func (s *session) subject() subject {
+	return subject{
+		request: s.grant.request, serial: strconv.FormatUint(s.grant.cert.Serial, 10), person: s.grant.person,
+		key: s.grant.key, target: s.reply.Session.Target,
+	}
+}
+
+// attend watches over the session until it ends.
+func (s *session) attend() {
+	gone := make(chan struct{})
+	go func() { _ = s.host.Wait(); close(gone) }()
+	clock := s.clock()
+	defer clock.stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			s.cut("closed", "") // the admin left, unless it was cut already
+			return
+		case <-gone:
+			// Its last words are still in the channels.
+			s.waitChannels()
+			s.cut("host", s.reply.HostName+" closed the connection")
+			return
+		case <-clock.over.C:
+			s.cut("deadline", fmt.Sprintf("the time of %s is over", s.grant.request))
+			return
+		case <-clock.tick.C:
+			s.tick(clock)
+		}
+	}
+}
+
+// cut ends the session, whatever its two ends do. The first caller's reason is the one that counts; why, unless empty, is the line that
+// the admin reads, and means that the program on the host is to be killed too.
+func (s *session) cut(reason, why string) {
+	began := time.Now()
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		return
+	}
+	s.over, s.why = true, why
+	host, rec := s.host, s.rec
+	channels := make([]*channel, 0, len(s.channels))
+	for c := range s.channels {
+		channels = append(channels, c)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	if why != "" {
+		s.note(rec, why)
+		dismiss(channels, why)
+	}
+	if host != nil {
+		s.link.Close()
+	} // else the admin is still logging in, and reads it there
+	s.log.Info("session ends", "end", reason, "why", why, "channels", len(channels), "took", time.Since(began).String())
+	go s.settle(reason, host, rec, why != "" && len(channels) > 0)
+}
+
+// dismiss kills what runs on the host and tells the admin, all channels at once, waiting for neither side longer than tellTime.
+//
+// sshd refuses the signal for root's forced commands and for subsystems, and it ends a job with its terminal anyway; it matters
+// for commands without a terminal, which would run on after their connection is gone.
+func dismiss(channels []*channel, why string) {
+	var wg sync.WaitGroup
+	for _, c := range channels {
+		wg.Go(func() { _, _ = c.host.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"})) })
+		wg.Go(func() { c.tell(why) })
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(tellTime):
+	}
+}
+
+// settle lets go of the host and ends the recording.
+func (s *session) settle(reason string, host ssh.Conn, rec *recorder.Writer, linger bool) {
+	if linger {
+		time.Sleep(hostLinger)
+	}
+	closeConn(host)
+	s.waitChannels()
+	p := control.Progress{Session: s.reply.Session.ID, End: reason}
+	if rec != nil {
+		if err := rec.Close(reason); err != nil {
+			s.log.Error("recording did not end cleanly", "error", err)
+		}
+		p.Frames, p.Head = head(rec)
+	}
+	s.b.Progress(p)
+	s.b.unregister(s)
+	s.log.Info("session ended", "end", reason, "frames", p.Frames)
+}
+
+func (s *session) waitChannels() {
+	done := make(chan struct{})
+	go func() { s.running.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(settleTime):
+	}
+}
+
+func (s *session) note(rec *recorder.Writer, text string) {
+	if rec != nil {
+		_, _ = rec.Append(recorder.Frame{Type: recorder.TypeNote, Channel: recorder.Global, Data: []byte(text)})
+	}
+}
+
+// unrecorded ends a session whose frames cannot be kept. What was read from the host and is not durable is never shown.
+func (s *session) unrecorded(err error) {
+	if s.ctx.Err() != nil {
+		return
+	}
+	s.log.Error("session cannot be recorded", "error", err)
+	s.cut("recorder", "this session cannot be recorded any more, so it ends; tell your operator")
+}
+
+func head(rec *recorder.Writer) (uint64, string) {
+	n, h := rec.Head()
+	return n, hex.EncodeToString(h[:])
+}
+
+func (s *session) touch() { s.touched.Store(time.Now().UnixNano()) }
+
+func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) }
+
+// live says whether another channel may open: the certificate is good for minutes, the connection could stay for hours.
+func (s *session) live() error {
+	if s.ctx.Err() != nil {
+		return errEnded
+	}
+	if err := s.b.admit(s.grant); err != nil {
+		return err
+	}
+	if !s.b.Now().Before(s.reply.Session.Deadline) {
+		return fmt.Errorf("the time of %s is over", s.grant.request)
+	}
+	return nil
+}

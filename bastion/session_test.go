@@ -1,0 +1,304 @@
+package bastion
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+	"postern/recorder"
+)
+
+// ways are the two ways in; everything a session does must be the same through both.
+var ways = []string{"phi1", "direct"}
+
+func TestCommandsBehaveAsOnTheHost(t *testing.T) {
+	w := newWorld(t)
+	for _, way := range ways {
+		for _, c := range []struct {
+			command, stdin string
+			want           result
+		}{
+			{"true", "", result{"", "", 0}},
+			{"echo out; echo err >&2; exit 42", "", result{"out\n", "err\n", 42}},
+			{"cat", "what goes in\n", result{"what goes in\n", "", 0}},
+			{"wc -c", strings.Repeat("x", 1<<20), result{"1048576\n", "", 0}},
+			{"kill -TERM $$", "", result{"", "", 255}},
+			{"exec >&-; cat >/dev/null; exit 7", "input after the end of output", result{"", "", 7}},
+			{"(sleep 0.2; echo late) & exit 3", "", result{"late\n", "", 3}},
+			{"echo $LC_ALL $POSTERN_X", "", result{"C\n", "", 0}},
+		} {
+			cmd := w.command("ssh", "-o", "LogLevel=ERROR", "-o", "SetEnv=LC_ALL=C POSTERN_X=no", way, c.command)
+			if got := w.finish(cmd, strings.NewReader(c.stdin)); got != c.want {
+				t.Errorf("%s: %s: got %+v, want %+v", way, c.command, got, c.want)
+			}
+		}
+	}
+}
+
+func TestAClosedReaderEndsTheCommand(t *testing.T) {
+	w := newWorld(t)
+	for _, way := range ways {
+		cmd := w.command("ssh", way, "yes; echo done >&2")
+		out, _ := cmd.StdoutPipe()
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadFull(out, make([]byte, 2))
+		out.Close()
+		kill := time.AfterFunc(30*time.Second, func() { t.Errorf("%s: still running", way); cmd.Process.Kill() })
+		_ = cmd.Wait()
+		kill.Stop()
+		if !strings.Contains(errs.String(), "done") {
+			t.Errorf("%s: yes did not end: %s", way, errs.String())
+		}
+	}
+}
+
+func TestATerminal(t *testing.T) {
+	w := newWorld(t)
+	for _, user := range []string{w.account + "@phi1"} {
+		client, _, err := w.dial(user, w.certificate(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		s, _ := client.NewSession()
+		in, _ := s.StdinPipe()
+		var out syncBuffer
+		s.Stdout, s.Stderr = &out, &out
+		if err := s.RequestPty("xterm", 33, 77, ssh.TerminalModes{ssh.ECHO: 0}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Shell(); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(in, "PS1=; stty size; echo secret-$((6*7)); read x")
+		out.wait(t, "33 77", "secret-42")
+		if err := s.WindowChange(44, 88); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(in, "\nstty size; exit 9")
+		out.wait(t, "44 88")
+		exit, ok := s.Wait().(*ssh.ExitError)
+		if !ok || exit.ExitStatus() != 9 {
+			t.Fatalf("exit %v", exit)
+		}
+		client.Close()
+		id := w.ending().Session
+		frames := w.recording(id)
+		if stream(frames, recorder.Stdin) != "" {
+			t.Error("keystrokes were recorded without a policy that says so")
+		}
+		if got := stream(frames, recorder.Stdout); !strings.Contains(got, "secret-42") || !strings.Contains(got, "44 88") {
+			t.Errorf("recorded output: %q", got)
+		}
+		var names []string
+		for _, f := range frames {
+			if r, err := f.Request(); err == nil {
+				names = append(names, r.Name)
+			}
+		}
+		if got := strings.Join(names, " "); !strings.HasPrefix(got, "pty-req shell window-change") {
+			t.Errorf("recorded requests: %s", got)
+		}
+	}
+}
+
+func TestKeystrokesAreRecordedWhereThePolicySaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.adjust = func(r *control.OpenReply) { r.Record.Keystrokes = true }
+	got := w.run("echo typed; exit\n", "ssh", "-tt", "direct")
+	if got.status != 0 {
+		t.Fatalf("%+v", got)
+	}
+	if got := stream(w.recording(w.ending().Session), recorder.Stdin); got != "echo typed; exit\n" {
+		t.Fatalf("recorded %q", got)
+	}
+}
+
+func TestWhatIsShownIsRecorded(t *testing.T) {
+	w := newWorld(t)
+	for _, way := range ways {
+		got := w.run("question", "ssh", way, "cat; echo complaint >&2; exit 5")
+		id := w.ending().Session
+		frames := w.recording(id)
+		if stream(frames, recorder.Stdin) != "question" || stream(frames, recorder.Stdout) != got.out || !strings.Contains(got.err, stream(frames, recorder.Stderr)) {
+			t.Errorf("%s: shown %+v, recorded %q %q %q", way, got, stream(frames, 0), stream(frames, 1), stream(frames, 2))
+		}
+		var command, end string
+		var exit recorder.Exit
+		for _, f := range frames {
+			if r, err := f.Request(); err == nil && r.Name == "exec" {
+				command = stringOf(r.Payload)
+			}
+			if e, err := f.Exit(); err == nil {
+				exit = e
+			}
+			if f.Type == recorder.TypeEnd {
+				end = string(f.Data)
+			}
+		}
+		if command != "cat; echo complaint >&2; exit 5" || exit.Status != 5 || end != "closed" {
+			t.Errorf("%s: command %q, exit %+v, end %q", way, command, exit, end)
+		}
+	}
+}
+
+func TestExitSignal(t *testing.T) {
+	w := newWorld(t)
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s, _ := client.NewSession()
+	exit, ok := s.Run("kill -TERM $$").(*ssh.ExitError)
+	if !ok || exit.Signal() != "TERM" {
+		t.Fatalf("%v", exit)
+	}
+}
+
+func TestSignalsReachTheProgram(t *testing.T) {
+	if os.Getuid() == 0 {
+		// sshd delivers a channel's signals to root's programs like to any other's unless a command is forced.
+		t.Log("as root")
+	}
+	w := newWorld(t)
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s, _ := client.NewSession()
+	var out syncBuffer
+	s.Stdout = &out
+	if err := s.Start("trap 'echo got it; exit 3' INT; echo ready; while :; do sleep 0.05; done"); err != nil {
+		t.Fatal(err)
+	}
+	out.wait(t, "ready")
+	if err := s.Signal(ssh.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	out.wait(t, "got it")
+	if exit, ok := s.Wait().(*ssh.ExitError); !ok || exit.ExitStatus() != 3 {
+		t.Fatalf("%v", exit)
+	}
+}
+
+func TestFilesTravel(t *testing.T) {
+	w := newWorld(t)
+	data := make([]byte, 3<<20)
+	_, _ = rand.Read(data)
+	if err := os.WriteFile(w.file("big"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, way := range ways {
+		for _, old := range []string{"", "-O"} {
+			there, back := w.file("there"+way+old), w.file("back"+way+old)
+			for _, files := range [][]string{{w.file("big"), way + ":" + there}, {way + ":" + there, back}} {
+				args := append([]string{"-q"}, files...)
+				if old != "" {
+					args = append([]string{old}, args...)
+				}
+				if got := w.run("", "scp", args...); got.status != 0 {
+					t.Fatalf("scp %v: %+v", args, got)
+				}
+			}
+			if got := must(os.ReadFile(back)); !bytes.Equal(got, data) {
+				t.Errorf("%s %s: the file came back different", way, old)
+			}
+		}
+		batch := fmt.Sprintf("put %s %s/sftp\nrename %[2]s/sftp %[2]s/sftp2\nls -l %[2]s\nget %[2]s/sftp2 %[2]s/sftp3\n", w.file("big"), w.dir)
+		if got := w.run(batch, "sftp", "-b", "-", way); got.status != 0 {
+			t.Fatalf("sftp: %+v", got)
+		}
+		if got := must(os.ReadFile(w.file("sftp3"))); !bytes.Equal(got, data) {
+			t.Errorf("%s: sftp brought back something else", way)
+		}
+	}
+}
+
+func TestNoExitStatusIsLostThroughASharedConnection(t *testing.T) {
+	w := newWorld(t)
+	for _, way := range ways {
+		short := must(os.MkdirTemp("", "mux")) // t.TempDir is too long for a socket
+		defer os.RemoveAll(short)
+		socket := filepath.Join(short, "s")
+		master := w.command("ssh", "-M", "-S", socket, "-o", "ControlPersist=no", way, "echo up; cat")
+		hold, _ := master.StdinPipe()
+		up, _ := master.StdoutPipe()
+		if err := master.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadFull(up, make([]byte, 3))
+		var group sync.WaitGroup
+		for worker := range 4 {
+			group.Go(func() {
+				for i := range 25 {
+					want := (worker*25 + i) % 100
+					cmd := w.command("ssh", "-S", socket, way, fmt.Sprintf("echo %d; exit %d", want, want))
+					if got := w.finish(cmd, nil); got.status != want || got.out != fmt.Sprintln(want) {
+						t.Errorf("%s: got %+v, want status %d", way, got, want)
+					}
+				}
+			})
+		}
+		group.Wait()
+		hold.Close()
+		_ = master.Wait()
+		w.ending()
+	}
+	if w.sessions != len(ways) {
+		t.Errorf("%d sessions were opened at the CA for %d connections", w.sessions, len(ways))
+	}
+}
+
+func TestAnAliasIsTheSameHost(t *testing.T) {
+	w := newWorld(t)
+	if got := w.run("", "ssh", "phi1.example", "echo here"); got.out != "here\n" {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// syncBuffer can be waited for.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func (s *syncBuffer) wait(t *testing.T, texts ...string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for _, text := range texts {
+		for !strings.Contains(s.String(), text) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no %q in %q", text, s.String())
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}

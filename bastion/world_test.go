@@ -1,0 +1,450 @@
+package bastion
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+	"postern/internal/door"
+	"postern/internal/sshsig"
+	"postern/recorder"
+)
+
+// world is a bastion with a real sshd behind it and a CA made of functions.
+type world struct {
+	t       *testing.T
+	dir     string
+	account string
+
+	userCA, sessionCA, hostCA, gatewayCA ssh.Signer
+	alice, auditor, identity             ssh.Signer
+	private                              recorder.PrivateKey
+	signing                              ed25519.PrivateKey
+
+	b       *Bastion
+	door    *door.Door
+	address string // of the bastion
+	host    string // of sshd
+	log     *logbook
+
+	mu       sync.Mutex
+	serial   uint64
+	sessions int
+	progress []control.Progress
+	refusal  string                   // the CA says no with this
+	adjust   func(*control.OpenReply) // of every answer of the CA
+	opened   chan control.OpenReply
+	ended    chan control.Progress
+}
+
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func newSigner() ssh.Signer {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	return must(ssh.NewSignerFromKey(private))
+}
+
+// configure changes a world before it starts.
+type configure func(*world, *recorder.Config)
+
+func newWorld(t *testing.T, changes ...configure) *world {
+	t.Helper()
+	w := &world{
+		t: t, dir: t.TempDir(), account: must(user.Current()).Username, log: &logbook{},
+		userCA: newSigner(), sessionCA: newSigner(), hostCA: newSigner(), gatewayCA: newSigner(),
+		alice: newSigner(), auditor: newSigner(), identity: newSigner(),
+		opened: make(chan control.OpenReply, 4096), ended: make(chan control.Progress, 4096),
+	}
+	var public recorder.PublicKey
+	w.private, public = recorder.NewKey()
+	key := control.RecordingKey{ID: public.ID(), Month: "2026-11", Public: public.Marshal(), Auditor: "carol", Box: []byte("box")}
+	key.Signature = string(must(sshsig.Sign(w.auditor, control.RecordingKeyNamespace, []byte(key.Statement()))))
+	w.startHost()
+	_, w.signing, _ = ed25519.GenerateKey(nil)
+	cfg := recorder.Config{Dir: filepath.Join(w.dir, "recordings"), Signer: w.signing, FileSize: 4 << 20, LowSpace: -1}
+	gateway := w.hostCertificate(w.gatewayCA, w.identity, "phi1", "phi1.example")
+	w.b = &Bastion{
+		Name: "bastion-1", UserCA: w.userCA.PublicKey(), HostCA: w.hostCA.PublicKey(), Auditors: []ssh.PublicKey{w.auditor.PublicKey()},
+		Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		Gateway: func(name string) (Gateway, bool) {
+			return Gateway{Name: "phi1", Signer: gateway}, name == "phi1" || name == "phi1.example"
+		},
+		Progress: func(p control.Progress) {
+			w.mu.Lock()
+			w.progress = append(w.progress, p)
+			w.mu.Unlock()
+			if p.End != "" {
+				w.ended <- p
+			}
+		},
+		Open: func(_ context.Context, r control.OpenRequest) (*control.OpenReply, error) { return w.open(r, key) },
+	}
+	for _, change := range changes {
+		change(w, &cfg)
+	}
+	store, err := recorder.OpenStore(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.b.Recorder = store
+	w.b.Renew(time.Now(), time.Hour)
+	w.serve()
+	t.Cleanup(func() {
+		w.door.Stop()
+		if err := w.b.Close(10 * time.Second); err != nil {
+			t.Error(err)
+		}
+		w.door.Close()
+		store.Close()
+		if t.Failed() {
+			t.Log(w.log.String())
+		}
+	})
+	w.clientFiles()
+	return w
+}
+
+func (w *world) serve() {
+	self := w.hostCertificate(w.gatewayCA, w.identity, "bastion-1")
+	w.door = &door.Door{
+		Version: Version, HostKeys: func() []ssh.Signer { return []ssh.Signer{self} },
+		Lookup: w.b.Lookup, Authorise: w.b.Authorise, Channel: w.b.Channel, Log: w.b.Log,
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.address = l.Addr().String()
+	go w.door.Serve(l)
+}
+
+// open is the CA.
+func (w *world) open(r control.OpenRequest, key control.RecordingKey) (*control.OpenReply, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refusal != "" {
+		return nil, &control.Refused{Status: 1, Message: w.refusal}
+	}
+	parsed, _, _, _, err := ssh.ParseAuthorizedKey([]byte(r.SessionKey))
+	if err != nil {
+		return nil, err
+	}
+	w.sessions++
+	w.serial++
+	target := strings.Replace(r.Target, "phi1.example", "phi1", 1)
+	cert := &ssh.Certificate{
+		Key: parsed, CertType: ssh.UserCert, Serial: w.serial, KeyId: "alice R-1", ValidPrincipals: []string{target},
+		ValidAfter: uint64(time.Now().Add(-time.Minute).Unix()), ValidBefore: uint64(time.Now().Add(2 * time.Minute).Unix()),
+		Permissions: ssh.Permissions{
+			CriticalOptions: map[string]string{"source-address": "127.0.0.1"},
+			Extensions:      map[string]string{"permit-pty": "", "permit-port-forwarding": "", "permit-agent-forwarding": ""},
+		},
+	}
+	if err := cert.SignCert(rand.Reader, w.sessionCA); err != nil {
+		return nil, err
+	}
+	reply := &control.OpenReply{
+		Session: control.Session{
+			ID: fmt.Sprintf("S-%06d", w.sessions), Request: "R-1", Person: "alice", Target: target, Bastion: "bastion-1",
+			Started: time.Now(), Deadline: time.Now().Add(20 * time.Minute),
+		},
+		Certificate: line(cert), Address: w.host, HostName: "phi1", RecordingKey: key,
+		Capabilities: []string{"shell", "exec", "sftp-read", "sftp-write"}, Environment: []string{"LANG", "LC_*"},
+	}
+	if w.adjust != nil {
+		w.adjust(reply)
+	}
+	w.opened <- *reply
+	return reply, nil
+}
+
+func (w *world) hostCertificate(ca, key ssh.Signer, principals ...string) ssh.Signer {
+	cert := &ssh.Certificate{
+		Key: key.PublicKey(), CertType: ssh.HostCert, Serial: 1, KeyId: principals[0], ValidPrincipals: principals,
+		ValidAfter: uint64(time.Now().Add(-time.Hour).Unix()), ValidBefore: uint64(time.Now().Add(time.Hour).Unix()),
+	}
+	if err := cert.SignCert(rand.Reader, ca); err != nil {
+		w.t.Fatal(err)
+	}
+	return must(ssh.NewCertSigner(cert, key))
+}
+
+// certificate makes a good user certificate of alice's, then lets change spoil it, then signs it.
+func (w *world) certificate(change func(*ssh.Certificate)) *ssh.Certificate {
+	w.mu.Lock()
+	w.serial++
+	cert := &ssh.Certificate{
+		Key: w.alice.PublicKey(), CertType: ssh.UserCert, Serial: w.serial, KeyId: "alice R-1",
+		ValidPrincipals: []string{w.account + "@phi1"},
+		ValidAfter:      uint64(time.Now().Add(-time.Minute).Unix()), ValidBefore: uint64(time.Now().Add(20 * time.Minute).Unix()),
+		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-pty": "", requestExtension: "R-1"}},
+	}
+	w.mu.Unlock()
+	ca := w.userCA
+	if change != nil {
+		change(cert)
+	}
+	if cert.SignatureKey == nil {
+		if err := cert.SignCert(rand.Reader, ca); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return cert
+}
+
+const sshdConfig = `
+HostKey %[1]s/host_key
+HostCertificate %[1]s/host_key-cert.pub
+TrustedUserCAKeys %[1]s/session_ca.pub
+AuthorizedPrincipalsFile %[1]s/principals
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin yes
+AcceptEnv LANG LC_* POSTERN_*
+Subsystem sftp internal-sftp
+MaxSessions 100
+LogLevel ERROR
+`
+
+// startHost is a real sshd in inetd mode: one process a connection, and the test owns the port.
+func (w *world) startHost() {
+	t := w.t
+	sshd, err := exec.LookPath("/usr/sbin/sshd")
+	if err != nil {
+		t.Fatal("sshd is missing; install it with: apt-get install openssh-server")
+	}
+	if os.Getuid() == 0 {
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host := newSigner2(t, w.file("host_key"))
+	cert := w.hostCertificate(w.hostCA, host, "phi1").PublicKey()
+	w.write("host_key-cert.pub", line(cert)+"\n")
+	w.write("session_ca.pub", line(w.sessionCA.PublicKey())+"\n")
+	w.write("principals", w.account+"@phi1\n")
+	w.write("sshd_config", fmt.Sprintf(sshdConfig, w.dir))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.host = l.Addr().String()
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			f := must(c.(*net.TCPConn).File())
+			c.Close()
+			cmd := exec.Command(sshd, "-i", "-e", "-f", w.file("sshd_config"))
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, w.log
+			if err := cmd.Start(); err != nil {
+				fmt.Fprintln(w.log, "sshd:", err)
+			}
+			f.Close()
+			go cmd.Wait()
+		}
+	}()
+}
+
+// newSigner2 makes a key that a file holds too.
+func newSigner2(t *testing.T, path string) ssh.Signer {
+	t.Helper()
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	}
+	return must(ssh.ParsePrivateKey(must(os.ReadFile(path))))
+}
+
+func (w *world) file(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *world) write(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.file(name), []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+const clientConfig = `
+Host bastion phi1 direct phi1.example
+  IdentityFile %[1]s/alice
+  CertificateFile %[1]s/alice-cert.pub
+  IdentitiesOnly yes
+  IdentityAgent none
+  UserKnownHostsFile %[1]s/known_hosts
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+  BatchMode yes
+Host bastion direct
+  HostName %[2]s
+  Port %[3]s
+  HostKeyAlias bastion-1
+Host bastion
+  User jump
+Host direct
+  User %[4]s@phi1
+Host phi1 phi1.example
+  User %[4]s
+  ProxyJump bastion
+`
+
+func (w *world) clientFiles() {
+	w.alice = newSigner2(w.t, w.file("alice"))
+	w.useCertificate(w.certificate(nil))
+	host, port, _ := net.SplitHostPort(w.address)
+	w.write("known_hosts", "@cert-authority * "+line(w.gatewayCA.PublicKey())+"\n")
+	w.write("ssh_config", fmt.Sprintf(clientConfig, w.dir, host, port, w.account))
+}
+
+func (w *world) useCertificate(c *ssh.Certificate) { w.write("alice-cert.pub", line(c)+"\n") }
+
+// result is what a command of OpenSSH's left.
+type result struct {
+	out, err string
+	status   int
+}
+
+func (w *world) command(name string, args ...string) *exec.Cmd {
+	return exec.Command(name, append([]string{"-F", w.file("ssh_config")}, args...)...)
+}
+
+func (w *world) run(stdin, name string, args ...string) result {
+	w.t.Helper()
+	cmd := w.command(name, args...)
+	return w.finish(cmd, strings.NewReader(stdin))
+}
+
+func (w *world) finish(cmd *exec.Cmd, stdin io.Reader) result {
+	w.t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
+	kill := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
+	defer kill.Stop()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		w.t.Fatalf("%s: %v", cmd, err)
+	}
+	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// dial logs in with x/crypto, for what OpenSSH would not do.
+func (w *world) dial(user string, cert *ssh.Certificate) (*ssh.Client, string, error) {
+	var banner strings.Builder
+	signer := w.alice
+	if cert != nil {
+		var err error
+		if signer, err = ssh.NewCertSigner(cert, w.alice); err != nil {
+			return nil, "", err
+		}
+	}
+	c, err := ssh.Dial("tcp", w.address, &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second,
+		BannerCallback: func(m string) error { banner.WriteString(m); return nil },
+	})
+	return c, banner.String(), err
+}
+
+// ending waits for the next session to end.
+func (w *world) ending() control.Progress {
+	w.t.Helper()
+	select {
+	case p := <-w.ended:
+		return p
+	case <-time.After(30 * time.Second):
+		w.t.Fatal("no session ended")
+		panic("unreachable")
+	}
+}
+
+// recording reads back what was recorded of a session, the way an auditor does.
+func (w *world) recording(id string) (frames []recorder.Frame) {
+	w.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		r, err := w.b.Recorder.Recording(id)
+		if err == nil && r.Sealed {
+			break
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("recording %s is not sealed: %v", id, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	var sealed bytes.Buffer
+	if err := w.b.Recorder.Export(id, &sealed); err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := recorder.Open(&sealed, w.private, w.signing.Public())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for {
+		f, err := r.Next()
+		if err == io.EOF {
+			return frames
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		f.Data = bytes.Clone(f.Data)
+		frames = append(frames, f)
+	}
+}
+
+func stream(frames []recorder.Frame, n byte) string {
+	var b strings.Builder
+	for _, f := range frames {
+		if f.Type == recorder.TypeData && f.Stream == n {
+			b.Write(f.Data)
+		}
+	}
+	return b.String()
+}
