@@ -10,7 +10,8 @@ import (
 type Explanation struct {
 	Policy     string              `json:"policy"` // digest
 	Person     string              `json:"person"`
-	Target     string              `json:"target"` // account@host, the host by its name
+	Target     string              `json:"target"`  // account@host, the host by its name
+	Granted    bool                `json:"granted"` // whether a request like this gets anywhere
 	Allowed    []string            `json:"allowed"`
 	NotGranted []Refusal           `json:"not_granted,omitempty"`
 	Rules      []Matched           `json:"rules,omitempty"`
@@ -27,7 +28,6 @@ type Explanation struct {
 	Why        []string            `json:"why,omitempty"`
 
 	decision Decision
-	set      *Set
 }
 
 // Matched is a rule that binds, and where it stands.
@@ -45,10 +45,11 @@ func (s *Set) Explain(q Query) Explanation {
 	}
 	e := Explanation{
 		Policy: s.digest, Person: q.Person, Target: target(q.Account, q.Host),
+		Granted: len(d.Allowed) > 0 && len(d.Refused) == 0,
 		Allowed: d.Allowed, NotGranted: s.refusals(q, verdicts), Needs: d.Needs,
 		MaxSeconds: int64(d.Max.Seconds()), Claim: int64(d.Claim.Seconds()), Idle: int64(d.Idle.Seconds()),
 		Touch: d.Touch, PIN: d.PIN, PinSource: d.PinSource, Keystrokes: d.Keystrokes,
-		Environ: d.Environment, Why: d.Why, decision: d, set: s,
+		Environ: d.Environment, Why: d.Why, decision: d,
 	}
 	if e.Allowed == nil {
 		e.Allowed = []string{}
@@ -75,7 +76,11 @@ func (e Explanation) String() string {
 		e.lines(&b, "why", e.Why)
 		return b.String()
 	}
-	fmt.Fprintf(&b, "%s may open %s as %s for at most %s\n", e.Person, host, account, Brief(e.decision.Max))
+	if e.Granted {
+		fmt.Fprintf(&b, "%s may open %s as %s for at most %s\n", e.Person, host, account, Brief(e.decision.Max))
+	} else {
+		fmt.Fprintf(&b, "%s may not open %s as %s with all that is asked for\n", e.Person, host, account)
+	}
 	e.lines(&b, "may", []string{strings.Join(e.Allowed, ", ")})
 	var rules []string
 	for _, r := range e.Rules {

@@ -41,8 +41,8 @@ var policyExplainCommand = &cli.Command{
 	Usage:     "say whether PERSON may open TARGET, what would be needed, and why not",
 	ArgsUsage: "PERSON TARGET --dir DIR",
 	Flags: []cli.Flag{
-		&cli.StringFlag{Name: "dir", Usage: "the policy `DIR`ectory", Required: true},
-		&cli.DurationFlag{Name: "for", Usage: "for how long, such as 20m"},
+		&cli.StringFlag{Name: "dir", Usage: "the policy `DIR`ectory"},
+		&cli.DurationFlag{Name: "for", Usage: "for how long, such as 20m", DefaultText: "not said"},
 		&cli.StringFlag{Name: "reason", Usage: "the reason that would be given"},
 		&cli.StringFlag{Name: "only", Usage: "capabilities that would be asked for, such as `shell,exec`"},
 		&cli.StringFlag{Name: "rule", Usage: "judge by this rule alone (`ID`)"},
@@ -58,6 +58,9 @@ func explainPolicy(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.String("dir") == "" {
+		return misuse("--dir is missing: the policy directory to ask (usage: postern policy explain %s)", c.Command.ArgsUsage)
+	}
 	query, err := policyQuery(c, given[0], given[1])
 	if err != nil {
 		return err
@@ -72,7 +75,7 @@ func explainPolicy(c *cli.Context) error {
 	} else {
 		_, err = fmt.Fprint(c.App.Writer, explanation)
 	}
-	if err == nil && len(explanation.Allowed) == 0 {
+	if err == nil && !explanation.Granted {
 		return errDenied
 	}
 	return err
