@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"fmt"
 
 	"golang.org/x/crypto/ssh"
@@ -8,9 +9,9 @@ import (
 
 // OpenChannel is the Data of a [TypeOpen] frame.
 type OpenChannel struct {
-	Kind     string // session, direct-tcpip …
-	FromHost bool   // the host opened it (forwarded-tcpip, auth-agent@openssh.com, x11)
-	Payload  []byte `ssh:"rest"` // the type-specific data of SSH_MSG_CHANNEL_OPEN
+	Kind     string `json:"kind"`                         // session, direct-tcpip …
+	FromHost bool   `json:"from_host,omitempty"`          // the host opened it (forwarded-tcpip, auth-agent@openssh.com, x11)
+	Payload  []byte `json:"payload,omitempty" ssh:"rest"` // the type-specific data of SSH_MSG_CHANNEL_OPEN
 }
 
 // Request is the Data of a [TypeRequest] frame.
@@ -23,10 +24,10 @@ type Request struct {
 
 // Exit is the Data of a [TypeExit] frame.
 type Exit struct {
-	Status  uint32 // when Signal is empty
-	Signal  string // without "SIG"
-	Core    bool
-	Message string
+	Status  uint32 `json:"status"`           // when Signal is empty
+	Signal  string `json:"signal,omitempty"` // without "SIG"
+	Core    bool   `json:"core,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 // Event is the Data of a [TypeEvent] frame.
@@ -66,6 +67,10 @@ func content[T any](f Frame, want Type) (T, error) {
 	}
 	if err := ssh.Unmarshal(f.Data, &v); err != nil {
 		return v, fmt.Errorf("%v frame: %w", f.Type, err)
+	}
+	// ssh.Unmarshal takes any byte but 0 for true.
+	if !bytes.Equal(ssh.Marshal(v), f.Data) {
+		return v, fmt.Errorf("%w: %v frame", ErrMalformed, f.Type)
 	}
 	return v, nil
 }

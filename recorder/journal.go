@@ -3,7 +3,6 @@ package recorder
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"sync"
 	"sync/atomic"
 )
@@ -163,7 +162,7 @@ func (j *journal) linkTo(next *journalFile) []byte {
 		binary.BigEndian.PutUint64(body, j.file.number)
 		binary.BigEndian.PutUint64(body[8:], uint64(j.file.end))
 	}
-	r := record{length: linkBody, kind: kindLink, bodySum: crc32.Checksum(body, castagnoli)}
+	r := record{length: linkBody, kind: kindLink, bodySum: bodySum(body)}
 	r.put(j.link)
 	return j.link
 }

@@ -130,3 +130,5 @@ const (
 	minFile = 1 << 20
 	maxFile = 1<<32 - 8
 )
+
+func bodySum(body []byte) uint32 { return crc32.Checksum(body, castagnoli) }

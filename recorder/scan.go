@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -145,7 +144,7 @@ func (s *scanner) next(in *peeker, space []byte) (record, []byte, error) {
 	copy(space, all)
 	body := space[recordHead : recordHead+int(rec.length)]
 	pad := all[recordHead+int(rec.length):]
-	if crc32.Checksum(body, castagnoli) != rec.bodySum || len(bytes.Trim(pad, "\x00")) != 0 {
+	if bodySum(body) != rec.bodySum || len(bytes.Trim(pad, "\x00")) != 0 {
 		return rec, nil, nil
 	}
 	return rec, body, nil

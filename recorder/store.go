@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -226,7 +225,7 @@ func (w *Writer) start(h Header) (*Commit, error) {
 	r.seg, r.body = w.segment, len(body)
 	clear(r.space)
 	copy(r.space[recordHead:], body)
-	head := record{length: uint32(len(body)), kind: kindOpening, recording: w.opening.Number, bodySum: crc32.Checksum(body, castagnoli)}
+	head := record{length: uint32(len(body)), kind: kindOpening, recording: w.opening.Number, bodySum: bodySum(body)}
 	head.put(r.space)
 	w.store.journal.filled(b)
 	return w.append(Frame{Type: TypeHeader, Channel: Global, Data: data}, kindFrame)

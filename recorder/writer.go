@@ -3,7 +3,6 @@ package recorder
 import (
 	"crypto/sha256"
 	"fmt"
-	"hash/crc32"
 	"sync"
 	"time"
 
@@ -96,7 +95,7 @@ func (w *Writer) append(f Frame, kind byte) (*Commit, error) {
 	plain := appendFrame(r.space[recordHead:recordHead], f)
 	sealed := w.chain.seal(w.segment.keys.frame, plain)
 	r.head = w.chain.head()
-	h.bodySum = crc32.Checksum(sealed, castagnoli)
+	h.bodySum = bodySum(sealed)
 	h.put(r.space)
 	clear(r.space[recordHead+body:])
 	w.store.journal.filled(b)

@@ -18,12 +18,12 @@ type Filter struct {
 type state byte
 
 const (
-	ground state = iota
-	escape       // after ESC
-	inter        // after ESC and an intermediate
-	csi          // after ESC [
-	text         // in OSC, DCS, SOS, PM or APC
-	textEscape   // after ESC in there
+	ground     state = iota
+	escape           // after ESC
+	inter            // after ESC and an intermediate
+	csi              // after ESC [
+	text             // in OSC, DCS, SOS, PM or APC
+	textEscape       // after ESC in there
 )
 
 const (
