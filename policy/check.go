@@ -136,19 +136,20 @@ func (c checker) covered(r *rule, actions []string) bool {
 func (c checker) approvers(r *rule) {
 	d := r.duties
 	line := r.lineOf("@approve")
-	if (d.touch || d.pin) && len(d.needs) == 0 {
+	if d.fido() && len(d.needs) == 0 {
 		c.ps.add(r.file, r.line, "@touch and @pin are about the keys of approvers, and the rule has no @approve")
 	}
+	before := len(c.ps.list)
 	for _, need := range d.needs {
 		if !slices.Contains(c.set.groups, need.Group) {
 			c.ps.add(r.file, line, "@approve: unknown group %q%s", need.Group, among("groups", c.set.groups))
-			continue
-		}
-		if able := c.set.Approvers(need.Group, "", d.touch || d.pin); len(able) < need.Count {
+		} else if able := c.set.Approvers(need.Group, "", d.fido()); len(able) < need.Count {
 			c.ps.add(r.file, line, "@approve: %s can never be had: %s", need, c.few(need.Group, able))
-		} else if !c.attainable(r, need) {
-			c.ps.add(r.file, line, "@approve: %s can never be had: nobody approves their own request, and everybody the rule is for is needed", need)
 		}
+	}
+	if len(c.ps.list) == before && !c.attainable(r) {
+		c.ps.add(r.file, line, "@approve: %s can never be had: nobody approves their own request or stands for two, "+
+			"and without those the rule is for there are not enough people", needsText(d.needs))
 	}
 }
 
@@ -159,32 +160,19 @@ func (c checker) few(group string, able []string) string {
 	return fmt.Sprintf("group %s has %s", group, count(len(able), "person", "people"))
 }
 
-// attainable reports whether somebody the rule is for could gather the need. Nobody yet: nothing to complain about.
-func (c checker) attainable(r *rule, need Need) bool {
+// attainable reports whether somebody the rule is for could gather its approvals. Nobody yet: nothing to complain about.
+func (c checker) attainable(r *rule) bool {
 	anybody := false
 	for name := range c.set.people {
 		if !covers(c.entities, r.tree.Principal, uid(personType, name)) {
 			continue
 		}
 		anybody = true
-		if len(c.set.Approvers(need.Group, name, r.duties.touch || r.duties.pin)) >= need.Count {
+		if c.set.attainable(r.duties, name) {
 			return true
 		}
 	}
 	return !anybody
-}
-
-// Approvers returns the names of the people in the group who could approve a request of the requester, sorted.
-// With fido set only those who own a FIDO key count.
-func (s *Set) Approvers(group, requester string, fido bool) []string {
-	var names []string
-	for _, p := range s.members[group] {
-		if p.Name != requester && (!fido || slices.ContainsFunc(p.Keys, Key.FIDO)) {
-			names = append(names, p.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // mentions returns a problem for every entity and name in the rule that the data does not have.

@@ -198,11 +198,10 @@ func (s *Set) bind(q Query, v verdict) verdict {
 		v.why = fmt.Sprintf("asked for %s, at most %s (%s)", Brief(q.For), Brief(v.duties.max), v.permits.place())
 		return v
 	}
-	for _, need := range v.duties.needs {
-		if able := s.Approvers(need.Group, q.Person, v.duties.touch || v.duties.pin); len(able) < need.Count {
-			v.why = fmt.Sprintf("it needs %s, and besides %s there are not as many who could approve (%s)", need, q.Person, v.permits.place())
-			return v
-		}
+	if !s.attainable(v.duties, q.Person) {
+		v.why = fmt.Sprintf("it needs %s, and besides %s there are not as many who could approve (%s)",
+			needsText(v.duties.needs), q.Person, v.permits.place())
+		return v
 	}
 	v.allowed = true
 	return v

@@ -209,7 +209,7 @@ var mistakes = []struct {
 	{"rules.cedar", "1 of privacy", "2 of privacy", []string{
 		`rules.cedar:2: @approve: 2 of privacy can never be had: group privacy has 1 person`}},
 	{"rules.cedar", "1 of privacy", "1 of dba", []string{
-		`rules.cedar:2: @approve: 1 of dba can never be had: nobody approves their own request, and everybody the rule is for is needed`}},
+		`rules.cedar:2: @approve: 1 of dba can never be had: nobody approves their own request or stands for two, and without those the rule is for there are not enough people`}},
 	{"rules.cedar", `@max("30m")`, `@touch("true")`, []string{
 		`rules.cedar:2: @approve: 1 of privacy can never be had: of 1 person in group privacy 0 have a FIDO (sk-) key`}},
 	{"rules.cedar", `@approve("1 of privacy")`, `@pin("true")`, []string{
@@ -274,6 +274,25 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%s: %q: a Set beside the error", m.file, m.new)
 		}
 		compareLines(t, m.file+": "+m.new, err, m.want)
+	}
+}
+
+func TestNobodyStandsForTwo(t *testing.T) {
+	f := directory(t, "testdata/minimal")
+	f["people.yaml"] = strings.Replace(f["people.yaml"], "groups: [dba, privacy]", "groups: [dba, privacy, owners]", 1)
+	f["people.yaml"] = strings.Replace(f["people.yaml"], "groups: [privacy]", "groups: [privacy, owners]", 1)
+	f["rules.cedar"] = strings.Replace(f["rules.cedar"], "1 of privacy", "1 of privacy, 1 of owners", 1)
+	_, err := Load(f.fs())
+	if err == nil || !strings.HasPrefix(err.Error(), "rules.cedar:2: @approve: 1 of owners, 1 of privacy can never be had") {
+		t.Fatalf("bob approves for both groups: %v", err)
+	}
+	f["people.yaml"] += "  eve:\n    groups: [privacy]\n    keys: [" + spareKey + "]\n"
+	if d := mustLoad(t, f.fs()).Decide(ask("alice", "root@phi1")); len(d.Allowed) == 0 {
+		t.Errorf("bob for owners, eve for privacy: %q", d.Why)
+	}
+	f["people.yaml"] += "  fay:\n    groups: [dba, owners]\n    keys: [" + anotherKey + "]\n"
+	if d := mustLoad(t, f.fs()).Decide(ask("fay", "root@phi1")); len(d.Allowed) == 0 {
+		t.Errorf("fay: %q", d.Why)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // why explains a decision: first what is allowed but still needs somebody, then what is not allowed and the reason.
 func (s *Set) why(q Query, d Decision, verdicts []verdict) []string {
 	var lines []string
-	if len(d.Allowed) > 0 && len(d.Needs) > 0 {
+	if len(d.Allowed) > 0 && len(d.Refused) == 0 && len(d.Needs) > 0 {
 		lines = append(lines, "needs "+s.whoApproves(q.Person, d))
 	}
 	for _, r := range s.refusals(q, verdicts) {
