@@ -122,7 +122,8 @@ func (c checker) scope(r *rule) {
 	administer := c.covered(r, AdministrativeActions())
 	switch {
 	case connect && administer:
-		c.ps.add(r.file, r.line, "a permit must say what it is for: action in Action::\"connect\", one of its capabilities, or administrative actions, not both")
+		c.ps.add(r.file, r.line, "a permit must say what it is for: action in Action::\"connect\", "+
+			"one of its capabilities, or administrative actions, not both")
 	case administer && len(r.tree.Annotations) > 1:
 		c.ps.add(r.file, r.line, "annotations other than @id have no meaning on a permit of administrative actions")
 	}

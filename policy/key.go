@@ -135,7 +135,7 @@ func application(b []byte) ([]byte, error) {
 	}
 	// OpenSSH makes no others; a web origin as application would let a browser make the signatures.
 	if !strings.HasPrefix(string(name), "ssh:") {
-		return nil, fmt.Errorf("the FIDO application %.40q does not begin with ssh:", name)
+		return nil, fmt.Errorf("the FIDO application %.40q is not one of ssh", name)
 	}
 	return rest, nil
 }

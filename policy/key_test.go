@@ -92,7 +92,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 		{"ssh-ed25519 " + wire("ssh-ed25519"), "cut short"},
 		{"ssh-ed25519 " + wire("ssh-ed25519", point, ""), "4 bytes follow the key"},
 		{"ssh-ed25519 " + base64.StdEncoding.EncodeToString([]byte{255, 255, 255, 255, 1}), "cut short"},
-		{"sk-ssh-ed25519@openssh.com " + wire("sk-ssh-ed25519@openssh.com", point, "https://evil.example"), "does not begin with ssh:"},
+		{"sk-ssh-ed25519@openssh.com " + wire("sk-ssh-ed25519@openssh.com", point, "https://evil.example"), "is not one of ssh"},
 		{"ecdsa-sha2-nistp256 " + wire("ecdsa-sha2-nistp256", "nistp384", "\x04"+strings.Repeat("a", 64)), `the curve is "nistp384"`},
 		{"ecdsa-sha2-nistp256 " + wire("ecdsa-sha2-nistp256", "nistp256", "\x04"+strings.Repeat("a", 64)), "no point of nistp256"},
 		{"ecdsa-sha2-nistp256 " + wire("ecdsa-sha2-nistp256", "nistp256", "\x00"), "no point of nistp256"},

@@ -57,7 +57,7 @@ func TestForbidsOnlyNarrow(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	clinic := directory(t, "testdata/clinic")
 	granted, narrowed := 0, 0
-	for round := range 150 {
+	for round := range 80 {
 		f := files{"people.yaml": clinic["people.yaml"], "hosts.yaml": clinic["hosts.yaml"]}
 		for i := range 1 + r.IntN(5) {
 			f["rules.cedar"] += randomRule(r, "permit", fmt.Sprintf("p%d", i))
@@ -121,7 +121,7 @@ func TestPermitsNeverLoosen(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	clinic := directory(t, "testdata/clinic")
 	compared := 0
-	for range 100 {
+	for range 60 {
 		f := files{"people.yaml": clinic["people.yaml"], "hosts.yaml": clinic["hosts.yaml"]}
 		for i := range 1 + r.IntN(4) {
 			f["rules.cedar"] += randomRule(r, "permit", fmt.Sprintf("p%d", i))
