@@ -30,10 +30,10 @@ const Version = "OpenSSH_9.9 postern"
 // Bastion serves one bastion. Fields without a stated zero meaning must be set before its methods are called.
 type Bastion struct {
 	Name     string
-	UserCA   ssh.PublicKey   // signs admins' certificates
-	HostCA   ssh.PublicKey   // signs hosts' certificates
-	Auditors []ssh.PublicKey // who may sign recording keys
-	Recorder *recorder.Store // where sessions are recorded
+	UserCA   ssh.PublicKey          // signs admins' certificates
+	HostCA   ssh.PublicKey          // signs hosts' certificates
+	Auditors func() []ssh.PublicKey // who may sign recording keys
+	Recorder *recorder.Store        // where sessions are recorded
 
 	// Gateway finds a host by name or alias, and the key under which the bastion speaks in its name.
 	Gateway func(name string) (Gateway, bool)

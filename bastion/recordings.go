@@ -9,7 +9,6 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/control"
-	"postern/internal/sshsig"
 	"postern/recorder"
 )
 
@@ -59,10 +58,15 @@ func (b *Bastion) export(l *login, c ssh.Channel, command string) uint32 {
 	return 0
 }
 
-// recordingKeys remembers which keys were checked.
+// recordingKeys remembers which keys were checked, and who signed them.
 type recordingKeys struct {
 	mu    sync.Mutex
-	known map[string]recorder.PublicKey // by signature
+	known map[string]recordingKey // by statement and signature
+}
+
+type recordingKey struct {
+	public recorder.PublicKey
+	signer string // wire form
 }
 
 // recordingKey checks that an auditor whom this bastion was told about signed the key, so that a stolen CA cannot choose who reads.
@@ -72,27 +76,29 @@ func (b *Bastion) recordingKey(k control.RecordingKey) (recorder.PublicKey, erro
 	}
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()
-	remembered := k.Statement() + k.Signature
-	if public, ok := b.keys.known[remembered]; ok {
-		return public, nil
+	id := k.Statement() + k.Signature
+	known, ok := b.keys.known[id]
+	if !ok {
+		var err error
+		if known, err = checkRecordingKey(k); err != nil {
+			return recorder.PublicKey{}, fmt.Errorf("%s; nothing opens unrecorded: an auditor makes a new key with: postern recording-key new", oneLine(err.Error()))
+		}
+		if b.keys.known == nil {
+			b.keys.known = map[string]recordingKey{}
+		}
+		b.keys.known[id] = known
 	}
-	refuse := func(why string) (recorder.PublicKey, error) {
-		return recorder.PublicKey{}, fmt.Errorf("recording key %s: %s; nothing opens unrecorded: have an auditor run postern recording-key new, or the operator put that auditor into this bastion's --auditors", oneLine(k.ID), why)
+	if !slices.ContainsFunc(b.Auditors(), func(a ssh.PublicKey) bool { return string(a.Marshal()) == known.signer }) {
+		return recorder.PublicKey{}, fmt.Errorf("recording key %s is signed by nobody whom %s knows as an auditor; nothing opens unrecorded: its operator adds that auditor's key to the file of --auditors and sends SIGHUP", oneLine(k.ID), b.Name)
 	}
-	signature, err := sshsig.Verify([]byte(k.Signature), control.RecordingKeyNamespace, []byte(k.Statement()))
+	return known.public, nil
+}
+
+func checkRecordingKey(k control.RecordingKey) (recordingKey, error) {
+	signer, err := k.Verify()
 	if err != nil {
-		return refuse("its signature does not verify")
-	}
-	if !slices.ContainsFunc(b.Auditors, func(a ssh.PublicKey) bool { return string(a.Marshal()) == string(signature.Key.Marshal()) }) {
-		return refuse("it is signed by nobody this bastion knows as an auditor")
+		return recordingKey{}, err
 	}
 	public, err := recorder.ParsePublicKey(k.Public)
-	if err != nil || control.RecordingKeyID(k.Public) != k.ID {
-		return refuse("it is not a recording key")
-	}
-	if b.keys.known == nil {
-		b.keys.known = map[string]recorder.PublicKey{}
-	}
-	b.keys.known[remembered] = public
-	return public, nil
+	return recordingKey{public, string(signer.Marshal())}, err
 }

@@ -50,6 +50,10 @@ type session struct {
 
 // open asks the CA, and brings up the host's side and the recording. An error is for the admin to read.
 func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) {
+	if err := errors.Join(b.Recorder.Err(), b.Recorder.Space()); err != nil {
+		b.Log.Error("no session can be recorded", "error", err)
+		return nil, errNoRecorder
+	}
 	key, err := newSessionKey()
 	if err != nil {
 		return nil, err
@@ -110,6 +114,8 @@ func (s *session) reason(err error) error {
 	return err
 }
 
+var errNoRecorder = errors.New("this bastion cannot record at the moment, so no session opens; tell your operator")
+
 // failed is an error with how the session is said to have ended.
 type failed struct {
 	end string
@@ -139,7 +145,7 @@ func (s *session) begin(key ssh.Signer) error {
 	host, err := s.dial(key)
 	if cerr := <-created; cerr != nil {
 		s.log.Error("recording cannot begin", "error", cerr)
-		err = errors.Join(failed{"recorder", errors.New("this bastion cannot record at the moment, so no session opens; tell your operator")}, closeConn(host))
+		err = errors.Join(failed{"recorder", errNoRecorder}, closeConn(host))
 	}
 	if err != nil {
 		return err
@@ -199,6 +205,9 @@ func (s *session) attend() {
 			// Its last words are still in the channels.
 			s.waitChannels()
 			s.cut("host", s.reply.HostName+" closed the connection")
+			return
+		case <-s.rec.Failed():
+			s.unrecorded(recorder.ErrFailed)
 			return
 		case <-clock.over.C:
 			s.cut("deadline", fmt.Sprintf("the time of %s is over", s.grant.request))

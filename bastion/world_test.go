@@ -99,14 +99,14 @@ func newWorld(t *testing.T, changes ...configure) *world {
 	}
 	var public recorder.PublicKey
 	w.private, public = recorder.NewKey()
-	key := control.RecordingKey{ID: public.ID(), Month: "2026-11", Public: public.Marshal(), Auditor: "carol", Box: []byte("box")}
+	key := control.RecordingKey{ID: public.ID(), Month: "2026-11", Public: public.Marshal(), Auditor: "carol", AuditKey: line(w.auditor.PublicKey()), Box: []byte("box")}
 	key.Signature = string(must(sshsig.Sign(w.auditor, control.RecordingKeyNamespace, []byte(key.Statement()))))
 	w.startHost()
 	_, w.signing, _ = ed25519.GenerateKey(nil)
 	cfg := recorder.Config{Dir: filepath.Join(w.dir, "recordings"), Signer: w.signing, FileSize: 4 << 20, LowSpace: -1}
 	gateway := w.hostCertificate(w.gatewayCA, w.identity, "phi1", "phi1.example")
 	w.b = &Bastion{
-		Name: "bastion-1", UserCA: w.userCA.PublicKey(), HostCA: w.hostCA.PublicKey(), Auditors: []ssh.PublicKey{w.auditor.PublicKey()},
+		Name: "bastion-1", UserCA: w.userCA.PublicKey(), HostCA: w.hostCA.PublicKey(), Auditors: func() []ssh.PublicKey { return []ssh.PublicKey{w.auditor.PublicKey()} },
 		Log: slog.New(slog.NewTextHandler(w.log, nil)),
 		Gateway: func(name string) (Gateway, bool) {
 			return Gateway{Name: "phi1", Signer: gateway}, name == "phi1" || name == "phi1.example"
