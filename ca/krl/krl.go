@@ -264,7 +264,7 @@ func parseAuthority(blob []byte) error {
 	if cert, err := asCertificate(key); err != nil || cert != nil {
 		return errors.New("is a certificate")
 	}
-	if key.Type() == ssh.InsecureKeyAlgoDSA {
+	if key.Type() == "ssh-dss" {
 		return errors.New("is a DSA key, which OpenSSH 10 cannot read")
 	}
 	return nil
