@@ -22,10 +22,10 @@ func randomRule(r *rand.Rand, effect, id string) string {
 		b.WriteString(pick("", `@keystrokes("true")`, `@source("pin")`, `@environment("LANG, LC_*")`, `@idle("5m")`, `@claim("1h")`))
 	}
 	capability := func() string { return `Action::"` + pick(Capabilities()...) + `"` }
-	action := pick(`in Action::"connect"`, "== "+capability(), "in ["+capability()+", "+capability()+"]")
+	action := pick(`in Action::"connect"`, `in Action::"connect"`, "== "+capability(), "in ["+capability()+", "+capability()+"]")
 	fmt.Fprintf(&b, "\n%s (principal%s, action %s, resource%s)", effect,
-		pick("", ` in Group::"dba"`, ` in Group::"oncall"`, ` == Person::"erin"`), action,
-		pick("", ` in Host::"ehr-db-1"`, ` == Account::"root@ehr-db-1"`, ` == Account::"viewer@monitor-1"`))
+		pick("", "", "", ` in Group::"dba"`, ` in Group::"oncall"`, ` == Person::"erin"`), action,
+		pick("", "", "", ` in Host::"ehr-db-1"`, ` == Account::"root@ehr-db-1"`, ` == Account::"viewer@monitor-1"`))
 	b.WriteString(pick("", "", ` when { resource.host.labels.contains("phi") }`, ` unless { context.reason like "INC-*" }`,
 		` when { context.hour < 12 }`, ` when { context.for_seconds <= 600 }`, ` unless { context.source.isInRange(ip("198.51.100.0/24")) }`))
 	b.WriteString(";\n")
