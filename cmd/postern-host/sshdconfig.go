@@ -79,10 +79,12 @@ AuthorizedPrincipalsFile none
 # Read at every login. Missing or damaged: nobody gets in.
 RevokedKeys %[4]s
 
-# No access that stands, beside postern. (Keep a console for emergencies.)
+# No access that stands, beside postern. (Keep a console for emergencies. A command of "none" would hide one that is set
+# elsewhere as well, but sshd logs an error about it at every login.)
 PubkeyAuthentication yes
 AuthorizedKeysFile none
-AuthorizedKeysCommand none
+AuthorizedKeysCommand /bin/true
+AuthorizedKeysCommandUser nobody
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 HostbasedAuthentication no
