@@ -3,6 +3,7 @@ package recorder
 import (
 	"bufio"
 	"crypto"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -80,6 +81,9 @@ func (s *sealedReader) begin() error {
 	}
 	if s.opening, err = parseOpening(b); err != nil {
 		return s.fault(err)
+	}
+	if sha256.Sum256(s.box) != s.opening.BoxSum {
+		return s.fault(fmt.Errorf("%w: the key box is not that of the opening", ErrAltered))
 	}
 	o := s.opening.sum()
 	s.sum.Session, s.sum.Head, s.sum.SealedHead = s.opening.Session, o, o

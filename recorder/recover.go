@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -117,7 +118,7 @@ func opened(body []byte) (*leftover, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return &leftover{change: newChange(o, b.Box)}, nil
+	return &leftover{change: newChange(o, bytes.Clone(b.Box))}, nil // body is the scanner's
 }
 
 // seal keeps the frames of l as they are: the keys are gone.

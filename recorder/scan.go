@@ -109,16 +109,15 @@ type scanner struct {
 // run reads the valid records, and then makes sure that nothing acknowledged lies behind them.
 func (s *scanner) run() error {
 	s.end = fileHead
-	space := make([]byte, recordHead+maxRecordBody+8)
 	r := io.NewSectionReader(s.f.f, 0, int64(s.f.size))
 	in := &peeker{r: r, offset: fileHead}
 	for {
-		rec, body, err := s.next(in, space)
+		rec, body, err := s.next(in)
 		if err != nil {
 			return err
 		}
 		if body == nil {
-			return s.tail()
+			return s.tail(in)
 		}
 		if err := s.take(rec, body); err != nil {
 			return err
@@ -128,7 +127,7 @@ func (s *scanner) run() error {
 }
 
 // next reads the record at s.end; a nil body says that there is none.
-func (s *scanner) next(in *peeker, space []byte) (record, []byte, error) {
+func (s *scanner) next(in *peeker) (record, []byte, error) {
 	head, err := in.at(s.end, recordHead)
 	if err != nil || head == nil {
 		return record{}, nil, err
@@ -141,8 +140,7 @@ func (s *scanner) next(in *peeker, space []byte) (record, []byte, error) {
 	if err != nil || all == nil {
 		return rec, nil, err
 	}
-	copy(space, all)
-	body := space[recordHead : recordHead+int(rec.length)]
+	body := all[recordHead : recordHead+int(rec.length)]
 	pad := all[recordHead+int(rec.length):]
 	if bodySum(body) != rec.bodySum || len(bytes.Trim(pad, "\x00")) != 0 {
 		return rec, nil, nil
@@ -166,21 +164,21 @@ func (s *scanner) take(rec record, body []byte) error {
 }
 
 // tail looks for a record behind the end whose batch began after it: then what stood at the end was acknowledged.
-func (s *scanner) tail() error {
-	in := &peeker{r: io.NewSectionReader(s.f.f, 0, int64(s.f.size)), offset: s.end}
-	for p := s.end + 8; p+recordHead <= int64(s.f.size); p += 8 {
-		head, err := in.at(p, recordHead)
-		if err != nil {
+func (s *scanner) tail(in *peeker) error {
+	for p := s.end + 8; ; {
+		b, err := in.rest(p, recordHead)
+		if err != nil || b == nil {
 			return err
 		}
-		if head == nil {
-			return nil
-		}
-		if rec, ok := parseRecord(head, &s.f.epoch, p); ok && int64(rec.batch) > s.end {
-			return fmt.Errorf("%w at %d: no valid record, and one at %d that was written after what stood there was acknowledged", ErrDamaged, s.end, p)
+		for ; len(b) >= recordHead; p, b = p+8, b[8:] {
+			if b[4] == 0 { // as nearly everywhere
+				continue
+			}
+			if rec, ok := parseRecord(b, &s.f.epoch, p); ok && int64(rec.batch) > s.end {
+				return fmt.Errorf("%w at %d: no valid record, and one at %d that was written after what stood there was acknowledged", ErrDamaged, s.end, p)
+			}
 		}
 	}
-	return nil
 }
 
 // peeker is a window that moves forward over a file.
@@ -191,10 +189,19 @@ type peeker struct {
 	space  []byte
 }
 
-const peekSize = 1 << 20
+const peekSize = 512 << 10
 
 // at returns n bytes at an offset; nil if the file ends before.
 func (p *peeker) at(offset int64, n int) ([]byte, error) {
+	b, err := p.rest(offset, n)
+	if b == nil {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// rest returns n bytes at an offset and whatever is at hand after them.
+func (p *peeker) rest(offset int64, n int) ([]byte, error) {
 	if offset < p.offset || offset+int64(n) > p.offset+int64(len(p.buf)) {
 		if p.space == nil {
 			p.space = make([]byte, peekSize)
@@ -209,5 +216,5 @@ func (p *peeker) at(offset int64, n int) ([]byte, error) {
 	if begin+int64(n) > int64(len(p.buf)) {
 		return nil, nil
 	}
-	return p.buf[begin : begin+int64(n)], nil
+	return p.buf[begin:], nil
 }

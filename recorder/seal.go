@@ -24,6 +24,7 @@ type sealer struct {
 	queue  []*segment
 	change sync.Cond
 	stop   bool
+	held   bool // by a test
 
 	quit    chan struct{}
 	stopped chan struct{}
@@ -73,7 +74,7 @@ func (x *sealer) run() {
 func (x *sealer) take() []*segment {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for len(x.queue) == 0 && !x.stop {
+	for (len(x.queue) == 0 || x.held) && !x.stop {
 		x.change.Wait()
 	}
 	n := min(len(x.queue), sealTogether)

@@ -16,11 +16,12 @@ import (
 // bench is a store with the keys of everybody, for tests.
 type bench struct {
 	*Store
-	cfg     Config
-	private PrivateKey
-	public  PublicKey
-	bastion ed25519.PublicKey
-	sealed  chan Progress // final ones
+	cfg      Config
+	private  PrivateKey
+	public   PublicKey
+	bastion  ed25519.PublicKey
+	sealed   chan Progress // final ones
+	progress chan Progress // others
 }
 
 func newBench(t testing.TB, change func(*Config)) *bench {
@@ -29,12 +30,16 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{bastion: public, sealed: make(chan Progress, 4096)}
+	b := &bench{bastion: public, sealed: make(chan Progress, 4096), progress: make(chan Progress, 1<<16)}
 	b.private, b.public = NewKey()
 	b.cfg = Config{Dir: t.TempDir(), Signer: signer, FileSize: 1 << 20, LowSpace: -1}
 	b.cfg.Sealed = func(p Progress) {
 		if p.Sealed {
 			b.sealed <- p
+		}
+		select {
+		case b.progress <- p:
+		default:
 		}
 	}
 	if change != nil {
