@@ -101,6 +101,9 @@ func (ca *CA) genesis(tx *store.Tx) error {
 // SetPolicy puts a policy into force, after logging it. Requests that were already decided keep the rules they
 // were decided by in their row, but every certificate and session is decided anew.
 func (ca *CA) SetPolicy(set *policy.Set) error {
+	if err := ca.ownName(set); err != nil {
+		return err
+	}
 	err := ca.db.Update(func(tx *store.Tx) (err error) {
 		// Inside its turn, so that the log says exactly which policy decided what.
 		defer func() {
@@ -124,6 +127,20 @@ func (ca *CA) SetPolicy(set *policy.Set) error {
 		return err
 	}
 	ca.news.tell()
+	return nil
+}
+
+// ownName refuses a policy in which a machine has the CA's own name: its gateway certificate would let a bastion
+// pose as the CA.
+func (ca *CA) ownName(set *policy.Set) error {
+	if h, ok := set.Host(ca.keys.Name); ok {
+		return fmt.Errorf("hosts.yaml: host %s uses the name of the CA itself, %s; give it another", h.Name, ca.keys.Name)
+	}
+	for _, b := range set.Bastions() {
+		if b.Name == ca.keys.Name || hostOf(b.Address) == ca.keys.Name {
+			return fmt.Errorf("hosts.yaml: bastion %s uses the name of the CA itself, %s; give it another", b.Name, ca.keys.Name)
+		}
+	}
 	return nil
 }
 

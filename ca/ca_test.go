@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +34,20 @@ type world struct {
 	mu      sync.Mutex
 	clock   time.Time
 	signers map[string]ssh.Signer
+	names   map[string]string // of hosts and aliases that go by another name
+}
+
+func (w *world) rename(name, to string) {
+	if w.names = map[string]string{}; to != "" {
+		w.names[name] = to
+	}
+}
+
+func (w *world) renamed(name string) string {
+	if to, ok := w.names[name]; ok {
+		return to
+	}
+	return name
 }
 
 const rules = `
@@ -102,7 +118,8 @@ func (w *world) policy(rules string) *policy.Set {
 	w.t.Helper()
 	var p, h strings.Builder
 	p.WriteString("groups: [dba, privacy, ehr-owners, auditors, operators]\npeople:\n")
-	for n, groups := range people {
+	for _, n := range slices.Sorted(maps.Keys(people)) {
+		groups := people[n]
 		fmt.Fprintf(&p, "  %s:\n    groups: [%s]\n    keys:\n      - %s\n", n, groups, line(w.signers[n].PublicKey()))
 		if n == "alice" {
 			fmt.Fprintf(&p, "      - %s\n", line(w.signers["alice2"].PublicKey()))
@@ -110,7 +127,7 @@ func (w *world) policy(rules string) *policy.Set {
 	}
 	h.WriteString("hosts:\n")
 	for i, n := range []string{"phi1", "phi2", "open"} {
-		fmt.Fprintf(&h, "  %s:\n    aliases: [%s.example]\n    address: 127.0.0.1:%d\n    accounts: [root, postgres]\n", n, n, 2200+i)
+		fmt.Fprintf(&h, "  %s:\n    aliases: [%s]\n    address: 127.0.0.1:%d\n    accounts: [root, postgres]\n", w.renamed(n), w.renamed(n+".example"), 2200+i)
 		if n == "phi1" {
 			fmt.Fprintf(&h, "    trust: host-ca\n    agent: %s\n", line(w.signers["phi1-agent"].PublicKey()))
 		} else {

@@ -187,8 +187,7 @@ func (ca *CA) GatewayCertificates(c Caller, pub ssh.PublicKey) ([]control.Certif
 			presented = append(presented, append([]string{h.Name}, h.Aliases...))
 		}
 		for _, principals := range presented {
-			principals = slices.DeleteFunc(slices.Compact(principals), func(n string) bool { return n == ca.keys.Name })
-			made, err := ca.signHost(tx, gatewayCA, c.Name, pub, principals, gatewayLife)
+			made, err := ca.signHost(tx, gatewayCA, c.Name, pub, slices.Compact(principals), gatewayLife)
 			if err != nil {
 				return err
 			}

@@ -242,3 +242,19 @@ func TestHostAndGatewayCertificates(t *testing.T) {
 	_, err = w.HostCertificate(w.who("bastion-1"), w.signers["phi1-host"].PublicKey())
 	refused(t, "a bastion", err, "only hosts")
 }
+
+func TestNoMachineHasTheNameOfTheCA(t *testing.T) {
+	w := newWorld(t)
+	set := w.policy(rules)
+	before := w.PolicyDigest()
+	for old, name := range map[string]string{"open": "postern-ca", "open.example": "postern-ca"} {
+		w.rename(old, name)
+		if err := w.SetPolicy(w.policy(strings.ReplaceAll(rules, `"open"`, `"`+w.renamed("open")+`"`))); err == nil || !strings.Contains(err.Error(), "name of the CA itself") {
+			t.Errorf("%s called %s: %v", old, name, err)
+		}
+		w.rename(old, "")
+	}
+	if w.PolicyDigest() != before || set.Digest() != before {
+		t.Error("a refused policy came into force")
+	}
+}
