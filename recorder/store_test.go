@@ -267,3 +267,19 @@ func TestCrash(t *testing.T) {
 		t.Errorf("a session ID was used twice: %v", err)
 	}
 }
+
+// content is every file under the directory.
+func (b *bench) content(t testing.TB) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	err := filepath.WalkDir(b.cfg.Dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files[path], err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
