@@ -73,27 +73,25 @@ func TestDamage(t *testing.T) {
 	file := marshal(t, small(t, w))
 	parsed := 0
 	for n := range file {
-		for _, value := range []byte{file[n] ^ 1<<(n%8), byte(-(n % 2))} {
-			damaged := bytes.Clone(file)
-			damaged[n] = value
-			l, err := Parse(damaged)
-			if err != nil {
-				continue
-			}
-			parsed++
-			theirs, ok := w.ask(t, damaged)
-			if !ok {
-				t.Errorf("byte %d as %#x: we parse what OpenSSH refuses\n%s", n, value, l)
-				continue
-			}
-			for i, k := range w.keys {
-				if l.Revoked(k.key) != theirs[i] {
-					t.Errorf("byte %d as %#x: %s: OpenSSH says %v", n, value, describe(k.key), theirs[i])
-				}
+		damaged := bytes.Clone(file)
+		damaged[n] = []byte{file[n] ^ 1<<(n%8), 0, 0xff}[n%3]
+		l, err := Parse(damaged)
+		if err != nil {
+			continue
+		}
+		parsed++
+		theirs, ok := w.ask(t, damaged)
+		if !ok {
+			t.Errorf("byte %d as %#x: we parse what OpenSSH refuses\n%s", n, damaged[n], l)
+			continue
+		}
+		for i, k := range w.keys {
+			if l.Revoked(k.key) != theirs[i] {
+				t.Errorf("byte %d as %#x: %s: OpenSSH says %v", n, damaged[n], describe(k.key), theirs[i])
 			}
 		}
 	}
-	t.Logf("%d damaged files of %d were parsed", parsed, 2*len(file))
+	t.Logf("%d damaged files of %d were parsed", parsed, len(file))
 }
 
 func be(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n)) }

@@ -182,7 +182,7 @@ func describe(key ssh.PublicKey) string {
 func TestSameAnswersAsOpenSSH(t *testing.T) {
 	t.Parallel()
 	revoked, total := 0, 0
-	for seed := range uint64(40) {
+	for seed := range uint64(25) {
 		w := newWorld(t, seed)
 		l := &List{Version: seed, Generated: time.Unix(int64(seed)*1e6, 0), Comment: []string{"", "ca", "ca [x]", " "}[seed%4]}
 		serial := w.serials()

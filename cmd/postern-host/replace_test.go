@@ -147,7 +147,7 @@ func TestReplaceUnderAReader(t *testing.T) {
 			}
 		}
 	}()
-	for i := range 300 {
+	for i := range 100 {
 		if err := onDisk.replace(path, bytes.Repeat([]byte{byte('a' + i%26)}, 8192), 0o644, nil); err != nil {
 			t.Fatal(err)
 		}
