@@ -112,7 +112,7 @@ func (c *client) requestStatement(cc *cli.Context, request control.Request, deci
 		return "", nil, fmt.Errorf("%s: the CA shows a request that does not have its digest %s; nothing was signed", request.ID, request.Digest)
 	}
 	if text != statement.About(request, me.CA, decision, me.Name, because).Text() {
-		return "", nil, fmt.Errorf("%s: the statement of the CA does not say what its request says; nothing was signed:\n%s", request.ID, text)
+		return "", nil, fmt.Errorf("%s: the statement of the CA does not say what its request says; nothing was signed:\n%s", request.ID, strings.TrimSpace(text))
 	}
 	signer, err := c.keys.forDecision(me.Key, request.Touch || request.PIN)
 	return text, signer, err
@@ -144,7 +144,7 @@ func isToken(signer ssh.Signer) bool { return strings.HasPrefix(signer.PublicKey
 // signShown shows the very bytes, asks, and signs them.
 func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
 	if visible(text) != text {
-		return nil, fmt.Errorf("the statement holds characters that a terminal would not show; nothing was signed:\n%s", text)
+		return nil, fmt.Errorf("the statement holds characters that a terminal would not show; nothing was signed:\n%s", strings.TrimSpace(text))
 	}
 	fingerprint := ssh.FingerprintSHA256(signer.PublicKey())
 	fmt.Fprint(os.Stderr, text)

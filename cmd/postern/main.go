@@ -44,6 +44,8 @@ func newApp() *cli.App {
 			auditorCommand,
 			recordingKeyCommand,
 			recordingKeysCommand,
+			replayCommand,
+			exportCommand,
 			recordingCommand,
 			verifyCommand,
 			logCommand,

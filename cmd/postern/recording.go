@@ -38,15 +38,7 @@ var recordingCommand = &cli.Command{
 			if c.String("output") == "" {
 				return misuse("name a file with -o FILE")
 			}
-			ca, err := connect(c)
-			if err != nil {
-				return err
-			}
-			defer ca.close()
-			return writing(c.String("output"), func(w io.Writer) error {
-				_, err := ca.fetch(c, args[0], w)
-				return err
-			})
+			return fetchSealed(c, args[0])
 		},
 	}},
 }
@@ -93,10 +85,11 @@ type recording struct {
 	*os.File
 	session verify.Session
 	key     recorder.PrivateKey
+	damage  error // why it does not verify
 }
 
 // open fetches a recording and the private half of its key, and verifies all of it before a byte is shown. A recording
-// that is damaged is still given, with the error: what is good of it may be all there is.
+// that is damaged is still given: what is good of it may be all there is.
 func (c *client) open(cc *cli.Context, id string) (*recording, error) {
 	f, err := os.CreateTemp("", "postern-recording-*")
 	if err != nil {
@@ -108,17 +101,17 @@ func (c *client) open(cc *cli.Context, id string) (*recording, error) {
 	if err == nil {
 		err = r.unlock(audit, c.settings.Home)
 	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return r, err
-	}
-	if _, err = verify.Recording(f, r.session, &r.key); err != nil {
-		fmt.Fprintf(os.Stderr, "%s\n", colour(red, fmt.Sprintf("WARNING: the recording of %s does not verify: %v", audit.Session.ID, err)))
-	} else if !audit.Session.Sealed {
-		fmt.Fprintf(os.Stderr, "%s is not sealed to its end yet; this is what there is so far\n", audit.Session.ID)
+	if _, r.damage = verify.Recording(f, r.session, &r.key); r.damage != nil {
+		fmt.Fprintf(os.Stderr, "%s\n", colour(red, fmt.Sprintf("WARNING: the recording of %s does not verify: %v", r.session.ID, r.damage)))
+	} else if !r.session.Sealed {
+		fmt.Fprintf(os.Stderr, "%s is not sealed to its end yet; this is what there is so far\n", r.session.ID)
 	}
 	return r, nil
 }

@@ -43,10 +43,11 @@ var revokeCommand = &cli.Command{
 		if c.Bool("json") {
 			return jsonLine(os.Stdout, revocation)
 		}
-		fmt.Printf("%s %s:%s, for everything until %s\n", colour(red, "revoked"), word(revocation.Kind), word(revocation.Value), when(revocation.Until, time.Now()))
+		hits := "nothing alive"
 		if len(revocation.Requests) > 0 {
-			fmt.Println("hits " + word(strings.Join(revocation.Requests, ", ")))
+			hits = strings.Join(revocation.Requests, ", ")
 		}
+		fmt.Printf("%s %s, which hits %s\n", colour(red, "revoked"), word(revocation.Kind+":"+revocation.Value), word(hits))
 		return nil
 	},
 }
@@ -88,7 +89,7 @@ func checkRevocation(text string, me control.Identity, target, because string) e
 	}
 	if s.CA != me.CA || s.Decision != control.Revoke || s.Person != me.Name || s.Because != because ||
 		!strings.EqualFold(subject, target) {
-		return fmt.Errorf("the CA wants another statement signed than the revocation of %s; nothing was signed:\n%s", target, text)
+		return fmt.Errorf("the CA wants another statement signed than the revocation of %s; nothing was signed:\n%s", target, strings.TrimSpace(text))
 	}
 	return nil
 }

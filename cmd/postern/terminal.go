@@ -107,9 +107,10 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%dm", d.Round(time.Minute)/time.Minute)
 	case d < time.Hour:
 		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < 24*time.Hour && d%time.Hour < time.Minute:
-		return fmt.Sprintf("%dh", d/time.Hour)
+	case d < 24*time.Hour && d.Round(time.Minute)%time.Hour == 0:
+		return fmt.Sprintf("%dh", d.Round(time.Minute)/time.Hour)
 	case d < 24*time.Hour:
+		d = d.Round(time.Minute)
 		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
 	return fmt.Sprintf("%dd", d/(24*time.Hour))

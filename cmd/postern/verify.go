@@ -59,11 +59,11 @@ var verifyCommand = &cli.Command{
 // proof is what was found out.
 type proof struct {
 	verify.Report
-	Leaves  int64  `json:"leaves"`
-	Before  int64  `json:"before"` // leaves of the log when this machine last looked
-	Checked uint64 `json:"checked"`
-	Open    int    `json:"open"` // sessions whose recording is not sealed to its end yet
-	Frames  int    `json:"frames"`
+	Leaves  int64 `json:"leaves"`
+	Before  int64 `json:"before"` // leaves of the log when this machine last looked
+	Checked int   `json:"checked"`
+	Open    int   `json:"open"` // sessions whose recording is not sealed to its end yet
+	Frames  int   `json:"frames"`
 	keys    openedKeys
 }
 
@@ -241,18 +241,28 @@ func (p *proof) conclude(asJSON bool) error {
 	return nil
 }
 
+func (p *proof) recordings() string {
+	text := fmt.Sprintf("%d match their logged heads", p.Checked)
+	if p.Frames > 0 {
+		text += fmt.Sprintf(", %d of them read to the last frame", p.Frames)
+	}
+	if p.Open > 0 {
+		text += fmt.Sprintf("; %d not sealed yet", p.Open)
+	}
+	return text
+}
+
 func (p *proof) print() error {
 	seen := "this machine looked for the first time"
 	if p.Before > 0 {
 		seen = fmt.Sprintf("grown from the %d seen before", p.Before)
 	}
-	recordings := fmt.Sprintf("%d sealed ones match their logged heads, %d of them read to the last frame; %d not sealed yet", p.Checked, p.Frames, p.Open)
 	err := facts(os.Stdout,
 		"log", fmt.Sprintf("%d leaves, signed, %s", p.Leaves, seen),
 		"requests", fmt.Sprintf("%d with %d signed decisions; %d revocations", p.Requests, p.Votes, p.Revocations),
 		"certificates", fmt.Sprintf("user %d, session %d, host %d, gateway %d", p.Certificates["user"], p.Certificates["session"], p.Certificates["host"], p.Certificates["gateway"]),
 		"sessions", strconv.Itoa(len(p.Sessions)),
-		"recordings", recordings)
+		"recordings", p.recordings())
 	for _, note := range p.Notes {
 		fmt.Println(colour(yellow, "note: "+visible(note.String())))
 	}
