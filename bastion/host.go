@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *session) dial(key ssh.Signer) (ssh.Conn, error) {
 	wire := socket.New(tcp, 0)
 	stop := context.AfterFunc(ctx, func() { wire.Close() })
 	conn, chans, reqs, err := ssh.NewClientConn(wire, s.reply.Address, config)
-	if !stop() && err == nil {
+	if !stop() {
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -63,7 +64,7 @@ func (s *session) unreachable(err error) error {
 	why := "it does not answer as it should"
 	var op *net.OpError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), os.IsTimeout(err):
 		why = fmt.Sprintf("no answer within %s", s.b.Limits.DialTime)
 	case errors.As(err, &op) && op.Op == "dial":
 		why = op.Err.Error()

@@ -96,6 +96,10 @@ func (b *Bastion) innerConfig(gw Gateway, in *inner) *ssh.ServerConfig {
 		ServerVersion: "SSH-2.0-" + Version, MaxAuthTries: 10, PublicKeyAuthAlgorithms: algo.PublicKeyAlgorithms,
 		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			_, _, err := check(conn, key)
+			if _, ok := key.(*ssh.Certificate); !ok && in.told {
+				return nil, err // it came along with a certificate, of which enough was said
+			}
+			in.told = true
 			return nil, told(err)
 		},
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
@@ -127,6 +131,7 @@ type inner struct {
 	way   *channelConn
 	outer *login
 	done  chan struct{}
+	told  bool // a certificate was looked at, or a refusal explained
 	once  sync.Once
 }
 

@@ -33,7 +33,8 @@ type Door struct {
 	HostKeys func() []ssh.Signer
 
 	// Lookup says cheaply whether a key is worth a signature. It runs before the client proved anything, so its answer must
-	// not tell a stranger who or what exists. A *ssh.BannerError is shown, but the same one once. Nil: every key is.
+	// not tell a stranger who or what exists. A *ssh.BannerError is shown, unless it was before
+	// or it is about a plain key after something was said already: that key came along with a certificate. Nil: every key is.
 	Lookup func(conn ssh.ConnMetadata, key ssh.PublicKey) error
 
 	// Authorise decides, once the client's signature is verified. A *ssh.BannerError is shown to the client. The
@@ -165,7 +166,12 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 		},
 		// The permissions that come in are one object shared by all attempts of the connection: never use them.
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			return d.Authorise(&Visitor{conn, v}, key)
+			p, err := d.Authorise(&Visitor{conn, v}, key)
+			var banner *ssh.BannerError
+			if errors.As(err, &banner) {
+				v.fresh(key, banner.Message)
+			}
+			return p, err
 		},
 		PreAuthConnCallback: func(conn ssh.ServerPreAuthConn) { v.login = conn },
 		AuthLogCallback:     func(conn ssh.ConnMetadata, method string, err error) { d.attempt(v, conn, method, err) },
@@ -184,7 +190,7 @@ func (d *Door) lookup(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
 	}
 	err := d.Lookup(v.login, key)
 	var banner *ssh.BannerError
-	if errors.As(err, &banner) && v.fresh(banner.Message) {
+	if errors.As(err, &banner) && v.fresh(key, banner.Message) {
 		_ = v.login.SendAuthBanner(banner.Message)
 	}
 	if err != nil {

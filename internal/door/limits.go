@@ -49,7 +49,7 @@ type visit struct {
 	*socket.Conn
 	from     netip.Prefix
 	login    ssh.ServerPreAuthConn // set when authentication begins
-	told     []string              // banners of Lookup that were sent
+	told     []string              // banners that were sent
 	done     chan struct{}
 	grace    *time.Timer
 	alive    sync.Once
@@ -60,8 +60,9 @@ type visit struct {
 // maxBanners of Lookup are shown on one connection: an agent may offer many keys.
 const maxBanners = 4
 
-func (v *visit) fresh(banner string) bool {
-	if len(v.told) >= maxBanners || slices.Contains(v.told, banner) {
+func (v *visit) fresh(key ssh.PublicKey, banner string) bool {
+	_, certificate := key.(*ssh.Certificate)
+	if !certificate && len(v.told) > 0 || len(v.told) >= maxBanners || slices.Contains(v.told, banner) {
 		return false
 	}
 	v.told = append(v.told, banner)

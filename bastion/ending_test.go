@@ -1,0 +1,336 @@
+package bastion
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+	"postern/recorder"
+)
+
+// running starts a command that tells when it runs and then goes on; done gets what became of it.
+func (w *world) running(way, command string) (done chan result, out *syncBuffer) {
+	w.t.Helper()
+	out = &syncBuffer{}
+	cmd := w.command("ssh", way, command)
+	hold, _ := cmd.StdinPipe()
+	var errs syncBuffer
+	cmd.Stdout, cmd.Stderr = out, &errs
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	done = make(chan result, 1)
+	go func() {
+		_ = cmd.Wait()
+		hold.Close()
+		done <- result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+	}()
+	out.wait(w.t, "up")
+	return done, out
+}
+
+func wants(t *testing.T, done chan result, text string) {
+	t.Helper()
+	select {
+	case got := <-done:
+		if got.status != 255 || !strings.Contains(got.err, text) {
+			t.Errorf("the admin got %+v, wanted to read %q", got, text)
+		}
+	case <-time.After(30 * time.Second):
+		t.Errorf("still running, wanted to read %q", text)
+	}
+}
+
+func TestARevocationCutsWhatItHits(t *testing.T) {
+	w := newWorld(t)
+	for _, way := range ways {
+		for _, r := range []control.Revocation{
+			{Kind: "request", Value: "R-1"},
+			{Kind: "person", Value: "alice"},
+			{Kind: "host", Value: "phi1"},
+			{Kind: "key", Value: ssh.FingerprintSHA256(w.alice.PublicKey())},
+			{Kind: "approver", Value: "bob", Requests: []string{"R-9", "R-1"}},
+			{Kind: "bastion", Value: "bastion-1"},
+			{Kind: "all"},
+		} {
+			w.b.revoked.set = nil
+			r.Reason, r.By = "the incident is over", "olga"
+			done, _ := w.running(way, "echo up; sleep 600")
+			w.b.Revoke(control.Revocation{Kind: "person", Value: "adam"})
+			w.b.Revoke(control.Revocation{Kind: "host", Value: "phi2"})
+			w.b.Revoke(r)
+			wants(t, done, "postern: your access was revoked by olga: the incident is over")
+			if p := w.ending(); p.End != "revoked" {
+				t.Errorf("%s %s: ended as %q", way, r.Kind, p.End)
+			}
+		}
+		w.b.revoked.set = nil
+	}
+}
+
+func TestWhatIsRevokedStaysOut(t *testing.T) {
+	w := newWorld(t)
+	cert := w.certificate(nil)
+	w.useCertificate(cert)
+	for _, r := range []control.Revocation{
+		{Kind: "request", Value: "R-1"},
+		{Kind: "serial", Value: "99999", Requests: []string{"R-1"}},
+	} {
+		w.b.revoked.set = nil
+		w.b.Revoke(r)
+		for _, way := range ways {
+			if got := w.run("", "ssh", way, "true"); got.status != 255 || !strings.Contains(got.err, "revoked") {
+				t.Errorf("%s: %+v", way, got)
+			}
+		}
+	}
+	if w.sessions != 0 {
+		t.Errorf("the CA was asked %d times", w.sessions)
+	}
+	w.b.revoked.set = nil
+	w.b.Revoke(control.Revocation{Kind: "person", Value: "alice"})
+	if got := w.run("", "ssh", "phi1", "true"); got.status != 0 {
+		t.Errorf("what was granted after a person was revoked is the CA's to decide: %+v", got)
+	}
+}
+
+// TestARevocationWhileASessionOpens lets the CA's answer and a revocation pass each other.
+func TestARevocationWhileASessionOpens(t *testing.T) {
+	w := newWorld(t)
+	for _, seq := range []uint64{0, 1} { // what the CA knew when it answered
+		w.b.revoked.set, w.b.revoked.seq = nil, 0
+		w.adjust = func(r *control.OpenReply) {
+			r.Seq = seq
+			w.b.Revoke(control.Revocation{Seq: 1, Kind: "person", Value: "alice"})
+		}
+		got := w.run("", "ssh", "direct", "true")
+		if refused := strings.Contains(got.err, "revoked"); refused != (seq == 0) {
+			t.Errorf("the CA knew %d: %+v", seq, got)
+		}
+		w.ending()
+	}
+}
+
+func TestACutIsFastAndKillsTheProgram(t *testing.T) {
+	w := newWorld(t)
+	const n = 20
+	fakeHost(w, func(c ssh.Channel, reqs <-chan *ssh.Request) {
+		for r := range reqs {
+			_ = r.Reply(true, nil)
+			if r.Type == "exec" {
+				_, _ = c.Write([]byte("up\n"))
+			}
+			if r.Type == "signal" && strings.Contains(string(r.Payload), "KILL") {
+				killed.Add(1)
+			}
+		}
+	})
+	killed.Store(0)
+	var group sync.WaitGroup
+	var last atomic.Int64
+	for range n {
+		client, ch, _ := w.session(t)
+		if _, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ S string }{"x"})); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadFull(ch, make([]byte, 3))
+		group.Go(func() {
+			_ = client.Wait()
+			last.Store(max(last.Load(), time.Now().UnixNano()))
+		})
+	}
+	began := time.Now()
+	w.b.Revoke(control.Revocation{Kind: "all"})
+	group.Wait()
+	took := time.Unix(0, last.Load()).Sub(began)
+	t.Logf("%d sessions were cut in %s", n, took)
+	if took > time.Second {
+		t.Errorf("%d sessions were cut in %s", n, took)
+	}
+	for range n {
+		w.ending()
+	}
+	if killed.Load() != n {
+		t.Errorf("%d of %d programs were killed", killed.Load(), n)
+	}
+}
+
+var killed atomic.Int32
+
+func TestWithoutItsCAABastionAdmitsNobodyAndThenCuts(t *testing.T) {
+	w := newWorld(t)
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jumper, _, err := w.dial("jump", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.b.lease = lease{}
+	sent := time.Now()
+	w.b.Renew(sent, 300*time.Millisecond)
+	time.Sleep(time.Until(sent.Add(310 * time.Millisecond))) // the lease is what is tested
+	if texts, in := w.everywhere(w.certificate(nil)); in || !strings.Contains(texts[0], "lost its CA") {
+		t.Errorf("got in: %v; reads %q", in, texts)
+	}
+	if _, _, err := client.OpenChannel("session", nil); err == nil || !strings.Contains(err.Error(), "lost its CA") {
+		t.Errorf("another channel of a live session: %v", err)
+	}
+	if _, _, err := jumper.OpenChannel("direct-tcpip", ssh.Marshal(struct {
+		Host string
+		Port uint32
+		From string
+		Old  uint32
+	}{"phi1", 22, "", 0})); err == nil || !strings.Contains(err.Error(), "lost its CA") {
+		t.Errorf("another jump: %v", err)
+	}
+	_ = client.Wait()
+	if kept := time.Since(sent); kept < 850*time.Millisecond {
+		t.Errorf("the session was cut after %s, its lease was to be kept for 900 ms", kept)
+	}
+	if p := w.ending(); p.End != "lost" {
+		t.Errorf("ended as %q", p.End)
+	}
+}
+
+func TestALateAnswerDoesNotStretchTheLease(t *testing.T) {
+	w := newWorld(t)
+	w.b.lease = lease{}
+	w.b.Renew(time.Now().Add(-11*time.Second), 10*time.Second)
+	if w.b.lease.admits() {
+		t.Error("an answer that came eleven seconds late renewed a lease of ten")
+	}
+	w.b.Renew(time.Now(), 10*time.Second)
+	w.b.Renew(time.Now().Add(-9*time.Second), 10*time.Second) // overtaken by the other
+	if !w.b.lease.admits() || time.Until(w.b.lease.admit) < 9*time.Second {
+		t.Error("an older answer shortened the lease")
+	}
+}
+
+func TestTheDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.adjust = func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(1500 * time.Millisecond) }
+	for _, way := range ways {
+		done, _ := w.running(way, "echo up; sleep 600")
+		wants(t, done, "postern: the time of R-1 is over")
+		if p := w.ending(); p.End != "deadline" {
+			t.Errorf("%s: ended as %q", way, p.End)
+		}
+	}
+}
+
+func TestTheWarningBeforeTheDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.adjust = func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(time.Minute + 1200*time.Millisecond) }
+	client, ch, _ := w.session(t)
+	_, _ = ch.SendRequest("pty-req", true, append(ssh.Marshal(struct{ S string }{"xterm"}), ssh.Marshal(struct {
+		A, B, C, D uint32
+		Modes      string
+	}{80, 24, 0, 0, "\x00"})...))
+	_, _ = ch.SendRequest("shell", true, nil)
+	go io.Copy(io.Discard, ch)
+	var out syncBuffer
+	go io.Copy(&out, ch.Stderr())
+	out.wait(t, "\r\npostern: this session ends in 1m0s\r\n")
+	client.Close()
+}
+
+func TestIdle(t *testing.T) {
+	w := newWorld(t)
+	w.adjust = func(r *control.OpenReply) { r.IdleSeconds = 1 }
+	done, _ := w.running("direct", "echo up; sleep 600")
+	wants(t, done, "nothing was typed for 1s")
+	if p := w.ending(); p.End != "idle" {
+		t.Errorf("ended as %q", p.End)
+	}
+}
+
+// TestAStuckDisk: nothing is shown that is not durable, and the session ends in bounded time.
+func TestAStuckDisk(t *testing.T) {
+	var stuck atomic.Bool
+	free := make(chan struct{})
+	w := newWorld(t, func(w *world, c *recorder.Config) {
+		w.b.Limits.FreezeTime = 500 * time.Millisecond
+		c.Disk.Sync = func(f *os.File) error {
+			if stuck.Load() {
+				<-free
+			}
+			return f.Sync()
+		}
+	})
+	t.Cleanup(func() { close(free) }) // runs before the world's own
+	for _, way := range ways[:1] {
+		cmd := w.command("ssh", way, "echo up; read x; echo must not be seen; sleep 600")
+		in, _ := cmd.StdinPipe()
+		var out, errs syncBuffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		out.wait(t, "up")
+		stuck.Store(true)
+		began := time.Now()
+		_, _ = in.Write([]byte("go\n"))
+		_ = cmd.Wait()
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("the session ended after %s", took)
+		}
+		if strings.Contains(out.String(), "must not") || !strings.Contains(errs.String(), "cannot be recorded any more") {
+			t.Errorf("out %q, err %q", out.String(), errs.String())
+		}
+		stuck.Store(false)
+	}
+}
+
+func TestABrokenDisk(t *testing.T) {
+	var broken atomic.Bool
+	w := newWorld(t, func(w *world, c *recorder.Config) {
+		c.Disk.Sync = func(f *os.File) error {
+			if broken.Load() {
+				return errors.New("no space left on device")
+			}
+			return f.Sync()
+		}
+	})
+	cmd := w.command("ssh", "phi1", "echo up; read x; echo must not be seen; sleep 600")
+	in, _ := cmd.StdinPipe()
+	var out, errs syncBuffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.wait(t, "up")
+	broken.Store(true)
+	_, _ = in.Write([]byte("go\n"))
+	_ = cmd.Wait()
+	if strings.Contains(out.String(), "must not") || !strings.Contains(errs.String(), "cannot be recorded any more") {
+		t.Errorf("out %q, err %q", out.String(), errs.String())
+	}
+	if p := w.ending(); p.End != "recorder" {
+		t.Errorf("ended as %q", p.End)
+	}
+	if got := w.run("", "ssh", "phi1", "true"); got.status != 255 || !strings.Contains(got.err, "cannot record at the moment") {
+		t.Errorf("the next session: %+v", got)
+	}
+}
+
+func TestShuttingDown(t *testing.T) {
+	w := newWorld(t)
+	done, _ := w.running("phi1", "echo up; sleep 600")
+	if err := w.b.Close(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	wants(t, done, "shutting down")
+	if got := w.run("", "ssh", "phi1", "true"); got.status != 255 || !strings.Contains(got.err, "shutting down") {
+		t.Errorf("%+v", got)
+	}
+}
