@@ -28,11 +28,15 @@ func (ca *CA) Trust() (control.Trust, error) {
 		return t, err
 	}
 	set := ca.policy.Load()
+	t.Aliases = map[string]string{}
 	for _, b := range set.Bastions() {
 		t.Bastions = append(t.Bastions, control.Place{Name: b.Name, Address: b.Address})
 	}
 	for _, h := range set.Hosts() {
 		t.Hosts = append(append(t.Hosts, h.Name), h.Aliases...)
+		for _, alias := range h.Aliases {
+			t.Aliases[alias] = h.Name
+		}
 	}
 	return t, nil
 }

@@ -215,6 +215,9 @@ type Trust struct {
 	KnownHosts []string `json:"known_hosts"`
 	Bastions   []Place  `json:"bastions"`
 	Hosts      []string `json:"hosts"` // every name and alias a person who asks may see
+
+	// Aliases maps each alias among Hosts to the name that certificates speak of.
+	Aliases map[string]string `json:"aliases,omitempty"`
 }
 
 // Place is where a bastion is reached.
