@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"postern/internal/control"
+	"postern/internal/sshconfig"
 )
 
 var noAgentFlag = &cli.BoolFlag{Name: "no-agent", Usage: "keep the certificate out of the ssh-agent"}
@@ -86,20 +87,20 @@ func storeCertificate(dir string, cert *ssh.Certificate) error {
 		if strings.ContainsAny(principal, "/\\\x00\n") || principal[0] == '.' || principal[0] == '-' {
 			return fmt.Errorf("the certificate's principal %q is not account@host", principal)
 		}
-		if err := writeFile(filepath.Join(dir, principal+"-cert.pub"), line); err != nil {
-			return err
+		for _, name := range sshconfig.Names(principal) {
+			if err := writeFile(filepath.Join(dir, name), line); err != nil {
+				return err
+			}
 		}
 	}
 	if err := writeFile(filepath.Join(dir, identityFile), ssh.MarshalAuthorizedKey(cert.Key)); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, bastionCertificate), line)
+	return writeFile(filepath.Join(dir, sshconfig.BastionCertificate), line)
 }
 
-const (
-	identityFile       = "identity.pub"     // the key of the certificates, for who has it in an agent only
-	bastionCertificate = "bastion-cert.pub" // the latest: any live certificate opens the jump
-)
+// identityFile is the key of the certificates, for who has it in an agent only.
+const identityFile = "identity.pub"
 
 // writeFile replaces a file at once, for its owner only: an ssh that starts meanwhile reads the old one or the new one.
 func writeFile(path string, data []byte) error {

@@ -39,6 +39,7 @@ var sshConfigCommand = &cli.Command{
 			Bastion:      place.Name,
 			Address:      place.Address,
 			Hosts:        trust.Hosts,
+			Aliases:      trust.Aliases,
 			User:         c.String("user"),
 			Identity:     ca.settings.identity(),
 			Certificates: ca.settings.certificates(),

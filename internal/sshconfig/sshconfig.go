@@ -12,19 +12,31 @@ import (
 
 // Config is what the lines are made of. Paths are absolute.
 type Config struct {
-	Bastion      string   // its name: what its host certificate stands for, and what one may type
-	Address      string   // host:port
-	Hosts        []string // names and aliases behind it
-	User         string   // account to log in with; empty: the one ssh takes by itself
-	Identity     string   // key file; a public one when the private half is in an agent
-	Certificates string   // directory of account@host-cert.pub
-	KnownHosts   string   // file with the gateway CA's @cert-authority line
+	Bastion      string            // its name: what its host certificate stands for, and what one may type
+	Address      string            // host:port
+	Hosts        []string          // names and aliases behind it
+	Aliases      map[string]string // alias to the name that certificates speak of
+	User         string            // account to log in with; empty: the one ssh takes by itself
+	Identity     string            // key file; a public one when the private half is in an agent
+	Certificates string            // directory of the files that [Names] lists
+	KnownHosts   string            // file with the gateway CA's @cert-authority line
 }
 
-// String renders the lines. ssh -J starts a second ssh for the bastion which inherits the configuration file but no
-// option of the first, so the bastion has a block of its own. Tokens pick the certificate of the account and host that
-// is meant, so several grants live side by side; IdentitiesOnly keeps an agent full of keys from using up the attempts
-// a server allows.
+// The certificate that any jump may use when none for its target is there: ssh -J typed by hand.
+const BastionCertificate = "bastion-cert.pub"
+
+// Names are the files in which the lines look for the certificate of account@host: one under that name, and one under
+// the user name that the jump to it logs in with.
+func Names(target string) []string {
+	return []string{target + "-cert.pub", strings.Replace(target, "@", "+", 1) + "-cert.pub"}
+}
+
+// String renders the lines.
+//
+// ssh -J starts a second ssh for the bastion which inherits the configuration file but no option of the first, so the
+// bastion has a block of its own. Tokens pick the certificate of the account and host that is meant, for the jump as well
+// (its user name, which the bastion does not care about, carries them over): several grants live side by side, and the end
+// of one does not end the others. IdentitiesOnly keeps an agent full of keys from using up the attempts a server allows.
 func (c Config) String() (string, error) {
 	host, port, err := net.SplitHostPort(c.Address)
 	if err != nil {
@@ -33,34 +45,69 @@ func (c Config) String() (string, error) {
 	if err := c.check(host, port); err != nil {
 		return "", err
 	}
-	certificate := func(name string) string { return quote(tokens(c.Certificates) + string(filepath.Separator) + name) }
-	common := []string{
+	lines := block(append([]string{
+		"Host " + c.Bastion,
+		"HostName " + host,
+		"Port " + port,
+		"HostKeyAlias " + c.Bastion,
+		"CertificateFile " + c.certificate("%r-cert.pub"),
+		"CertificateFile " + c.certificate(BastionCertificate),
+	}, c.common()...))
+	var plain []string
+	for _, names := range c.grouped() {
+		if len(names) == 1 {
+			plain = append(plain, names[0])
+			continue
+		}
+		lines += "\n" + c.hosts(names, names[0])
+	}
+	if len(plain) > 0 {
+		lines += "\n" + c.hosts(plain, "%h")
+	}
+	return lines, nil
+}
+
+// grouped gives each host's name with its aliases after it.
+func (c Config) grouped() [][]string {
+	var groups [][]string
+	at := map[string]int{}
+	for _, name := range c.Hosts {
+		if c.Aliases[name] == "" {
+			at[name] = len(groups)
+			groups = append(groups, []string{name})
+		}
+	}
+	for _, name := range c.Hosts {
+		if i, known := at[c.Aliases[name]]; known {
+			groups[i] = append(groups[i], name)
+		}
+	}
+	return groups
+}
+
+// hosts is the block for names; canonical is what certificates call them.
+func (c Config) hosts(names []string, canonical string) string {
+	lines := []string{"Host " + strings.Join(names, " ")}
+	if c.User != "" {
+		lines = append(lines, "User "+c.User)
+	}
+	return block(append(append(lines,
+		"ProxyJump %r+"+canonical+"@"+c.Bastion,
+		"CertificateFile "+c.certificate("%r@"+canonical+"-cert.pub"),
+	), c.common()...))
+}
+
+func (c Config) common() []string {
+	return []string{
 		"IdentityFile " + quote(tokens(c.Identity)),
 		"IdentitiesOnly yes",
 		"UserKnownHostsFile " + quote(tokens(c.KnownHosts)),
 		"StrictHostKeyChecking yes",
 	}
-	bastion := append([]string{
-		"Host " + c.Bastion,
-		"HostName " + host,
-		"Port " + port,
-		"HostKeyAlias " + c.Bastion,
-		"CertificateFile " + certificate("%r-cert.pub"), // ssh -l root@phi1 bastion
-		"CertificateFile " + certificate("bastion-cert.pub"),
-	}, common...)
-	if len(c.Hosts) == 0 {
-		return block(bastion), nil
-	}
-	hosts := []string{"Host " + strings.Join(c.Hosts, " ")}
-	if c.User != "" {
-		hosts = append(hosts, "User "+c.User)
-	}
-	hosts = append(hosts,
-		"ProxyJump "+c.Bastion,
-		"CertificateFile "+certificate("%r@%h-cert.pub"),
-		"CertificateFile "+certificate("bastion-cert.pub"), // for an alias: the certificate names the host itself
-	)
-	return block(bastion) + "\n" + block(append(hosts, common...)), nil
+}
+
+func (c Config) certificate(name string) string {
+	return quote(tokens(c.Certificates) + string(filepath.Separator) + name)
 }
 
 func (c Config) check(host, port string) error {

@@ -52,6 +52,7 @@ func files(t *testing.T, lines string, words ...string) []string {
 func example(dir string) Config {
 	return Config{
 		Bastion: "bastion-1", Address: "127.0.0.1:2022", Hosts: []string{"phi1", "phi1.example", "phi2"},
+		Aliases:  map[string]string{"phi1.example": "phi1"},
 		Identity: dir + "/id_ed25519", Certificates: dir + "/certs", KnownHosts: dir + "/trust/known_hosts",
 	}
 }
@@ -69,9 +70,9 @@ func TestWhatSSHMakesOfIt(t *testing.T) {
 		words []string
 		want  map[string]string
 	}{
-		{[]string{"root@phi1"}, map[string]string{"user": "root", "hostname": "phi1", "port": "22", "proxyjump": "bastion-1"}},
-		{[]string{"postgres@phi2"}, map[string]string{"user": "postgres", "proxyjump": "bastion-1"}},
-		{[]string{"-l", "root", "phi1.example"}, map[string]string{"user": "root", "hostname": "phi1.example", "proxyjump": "bastion-1"}},
+		{[]string{"root@phi1"}, map[string]string{"user": "root", "hostname": "phi1", "port": "22", "proxyjump": "%r+phi1@bastion-1"}},
+		{[]string{"postgres@phi2"}, map[string]string{"user": "postgres", "proxyjump": "%r+%h@bastion-1"}},
+		{[]string{"-l", "root", "phi1.example"}, map[string]string{"user": "root", "hostname": "phi1.example", "proxyjump": "%r+phi1@bastion-1"}},
 		{[]string{"bastion-1"}, map[string]string{"hostname": "127.0.0.1", "port": "2022", "hostkeyalias": "bastion-1", "proxyjump": ""}},
 		{[]string{"-l", "root@phi1", "bastion-1"}, map[string]string{"user": "root@phi1", "proxyjump": ""}},
 	} {
@@ -95,16 +96,48 @@ func TestWhichFilesSSHOpens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, test := range []struct{ words, first string }{
-			{"root@phi1", "root@phi1-cert.pub"},
-			{"-l postgres phi2", "postgres@phi2-cert.pub"},
-			{"-l root@phi1 bastion-1", "root@phi1-cert.pub"},
+		for _, test := range []struct {
+			words        string
+			certificates []string
+		}{
+			{"root@phi1", []string{"root@phi1-cert.pub"}},
+			{"root@phi1.example", []string{"root@phi1-cert.pub"}},
+			{"-l postgres phi2", []string{"postgres@phi2-cert.pub"}},
+			{"-l root@phi1 bastion-1", []string{"root@phi1-cert.pub", "bastion-cert.pub"}},
+			{"-l root+phi1 bastion-1", []string{"root+phi1-cert.pub", "bastion-cert.pub"}}, // how the jump logs in
 		} {
-			want := []string{dir + "/id_ed25519", dir + "/certs/" + test.first, dir + "/certs/bastion-cert.pub"}
+			want := []string{dir + "/id_ed25519"}
+			for _, name := range test.certificates {
+				want = append(want, dir+"/certs/"+name)
+			}
 			if got := files(t, lines, strings.Fields(test.words)...); !slices.Equal(got, want) {
 				t.Errorf("ssh %s opens %q, want %q", test.words, got, want)
 			}
 		}
+	}
+}
+
+// The jump's own ssh is started with the user name that leads to the certificate of the target.
+func TestJump(t *testing.T) {
+	dir := t.TempDir()
+	c := example(dir)
+	c.Address = "127.0.0.1:1" // nobody listens
+	lines, err := c.String()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "config")
+	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for target, name := range map[string]string{"root@phi1.example": "root+phi1", "postgres@phi2": "postgres+phi2"} {
+		out, _ := exec.Command("ssh", "-v", "-F", file, target, "true").CombinedOutput()
+		if !strings.Contains(string(out), "-l "+name+" ") {
+			t.Errorf("ssh %s does not jump as %s:\n%s", target, name, out)
+		}
+	}
+	if got := Names("root@phi1"); !slices.Equal(got, []string{"root@phi1-cert.pub", "root+phi1-cert.pub"}) {
+		t.Errorf("names %q", got)
 	}
 }
 
