@@ -1,0 +1,149 @@
+package play
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/recorder"
+)
+
+// golden opens a golden recording of the recorder.
+func golden(t *testing.T, name string) *recorder.Reader {
+	t.Helper()
+	read := func(name string) []byte {
+		b, err := os.ReadFile("../testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	unhex := func(b []byte) []byte {
+		b, err := hex.DecodeString(strings.TrimSpace(string(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	key, err := recorder.ParsePrivateKey(unhex(read("v1.private")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := recorder.Open(bytes.NewReader(read(name)), key, ed25519.PublicKey(unhex(read("v1.bastion"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestPlay(t *testing.T) {
+	var out, notes bytes.Buffer
+	var waited time.Duration
+	p := Player{Speed: 2, Notes: &notes, Wait: func(_ context.Context, d time.Duration) error { waited += d; return nil }}
+	if err := p.Play(t.Context(), golden(t, "v1-complete.recording"), &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "root@phi1:~# \x1b[1;34mgr\u00fc\u00dfe\x1b[0m\r\n"; !strings.HasPrefix(out.String(), want) {
+		t.Errorf("shown %q", out.String())
+	}
+	if waited < 5*time.Millisecond || waited > 50*time.Millisecond {
+		t.Errorf("it took %v at double speed", waited)
+	}
+	for _, line := range []string{"shell", "five minutes left", "killed by signal TERM", "the session ended: closed by the client"} {
+		if !strings.Contains(notes.String(), line) {
+			t.Errorf("no line says %q:\n%s", line, notes.String())
+		}
+	}
+}
+
+func TestPlayIdleAndFrom(t *testing.T) {
+	c := clock{Player: Player{Idle: time.Second, From: 10 * time.Second, Wait: nil}}
+	var waits []time.Duration
+	c.Wait = func(_ context.Context, d time.Duration) error { waits = append(waits, d); return nil }
+	for _, at := range []time.Duration{1, 9, 12, 13, 60} {
+		if err := c.until(t.Context(), at*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(waits) != 3 || waits[0] != time.Second || waits[2] != time.Second {
+		t.Errorf("waits %v", waits)
+	}
+	stop, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	cancel(enough)
+	c.Wait = nil
+	if err := c.until(stop, time.Hour); !errors.Is(err, enough) {
+		t.Errorf("a show that was stopped: %v", err)
+	}
+}
+
+func TestAsciicast(t *testing.T) {
+	var out bytes.Buffer
+	if err := Asciicast(golden(t, "v1-complete.recording"), -1, &out); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	want := `{"version":2,"width":80,"height":24,"timestamp":1767225600,"title":"S-COMPLETE: alice as root@phi1","env":{"TERM":"xterm"}}`
+	if lines[0] != want {
+		t.Errorf("header %s", lines[0])
+	}
+	kinds := ""
+	for _, line := range lines[1:] {
+		var e []any
+		if err := json.Unmarshal([]byte(line), &e); err != nil || len(e) != 3 {
+			t.Fatalf("%s: %v", line, err)
+		}
+		kinds += e[1].(string)
+		if e[1] == "r" && e[2] != "100x40" {
+			t.Errorf("resized to %v", e[2])
+		}
+	}
+	if kinds != "ooro" {
+		t.Errorf("events %q", kinds)
+	}
+	if err := Asciicast(golden(t, "v1-complete.recording"), 3, &out); !errors.Is(err, ErrNoTerminal) {
+		t.Errorf("a channel without terminal: %v", err)
+	}
+}
+
+func TestText(t *testing.T) {
+	var out, errs bytes.Buffer
+	if err := Text(golden(t, "v1-interrupted.recording"), -1, &out, &errs); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != "root@phi1:~# \x1b[01;34mgr\u00fc\u00dfe\x1b[0m\r\n" || errs.String() != strings.Repeat("warning\n", 100) {
+		t.Errorf("%q %q", out.String(), errs.String())
+	}
+}
+
+func TestEvents(t *testing.T) {
+	var out bytes.Buffer
+	if err := Events(golden(t, "v1-complete.recording"), &out); err != nil {
+		t.Fatal(err)
+	}
+	var types []string
+	for line := range strings.Lines(out.String()) {
+		var e Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		types = append(types, e.Type)
+		switch {
+		case e.Type == "header" && e.Header.Person != "alice",
+			e.Type == "event" && string(e.Event) != `{"path":"/etc/passwd","size":1432}`,
+			e.Type == "exit" && e.Exit.Signal != "TERM",
+			e.Request != nil && e.Request.Name == "env" && (e.Request.Variable != "LANG" || !e.Request.Refused):
+			t.Errorf("line %s", line)
+		}
+	}
+	if got := strings.Join(types, " "); got != "header open request request request data data data request data event note eof exit close end" {
+		t.Errorf("types %s", got)
+	}
+}
