@@ -14,7 +14,7 @@ type Config struct {
 	StoreKey []byte        // 32 bytes: encrypts the index too; nil: only recordings are encrypted
 
 	FileSize int64 // bytes of a journal file, preallocated; 0: 64 MiB
-	Capacity int64 // bytes of journal not yet sealed at which Append waits; 0: 1 GiB
+	Capacity int64 // bytes of journal not yet sealed at which Append waits; 0: 2 GiB
 	LowSpace int64 // free bytes in Dir under which no session starts; 0: 512 MiB, negative: never refuse
 
 	SegmentAge time.Duration // a segment is sealed when its first frame is this old; 0: 60 s
@@ -22,8 +22,7 @@ type Config struct {
 	// Sealed is called from one goroutine, in order, when segments of a recording became durable in the store.
 	Sealed func(Progress)
 
-	// Unjournalled… faults are in Err of commits; Log hears of what only an operator can mend. nil: slog.Default.
-	Log *slog.Logger
+	Log *slog.Logger // hears of what an operator must mend; nil: slog.Default
 
 	Now  func() time.Time // nil: time.Now
 	Disk Disk             // zero: the real one

@@ -13,7 +13,7 @@ import (
 const (
 	journalName = "journal-"
 	spareName   = "spare-"
-	spareFiles  = 2 // kept for reuse; more are given back to the disk
+	spareFiles  = 4 // kept for reuse; more are given back to the disk
 )
 
 // journalFile is one preallocated file.

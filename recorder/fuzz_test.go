@@ -222,4 +222,3 @@ func resum(b []byte, epoch [16]byte) []byte {
 	}
 	return b
 }
-

@@ -166,19 +166,26 @@ func (x *sealer) encode(s *segment, header *segmentHeader) ([]byte, error) {
 		x.plain = make([]byte, 0, need) // frames alias it, so it must not move
 	}
 	x.window.forget()
+	heads := s.heads
 	for i, at := range s.at {
 		sealed, err := x.window.read(s.at[i:])
 		if err != nil {
 			return nil, err
 		}
 		begin := len(x.plain)
-		plain, err := chain.open(s.keys.frame, x.plain, sealed)
+		plain, err := chain.peek(s.keys.frame, x.plain, sealed)
 		if err != nil {
 			x.store.cfg.Log.Error("the disk gave back a frame that is not what was written; its segment is kept as it is, and will be found altered",
 				"session", header.Session, "frame", chain.n, "file", at.file.f.Name(), "offset", at.offset)
 			return x.verbatim(s, header)
 		}
 		x.plain = plain
+		if len(heads) > 0 && heads[0].index == i {
+			chain.jump(heads[0].head)
+			heads = heads[1:]
+		} else {
+			chain.step(sealed)
+		}
 		f, err := parseFrame(x.plain[begin:])
 		if err != nil {
 			return nil, err

@@ -74,7 +74,7 @@ func (c *Config) complete() error {
 		return err
 	}
 	defaultTo(&c.FileSize, 64<<20)
-	defaultTo(&c.Capacity, 1<<30)
+	defaultTo(&c.Capacity, 2<<30)
 	defaultTo(&c.LowSpace, 512<<20)
 	defaultTo(&c.SegmentAge, 60*time.Second)
 	if c.FileSize < minFile || c.FileSize > maxFile {

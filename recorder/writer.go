@@ -53,10 +53,19 @@ type segment struct {
 	// Under w.durably.
 	want        int // frames when it was cut; -1: it is still growing
 	at          []where
+	heads       []knownHead  // after the larger frames, which the sealer then need not hash again
 	opening     *journalFile // holds the opening, which the store needs first
 	final       bool
 	interrupted bool
 }
+
+// knownHead is the chain after a frame of a segment.
+type knownHead struct {
+	index int
+	head  [32]byte
+}
+
+const worthAHead = 1 << 10 // bytes of a frame from which on hashing it again costs more than keeping its head
 
 // Append records a frame: it is encrypted and on its way when Append returns, in the order of the calls, and f.Data
 // is free again. It is durable once the commit says so. Append waits while too much is on its way or unsealed.
@@ -168,6 +177,9 @@ func (w *Writer) durable(r *reserved) {
 	if !r.frame {
 		r.seg.opening = r.at.file
 		return
+	}
+	if r.body >= worthAHead {
+		r.seg.heads = append(r.seg.heads, knownHead{len(r.seg.at), r.head})
 	}
 	r.seg.at = append(r.seg.at, r.at)
 	w.frames++
