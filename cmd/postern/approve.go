@@ -108,14 +108,23 @@ func (c *client) requestStatement(cc *cli.Context, request control.Request, deci
 	if err != nil {
 		return "", nil, err
 	}
-	if got := statement.Digest(request); got != request.Digest {
-		return "", nil, fmt.Errorf("%s: the CA shows a request that does not have its digest %s; nothing was signed", request.ID, request.Digest)
-	}
-	if text != statement.About(request, me.CA, decision, me.Name, because).Text() {
-		return "", nil, fmt.Errorf("%s: the statement of the CA does not say what its request says; nothing was signed:\n%s", request.ID, strings.TrimSpace(text))
+	if err := checkDecision(text, request, statement.About(request, me.CA, decision, me.Name, because)); err != nil {
+		return "", nil, err
 	}
 	signer, err := c.keys.forDecision(me.Key, request.Touch || request.PIN)
 	return text, signer, err
+}
+
+// checkDecision makes sure that we sign what we were shown: the request is the one its digest names, and the statement says
+// what the request says, to the byte.
+func checkDecision(text string, request control.Request, want statement.Statement) error {
+	if statement.Digest(request) != request.Digest {
+		return fmt.Errorf("%s: the CA shows a request that does not have its digest %s; nothing was signed", request.ID, request.Digest)
+	}
+	if text != want.Text() {
+		return fmt.Errorf("%s: the statement of the CA does not say what its request says; nothing was signed:\n%s", request.ID, strings.TrimSpace(text))
+	}
+	return nil
 }
 
 // statement asks the CA for the text to sign; subject is a request or what is to be revoked.

@@ -77,7 +77,11 @@ func main() {
 	if err == nil {
 		err = app.RunContext(ctx, arguments)
 	}
+	interrupted := ctx.Err() != nil
 	stop()
+	if interrupted && errors.Is(err, context.Canceled) {
+		os.Exit(130) // who pressed ^C knows
+	}
 	if err != nil {
 		if message := err.Error(); message != "" {
 			fmt.Fprintln(os.Stderr, "postern: "+visible(message))

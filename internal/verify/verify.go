@@ -40,8 +40,8 @@ func Log(leaves [][]byte, checkpoint, before []byte, keys Keys) (tlog.Tree, erro
 
 // Failure is one thing that is wrong.
 type Failure struct {
-	Leaf int64  // index; -1 when it is about no leaf
-	Text string // for a person
+	Leaf int64  `json:"leaf"` // index; -1 when it is about no leaf
+	Text string `json:"text"` // for a person
 }
 
 func (f Failure) String() string {
@@ -53,18 +53,20 @@ func (f Failure) String() string {
 
 // Report is what the leaves say and what is wrong with it.
 type Report struct {
-	Requests, Votes, Revocations int
-	Certificates                 map[string]uint64 // CA to the last serial
-	Sessions                     []Session
-	Failures                     []Failure
-	Notes                        []Failure // nothing wrong, but somebody should know
+	Requests     int               `json:"requests"`
+	Votes        int               `json:"votes"`
+	Revocations  int               `json:"revocations"`
+	Certificates map[string]uint64 `json:"certificates"` // CA to the last serial
+	Sessions     []Session         `json:"sessions"`
+	Failures     []Failure         `json:"failures"`
+	Notes        []Failure         `json:"notes,omitempty"` // nothing wrong, but somebody should know
 }
 
 // Session is a session of the log with the last that was said of its recording.
 type Session struct {
-	Leaf int64
 	control.Session
-	BastionKey ssh.PublicKey // what signs its recording
+	Leaf       int64         `json:"leaf"`
+	BastionKey ssh.PublicKey `json:"-"` // what signs its recording
 }
 
 // Leaves checks what the leaves say. Call [Log] first: it makes sure that they are all there, and in this order.

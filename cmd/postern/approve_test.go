@@ -1,0 +1,111 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/statement"
+	"postern/internal/control"
+	"postern/internal/sshsig"
+)
+
+func shownRequest() control.Request {
+	r := control.Request{
+		ID: "R-7K2M4Q", Person: "alice", Key: "SHA256:x", Targets: []string{"root@phi1"}, Capabilities: []string{"shell"}, Reason: "INC-4412",
+		ForSeconds: 900, Rules: []string{"dba"}, Policy: "sha256:01", Created: time.Unix(1e9, 0), NotAfter: time.Unix(1e9+900, 0), Nonce: "00",
+	}
+	r.Digest = statement.Digest(r)
+	return r
+}
+
+// A CA that shows one thing and has another signed gets no signature.
+func TestWhatYouSeeIsWhatYouSign(t *testing.T) {
+	r := shownRequest()
+	want := statement.About(r, "postern-ca", control.Approve, "bob", "")
+	if err := checkDecision(want.Text(), r, want); err != nil {
+		t.Fatal(err)
+	}
+	for name, lie := range map[string]func(*control.Request){
+		"another host":          func(r *control.Request) { r.Targets = []string{"root@phi2"} },
+		"another person":        func(r *control.Request) { r.Person = "mallory" },
+		"longer":                func(r *control.Request) { r.ForSeconds = 3600 },
+		"more rights":           func(r *control.Request) { r.Capabilities = []string{"agent", "shell"} },
+		"another reason":        func(r *control.Request) { r.Reason = "party" },
+		"a later end":           func(r *control.Request) { r.NotAfter = r.NotAfter.Add(time.Hour) },
+		"another policy":        func(r *control.Request) { r.Policy = "sha256:02" },
+		"another digest":        func(r *control.Request) { r.Digest = "sha256:00" },
+		"another request":       func(r *control.Request) { r.ID = "R-000000" },
+		"a nonce of an old one": func(r *control.Request) { r.Nonce = "11" },
+	} {
+		signed := r
+		lie(&signed)
+		if err := checkDecision(statement.About(signed, "postern-ca", control.Approve, "bob", "").Text(), r, want); err == nil {
+			t.Errorf("signed %s", name)
+		}
+		if signed.Digest == r.Digest && statement.Digest(signed) != r.Digest {
+			shown := statement.About(signed, "postern-ca", control.Approve, "bob", "")
+			if err := checkDecision(shown.Text(), signed, shown); err == nil {
+				t.Errorf("%s: shown and signed, and the digest is of another request", name)
+			}
+		}
+	}
+	for _, other := range []statement.Statement{
+		statement.About(r, "postern-ca", control.Deny, "bob", "no"), statement.About(r, "other-ca", control.Approve, "bob", ""),
+		statement.About(r, "postern-ca", control.Approve, "dana", ""),
+	} {
+		if err := checkDecision(other.Text(), r, want); err == nil {
+			t.Errorf("signed %s", other.Text())
+		}
+	}
+}
+
+func TestCheckRevocation(t *testing.T) {
+	me := control.Identity{CA: "postern-ca", Name: "olga"}
+	revoke := func(target string) string {
+		return statement.Statement{CA: "postern-ca", Decision: control.Revoke, Person: "olga", Target: target, Because: "over"}.Text()
+	}
+	request := statement.About(shownRequest(), "postern-ca", control.Revoke, "olga", "over").Text()
+	for _, test := range []struct {
+		text, target string
+		good         bool
+	}{
+		{revoke("person:alice"), "person:alice", true},
+		{request, "r-7k2m4q", true},
+		{revoke("person:bob"), "person:alice", false},
+		{revoke("all:"), "person:alice", false},
+		{request, "R-000000", false},
+		{strings.Replace(request, "revoke", "approve", 1), "R-7K2M4Q", false},
+		{strings.Replace(revoke("person:alice"), "olga", "mallory", 1), "person:alice", false},
+		{strings.Replace(revoke("person:alice"), "over", "other", 1), "person:alice", false},
+		{"junk", "person:alice", false},
+	} {
+		if err := checkRevocation(test.text, me, test.target, "over"); (err == nil) != test.good {
+			t.Errorf("%s for\n%s: %v", test.target, test.text, err)
+		}
+	}
+}
+
+func TestSignShown(t *testing.T) {
+	_, private, _ := ed25519.GenerateKey(nil)
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := statement.About(shownRequest(), "postern-ca", control.Approve, "bob", "").Text()
+	signature, err := signShown(text, signer, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sshsig.Verify(signature, control.Namespace, []byte(text)); err != nil {
+		t.Error(err)
+	}
+	for _, hidden := range []string{"targets: root@phi1\x1b[1A\x1b[2K\n", "reason: \u202e\n", "a\rb\n", "a\u200bb\n", "a\x00\n", "a\u009b2K\n"} {
+		if _, err := signShown(hidden, signer, true); err == nil {
+			t.Errorf("signed %q", hidden)
+		}
+	}
+}
