@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +85,7 @@ func (l *Lab) Down() error {
 			end(append(descendants(p.PID), p))
 		}
 	}
+	end(l.orphans())
 	if left := l.running(); len(left) > 0 {
 		return fmt.Errorf("processes of the lab in %s are still there: %v", l.Dir, left)
 	}
@@ -198,6 +200,27 @@ func descendants(pid int) []Process {
 		started, _ := startOf(queue[0])
 		found = append(found, Process{PID: queue[0], Started: started})
 		queue = append(queue, children[queue[0]]...)
+	}
+	return found
+}
+
+// orphans finds what sessions on the hosts left running: a command without a terminal outlives its connection. It is known
+// by the SSH_CONNECTION that only an sshd of this lab can have given it.
+func (l *Lab) orphans() []Process {
+	var found []Process
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, file := range environments {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for _, name := range Hosts {
+			ours := regexp.MustCompile(fmt.Sprintf(`(?:^|\x00)SSH_CONNECTION=127\.0\.0\.1 \d+ 127\.0\.0\.1 %d\x00`, l.Ports[name]))
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && ours.Match(b) {
+				started, _ := startOf(pid)
+				found = append(found, Process{PID: pid, Started: started})
+			}
+		}
 	}
 	return found
 }
