@@ -43,13 +43,20 @@ var revokeCommand = &cli.Command{
 		if c.Bool("json") {
 			return jsonLine(os.Stdout, revocation)
 		}
-		hits := "nothing alive"
-		if len(revocation.Requests) > 0 {
-			hits = strings.Join(revocation.Requests, ", ")
-		}
-		fmt.Printf("%s %s, which hits %s\n", colour(red, "revoked"), word(revocation.Kind+":"+revocation.Value), word(hits))
+		printCut(revocation)
 		return nil
 	},
+}
+
+func printCut(r control.Revocation) {
+	switch {
+	case r.Kind == "request":
+		fmt.Printf("%s %s\n", colour(red, "revoked"), r.Value)
+	case len(r.Requests) == 0:
+		fmt.Printf("%s %s; nothing alive was hit\n", colour(red, "revoked"), word(r.Kind+":"+r.Value))
+	default:
+		fmt.Printf("%s %s, and with it %s\n", colour(red, "revoked"), word(r.Kind+":"+r.Value), word(strings.Join(r.Requests, ", ")))
+	}
 }
 
 // revoke is for emergencies: it shows what it signs but asks only when somebody is there to answer.
