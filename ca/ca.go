@@ -54,7 +54,7 @@ func (r *Refused) Error() string { return r.Message }
 
 func refuse(format string, args ...any) error { return &Refused{fmt.Sprintf(format, args...)} }
 
-// New opens the authority over a store. A new store gets the first leaf of its log; one of another CA is refused.
+// New opens the authority over a store that [Found] began with the same keys.
 func New(cfg Config) (*CA, error) {
 	signer, err := auditlog.NewSigner(cfg.Keys.Name, cfg.Keys.Log)
 	if err != nil {
@@ -67,32 +67,48 @@ func New(cfg Config) (*CA, error) {
 	if ca.log == nil {
 		ca.log = slog.Default()
 	}
-	if err := ca.db.Update(ca.genesis); err != nil {
+	if err := ca.db.View(ca.checkState); err != nil {
 		return nil, err
 	}
 	return ca, ca.SetPolicy(cfg.Policy)
 }
 
-// genesis writes whose log this is, or checks that it is ours.
-func (ca *CA) genesis(tx *store.Tx) error {
-	mine := auditlog.Genesis{
-		Name: ca.keys.Name, UserCA: line(ca.keys.User.PublicKey()), SessionCA: line(ca.keys.Session.PublicKey()),
-		HostCA: line(ca.keys.Host.PublicKey()), GatewayCA: line(ca.keys.Gateway.PublicKey()),
+// Found writes the first leaf of a new CA's log. A store that has one already is left as it is and is an error.
+func Found(set *keys.Set, db *store.DB) error {
+	first := genesis(set)
+	return db.Update(func(tx *store.Tx) error {
+		if size, err := auditlog.Size(tx); err != nil || size > 0 {
+			return errors.Join(err, errors.New("the state belongs to a CA already"))
+		}
+		_, err := auditlog.Append(tx, auditlog.Entry{Type: auditlog.TypeGenesis, At: time.Now().UTC(), Actor: "ca", Genesis: &first})
+		return err
+	})
+}
+
+func genesis(set *keys.Set) auditlog.Genesis {
+	return auditlog.Genesis{
+		Name: set.Name, UserCA: line(set.User.PublicKey()), SessionCA: line(set.Session.PublicKey()),
+		HostCA: line(set.Host.PublicKey()), GatewayCA: line(set.Gateway.PublicKey()),
 	}
+}
+
+// checkState refuses the state of another CA, and an empty one: keys that have signed before would begin again with
+// serial 1, and with a log that everybody's memory contradicts.
+func (ca *CA) checkState(tx *store.Tx) error {
 	size, err := auditlog.Size(tx)
 	if err != nil {
 		return err
 	}
 	if size == 0 {
-		return ca.record(tx, auditlog.Entry{Type: auditlog.TypeGenesis, Actor: "ca", Genesis: &mine})
+		return errors.New("the state is empty, but the keys may have signed; restore the state from a backup, or make a new CA with: postern-ca init")
 	}
 	return auditlog.Leaves(tx, 0, 1, func(_ int64, leaf []byte) error {
 		e, err := auditlog.Decode(leaf)
 		if err != nil {
 			return err
 		}
-		if e.Genesis == nil || *e.Genesis != mine {
-			return errors.New("the state belongs to a CA with other keys")
+		if e.Genesis == nil || *e.Genesis != genesis(ca.keys) {
+			return errors.New("the state belongs to a CA with other keys; restore keys and state from the same backup")
 		}
 		return nil
 	})

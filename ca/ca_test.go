@@ -79,6 +79,11 @@ func newWorld(t *testing.T) *world {
 	if err := keys.Init(w.dir, "postern-ca", nil); err != nil {
 		t.Fatal(err)
 	}
+	k, db := w.storage()
+	if err := Found(k, db); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
 	w.start(w.policy(rules))
 	w.addRecordingKey()
 	return w
@@ -97,7 +102,7 @@ func newSigner(t *testing.T) ssh.Signer {
 	return s
 }
 
-func (w *world) start(set *policy.Set) {
+func (w *world) storage() (*keys.Set, *store.DB) {
 	w.t.Helper()
 	k, err := keys.Open(w.dir, nil)
 	if err != nil {
@@ -108,6 +113,13 @@ func (w *world) start(set *policy.Set) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { db.Close() })
+	return k, db
+}
+
+func (w *world) start(set *policy.Set) {
+	w.t.Helper()
+	k, db := w.storage()
+	var err error
 	w.CA, err = New(Config{Keys: k, DB: db, Policy: set, Now: w.time})
 	if err != nil {
 		w.t.Fatal(err)

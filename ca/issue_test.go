@@ -258,3 +258,22 @@ func TestNoMachineHasTheNameOfTheCA(t *testing.T) {
 		t.Error("a refused policy came into force")
 	}
 }
+
+func TestKeysWithoutTheirState(t *testing.T) {
+	w := newWorld(t)
+	w.db.Close()
+	other := newWorld(t)
+	if err := os.Rename(filepath.Join(w.dir, "state"), filepath.Join(w.dir, "lost")); err != nil {
+		t.Fatal(err)
+	}
+	k, db := w.storage()
+	if _, err := New(Config{Keys: k, DB: db, Policy: w.policy(rules)}); err == nil || !strings.Contains(err.Error(), "restore the state") {
+		t.Errorf("empty state: %v", err)
+	}
+	if _, err := New(Config{Keys: k, DB: other.db, Policy: w.policy(rules)}); err == nil || !strings.Contains(err.Error(), "other keys") {
+		t.Errorf("another CA's state: %v", err)
+	}
+	if err := Found(k, other.db); err == nil {
+		t.Error("founded a CA over another")
+	}
+}

@@ -86,10 +86,10 @@ func (s *Server) keepRenewing(ctx context.Context) {
 func (s *Server) authorise(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 	c, err := s.CA.Identify(key)
 	if err != nil {
-		s.Log.Warn("login refused", "from", conn.RemoteAddr().String(), "key", ssh.FingerprintSHA256(key))
+		s.Log.Warn("login refused", "client", conn.RemoteAddr().String(), "key", ssh.FingerprintSHA256(key))
 		return nil, err
 	}
-	s.Log.Info("login", "who", c.Kind+" "+c.Name, "from", conn.RemoteAddr().String(), "key", c.Key)
+	s.Log.Info("identified", "who", c.Kind+" "+c.Name, "client", conn.RemoteAddr().String(), "key", c.Key)
 	return &ssh.Permissions{Extensions: map[string]string{keyExtension: string(key.Marshal())}}, nil
 }
 
@@ -213,7 +213,7 @@ func (s *Server) report(w io.Writer, conn *ssh.ServerConn, err error) uint32 {
 	case errors.Is(err, context.Canceled), errors.Is(err, io.EOF):
 		return 3
 	}
-	s.Log.Error("command", "from", conn.RemoteAddr().String(), "err", err)
+	s.Log.Error("command", "client", conn.RemoteAddr().String(), "err", err)
 	fmt.Fprintf(w, "internal error, tell your administrator: connection %x\n", conn.SessionID()[:4])
 	return 3
 }

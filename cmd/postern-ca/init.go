@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -9,11 +10,12 @@ import (
 	"postern/ca"
 	"postern/ca/keys"
 	"postern/internal/control"
+	"postern/internal/store"
 )
 
 var initCommand = &cli.Command{
 	Name:  "init",
-	Usage: "make the keys of a new CA, and trust/ with the public halves for everybody else",
+	Usage: "make the keys and the state of a new CA, and trust/ with the public halves for everybody else",
 	Flags: []cli.Flag{
 		dirFlag, passphraseFlag,
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the CA, in its host certificate and its log", Value: control.DefaultName},
@@ -34,6 +36,9 @@ var initCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
+		if err := found(dir, set); err != nil {
+			return err
+		}
 		trust, err := ca.KeysTrust(set)
 		if err != nil {
 			return err
@@ -48,4 +53,13 @@ var initCommand = &cli.Command{
 			filepath.Join(dir, "keys"), filepath.Join(dir, "trust"))
 		return nil
 	},
+}
+
+// found begins the state, so that serve can tell a new CA from one that lost it.
+func found(dir string, set *keys.Set) error {
+	db, err := store.Open(filepath.Join(dir, "state"), set.Store)
+	if err != nil {
+		return err
+	}
+	return errors.Join(ca.Found(set, db), db.Close())
 }
