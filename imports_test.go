@@ -18,28 +18,29 @@ const module = "postern/"
 // arrows says which packages of ours each package may import: it is the architecture. What is not here may not exist.
 var arrows = map[string][]string{
 	// What decides, what writes and what encodes knows no server and no command line.
-	"policy":           {},
-	"recorder":         {"internal/store"},
-	"ca/krl":           {},
-	"ca/keys":          {},
-	"ca/auditlog":      {"internal/store"},
-	"ca/statement":     {"internal/control"},
-	"internal/algo":    {},
-	"internal/socket":  {},
-	"internal/sshsig":  {},
-	"internal/store":   {},
-	"internal/control": {"internal/algo", "internal/socket", "internal/sshsig"},
-	"internal/door":    {"internal/algo", "internal/socket"},
-	"internal/auditor": {"internal/control", "internal/sshsig", "recorder"},
-	"internal/verify":  {"ca/auditlog", "ca/statement", "internal/auditor", "internal/control", "internal/sshsig", "recorder"},
+	"policy":             {},
+	"recorder":           {"internal/store"},
+	"ca/krl":             {},
+	"ca/keys":            {},
+	"ca/auditlog":        {"internal/control", "internal/store"},
+	"ca/statement":       {"internal/control"},
+	"internal/algo":      {},
+	"internal/socket":    {},
+	"internal/sshsig":    {},
+	"internal/sshconfig": {},
+	"internal/store":     {},
+	"internal/control":   {"internal/algo", "internal/sshsig"},
+	"internal/door":      {"internal/algo", "internal/socket"},
+	"internal/auditor":   {"internal/algo", "internal/control", "internal/sshsig", "recorder"},
+	"internal/verify":    {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/sshsig", "recorder"},
 
 	// The two servers never import each other; cmd wires each to the packages it needs.
 	"ca":        {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/sshsig", "internal/store", "policy"},
-	"ca/server": {"ca", "ca/auditlog", "internal/algo", "internal/control", "internal/door", "policy"},
-	"bastion":   {"internal/algo", "internal/control", "internal/door", "internal/socket", "internal/sshsig", "recorder"},
+	"ca/server": {"ca", "internal/control", "internal/door"},
+	"bastion":   {"internal/algo", "internal/control", "internal/socket", "internal/sshsig", "recorder"},
 
-	"cmd/postern":         {"ca/statement", "internal/algo", "internal/auditor", "internal/control", "internal/sshsig", "internal/verify", "policy", "recorder"},
-	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/door", "internal/store", "policy"},
+	"cmd/postern":         {"ca/statement", "internal/auditor", "internal/control", "internal/sshconfig", "internal/sshsig", "policy"},
+	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/control", "internal/store", "policy"},
 	"cmd/postern-bastion": {"bastion", "internal/control", "internal/door", "internal/store", "recorder"},
 	"cmd/postern-host":    {"ca/krl", "internal/control"},
 
@@ -69,7 +70,7 @@ var owners = map[string][]string{
 var far = map[string][]string{
 	"cmd/postern-bastion": {"ca", "ca/keys", "ca/server", "policy"}, // it faces the network: no CA key, no code that signs certificates
 	"cmd/postern-host":    {"ca", "ca/keys", "bastion", "recorder", "policy"},
-	"cmd/postern":         {"ca", "ca/keys", "bastion", "internal/store/badger"},
+	"cmd/postern":         {"ca", "ca/keys", "bastion"},
 	"cmd/postern-ca":      {"bastion"},
 }
 
