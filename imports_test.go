@@ -20,6 +20,7 @@ var arrows = map[string][]string{
 	// What decides, what writes and what encodes knows no server and no command line.
 	"policy":             {},
 	"recorder":           {"internal/store"},
+	"recorder/play":      {"recorder"},
 	"ca/krl":             {},
 	"ca/keys":            {},
 	"ca/auditlog":        {"internal/control", "internal/store"},
@@ -37,11 +38,11 @@ var arrows = map[string][]string{
 	// The two servers never import each other; cmd wires each to the packages it needs.
 	"ca":        {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/sshsig", "internal/store", "policy"},
 	"ca/server": {"ca", "internal/control", "internal/door"},
-	"bastion":   {"internal/algo", "internal/control", "internal/socket", "internal/sshsig", "recorder"},
+	"bastion":   {"internal/algo", "internal/control", "internal/socket", "recorder"},
 
-	"cmd/postern":         {"ca/statement", "internal/auditor", "internal/control", "internal/sshconfig", "internal/sshsig", "policy"},
+	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
 	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/control", "internal/store", "policy"},
-	"cmd/postern-bastion": {"bastion", "internal/control", "internal/door", "internal/store", "recorder"},
+	"cmd/postern-bastion": {"bastion", "internal/control", "internal/door", "recorder"},
 	"cmd/postern-host":    {"ca/krl", "internal/control"},
 
 	// Tools around it.

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"filippo.io/age"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
 
@@ -149,7 +148,7 @@ func (r *recording) reader() (*recorder.Reader, error) {
 
 // openedKeys opens recording keys for one who is an auditor, each once.
 type openedKeys struct {
-	identity age.Identity
+	identity auditor.Identity
 	logged   map[string]control.RecordingKey
 	opened   map[string]*recorder.PrivateKey
 }

@@ -82,8 +82,11 @@ func Recipient(dir string) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
+// Identity is what opens the recording keys that are sealed to one auditor.
+type Identity = age.Identity
+
 // Open reads the identity in dir. ask is called for the passphrase when it has one.
-func Open(dir string, ask func(prompt string) ([]byte, error)) (age.Identity, error) {
+func Open(dir string, ask func(prompt string) ([]byte, error)) (Identity, error) {
 	path := filepath.Join(dir, identityName)
 	data, err := os.ReadFile(path)
 	if err != nil {

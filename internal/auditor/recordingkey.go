@@ -84,7 +84,7 @@ func seal(secret []byte, to []age.Recipient) ([]byte, error) {
 
 // OpenRecordingKey opens the private half with an auditor's identity, and makes sure that it is the one of k: a CA that
 // hands out another month's box, or a box of its own making, is found out here.
-func OpenRecordingKey(k control.RecordingKey, identity age.Identity) (recorder.PrivateKey, error) {
+func OpenRecordingKey(k control.RecordingKey, identity Identity) (recorder.PrivateKey, error) {
 	var none recorder.PrivateKey
 	plain, err := age.Decrypt(bytes.NewReader(k.Box), identity)
 	var notFor *age.NoIdentityMatchError
