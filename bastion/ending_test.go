@@ -61,7 +61,7 @@ func TestARevocationCutsWhatItHits(t *testing.T) {
 			{Kind: "bastion", Value: "bastion-1"},
 			{Kind: "all"},
 		} {
-			w.b.revoked.set = nil
+			w.forget()
 			r.Reason, r.By = "the incident is over", "olga"
 			done, _ := w.running(way, "echo up; sleep 600")
 			w.b.Revoke(control.Revocation{Kind: "person", Value: "adam"})
@@ -72,7 +72,7 @@ func TestARevocationCutsWhatItHits(t *testing.T) {
 				t.Errorf("%s %s: ended as %q", way, r.Kind, p.End)
 			}
 		}
-		w.b.revoked.set = nil
+		w.forget()
 	}
 }
 
@@ -84,7 +84,7 @@ func TestWhatIsRevokedStaysOut(t *testing.T) {
 		{Kind: "request", Value: "R-1"},
 		{Kind: "serial", Value: "99999", Requests: []string{"R-1"}},
 	} {
-		w.b.revoked.set = nil
+		w.forget()
 		w.b.Revoke(r)
 		for _, way := range ways {
 			if got := w.run("", "ssh", way, "true"); got.status != 255 || !strings.Contains(got.err, "revoked") {
@@ -92,10 +92,10 @@ func TestWhatIsRevokedStaysOut(t *testing.T) {
 			}
 		}
 	}
-	if w.sessions != 0 {
-		t.Errorf("the CA was asked %d times", w.sessions)
+	if w.asked() != 0 {
+		t.Errorf("the CA was asked %d times", w.asked())
 	}
-	w.b.revoked.set = nil
+	w.forget()
 	w.b.Revoke(control.Revocation{Kind: "person", Value: "alice"})
 	if got := w.run("", "ssh", "phi1", "true"); got.status != 0 {
 		t.Errorf("what was granted after a person was revoked is the CA's to decide: %+v", got)
@@ -106,11 +106,11 @@ func TestWhatIsRevokedStaysOut(t *testing.T) {
 func TestARevocationWhileASessionOpens(t *testing.T) {
 	w := newWorld(t)
 	for _, seq := range []uint64{0, 1} { // what the CA knew when it answered
-		w.b.revoked.set, w.b.revoked.seq = nil, 0
-		w.adjust = func(r *control.OpenReply) {
+		w.forget()
+		w.answer(func(r *control.OpenReply) {
 			r.Seq = seq
 			w.b.Revoke(control.Revocation{Seq: 1, Kind: "person", Value: "alice"})
-		}
+		})
 		got := w.run("", "ssh", "direct", "true")
 		if refused := strings.Contains(got.err, "revoked"); refused != (seq == 0) {
 			t.Errorf("the CA knew %d: %+v", seq, got)
@@ -175,7 +175,7 @@ func TestWithoutItsCAABastionAdmitsNobodyAndThenCuts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.b.lease = lease{}
+	w.lapse()
 	sent := time.Now()
 	w.b.Renew(sent, 300*time.Millisecond)
 	time.Sleep(time.Until(sent.Add(310 * time.Millisecond))) // the lease is what is tested
@@ -204,7 +204,7 @@ func TestWithoutItsCAABastionAdmitsNobodyAndThenCuts(t *testing.T) {
 
 func TestALateAnswerDoesNotStretchTheLease(t *testing.T) {
 	w := newWorld(t)
-	w.b.lease = lease{}
+	w.lapse()
 	w.b.Renew(time.Now().Add(-11*time.Second), 10*time.Second)
 	if w.b.lease.admits() {
 		t.Error("an answer that came eleven seconds late renewed a lease of ten")
@@ -218,7 +218,7 @@ func TestALateAnswerDoesNotStretchTheLease(t *testing.T) {
 
 func TestTheDeadline(t *testing.T) {
 	w := newWorld(t)
-	w.adjust = func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(1500 * time.Millisecond) }
+	w.answer(func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(1500 * time.Millisecond) })
 	for _, way := range ways {
 		done, _ := w.running(way, "echo up; sleep 600")
 		wants(t, done, "postern: the time of R-1 is over")
@@ -230,7 +230,7 @@ func TestTheDeadline(t *testing.T) {
 
 func TestTheWarningBeforeTheDeadline(t *testing.T) {
 	w := newWorld(t)
-	w.adjust = func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(time.Minute + 1200*time.Millisecond) }
+	w.answer(func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(time.Minute + 1200*time.Millisecond) })
 	client, ch, _ := w.session(t)
 	_, _ = ch.SendRequest("pty-req", true, append(ssh.Marshal(struct{ S string }{"xterm"}), ssh.Marshal(struct {
 		A, B, C, D uint32
@@ -246,7 +246,7 @@ func TestTheWarningBeforeTheDeadline(t *testing.T) {
 
 func TestIdle(t *testing.T) {
 	w := newWorld(t)
-	w.adjust = func(r *control.OpenReply) { r.IdleSeconds = 1 }
+	w.answer(func(r *control.OpenReply) { r.IdleSeconds = 1 })
 	done, _ := w.running("direct", "echo up; sleep 600")
 	wants(t, done, "nothing was typed for 1s")
 	if p := w.ending(); p.End != "idle" {

@@ -1,7 +1,6 @@
 package bastion
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
@@ -34,10 +33,6 @@ func (w *world) everywhere(cert *ssh.Certificate) (texts []string, in bool) {
 
 func TestCertificatesThatOpenNothing(t *testing.T) {
 	w := newWorld(t)
-	w.b.Open = func(context.Context, control.OpenRequest) (*control.OpenReply, error) {
-		t.Error("the CA was asked about a certificate that the bastion must refuse itself")
-		return nil, errors.New("no")
-	}
 	minutes := func(n int) uint64 { return uint64(time.Now().Add(time.Duration(n) * time.Minute).Unix()) }
 	stranger := newSigner()
 	for _, c := range []struct {
@@ -82,6 +77,9 @@ func TestCertificatesThatOpenNothing(t *testing.T) {
 			}
 		}
 	}
+	if n := w.asked(); n != 0 {
+		t.Errorf("the CA was asked %d times about certificates that the bastion must refuse itself", n)
+	}
 	if texts, in := w.everywhere(nil); in || !strings.Contains(texts[0], "postern request") {
 		t.Errorf("a plain key: %q", texts)
 	}
@@ -99,8 +97,8 @@ func TestAForeignPrincipal(t *testing.T) {
 			t.Errorf("%q, through a jump: %+v", principal, got)
 		}
 	}
-	if w.sessions != 0 {
-		t.Errorf("the CA was asked %d times", w.sessions)
+	if w.asked() != 0 {
+		t.Errorf("the CA was asked %d times", w.asked())
 	}
 }
 
@@ -145,16 +143,14 @@ func (s sha1Signer) Sign(r io.Reader, data []byte) (*ssh.Signature, error) {
 
 func TestTheCASaysNo(t *testing.T) {
 	w := newWorld(t)
-	w.refusal = "R-1 was withdrawn\x1b[2Jby bob"
+	w.fail(&control.Refused{Status: 1, Message: "R-1 was withdrawn\x1b[2Jby bob"})
 	for _, way := range ways {
 		got := w.run("", "ssh", way, "true")
 		if got.status != 255 || !strings.Contains(got.err, "postern: R-1 was withdrawn [2Jby bob") {
 			t.Errorf("%s: %+v", way, got)
 		}
 	}
-	w.b.Open = func(context.Context, control.OpenRequest) (*control.OpenReply, error) {
-		return nil, errors.New("secret detail")
-	}
+	w.fail(errors.New("secret detail"))
 	if got := w.run("", "ssh", "phi1", "true"); !strings.Contains(got.err, "the CA cannot be asked") || strings.Contains(got.err, "secret") {
 		t.Errorf("without a CA: %+v", got)
 	}
@@ -240,7 +236,7 @@ func TestHostsThatAreNotWhatTheyShould(t *testing.T) {
 		"nonsense":     {func(r *control.OpenReply) { r.Certificate = "x" }, "unusable"},
 		"other's key":  {func(r *control.OpenReply) { r.Certificate = others }, "unusable"},
 	} {
-		w.adjust = func(r *control.OpenReply) { r.Address = sshd; c.change(r) }
+		w.answer(func(r *control.OpenReply) { r.Address = sshd; c.change(r) })
 		if got := w.run("", "ssh", "phi1", "true"); got.status != 255 || !strings.Contains(got.err, c.says) {
 			t.Errorf("%s: %+v", name, got)
 		}
@@ -248,19 +244,19 @@ func TestHostsThatAreNotWhatTheyShould(t *testing.T) {
 			t.Errorf("%s: the CA was told the end %q", name, p.End)
 		}
 	}
-	other := newSigner() // the certificate of a host that another CA vouches for
-	w.adjust = nil
-	w.b.HostCA = other.PublicKey()
-	if got := w.run("", "ssh", "phi1", "true"); got.status != 255 {
-		t.Errorf("another host CA: %+v", got)
+}
+
+func TestAHostOfAnotherCA(t *testing.T) {
+	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.HostCA = newSigner().PublicKey() })
+	if got := w.run("", "ssh", "phi1", "true"); got.status != 255 || !strings.Contains(got.err, "does not answer as it should") {
+		t.Errorf("%+v", got)
 	}
 }
 
 func TestAPinnedHostKey(t *testing.T) {
 	w := newWorld(t)
-	w.adjust = func(r *control.OpenReply) {
-		r.HostKey = strings.TrimSpace(string(must(os.ReadFile(w.file("host_key.pub")))))
-	}
+	pinned := strings.TrimSpace(string(must(os.ReadFile(w.file("host_key.pub")))))
+	w.answer(func(r *control.OpenReply) { r.HostKey = pinned })
 	if got := w.run("", "ssh", "phi1", "true"); got.status != 0 {
 		t.Errorf("%+v", got)
 	}
@@ -279,15 +275,17 @@ func TestRecordingKeysNobodyVouchesFor(t *testing.T) {
 			k.Public = public.Marshal()
 		}, "postern recording-key new"},
 	} {
-		w.adjust = func(r *control.OpenReply) { c.change(&r.RecordingKey) }
+		w.answer(func(r *control.OpenReply) { c.change(&r.RecordingKey) })
 		if got := w.run("", "ssh", "direct", "true"); got.status != 255 || !strings.Contains(got.err, c.says) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	w.adjust = nil
-	w.b.Auditors = func() []ssh.PublicKey { return nil }
+}
+
+func TestABastionThatKnowsNoAuditors(t *testing.T) {
+	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.Auditors = func() []ssh.PublicKey { return nil } })
 	if got := w.run("", "ssh", "direct", "true"); got.status != 255 || !strings.Contains(got.err, "--auditors") {
-		t.Errorf("no auditors: %+v", got)
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -27,7 +27,7 @@ func fakeHost(w *world, program func(ssh.Channel, <-chan *ssh.Request)) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { l.Close() })
-	w.host = l.Addr().String()
+	w.hostAt(l.Addr().String())
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -246,7 +246,7 @@ func TestCapabilities(t *testing.T) {
 	} {
 		t.Run(strings.Join(append(c.granted, c.tool), " "), func(t *testing.T) {
 			w := newWorld(t)
-			w.adjust = func(r *control.OpenReply) { r.Capabilities = c.granted }
+			w.answer(func(r *control.OpenReply) { r.Capabilities = c.granted })
 			got := w.run("", c.tool, c.args...)
 			if c.missing == "" {
 				if got.status != 0 {
@@ -278,7 +278,7 @@ func TestTheHostCannotReachBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	w.host = l.Addr().String()
+	w.hostAt(l.Addr().String())
 	go func() {
 		c, err := l.Accept()
 		if err != nil {

@@ -116,7 +116,7 @@ func TestATerminal(t *testing.T) {
 
 func TestKeystrokesAreRecordedWhereThePolicySaysSo(t *testing.T) {
 	w := newWorld(t)
-	w.adjust = func(r *control.OpenReply) { r.Record.Keystrokes = true }
+	w.answer(func(r *control.OpenReply) { r.Record.Keystrokes = true })
 	got := w.run("echo typed; exit\n", "ssh", "-tt", "direct")
 	if got.status != 0 {
 		t.Fatalf("%+v", got)
@@ -217,8 +217,8 @@ func TestNoExitStatusIsLostThroughASharedConnection(t *testing.T) {
 		_ = master.Wait()
 		w.ending()
 	}
-	if w.sessions != len(ways) {
-		t.Errorf("%d sessions were opened at the CA for %d connections", w.sessions, len(ways))
+	if n := w.asked(); n != len(ways) {
+		t.Errorf("%d sessions were opened at the CA for %d connections", n, len(ways))
 	}
 }
 

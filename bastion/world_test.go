@@ -48,7 +48,7 @@ type world struct {
 	serial   uint64
 	sessions int
 	progress []control.Progress
-	refusal  string                   // the CA says no with this
+	fault    error                    // what the CA answers instead
 	adjust   func(*control.OpenReply) // of every answer of the CA
 	opened   chan control.OpenReply
 	ended    chan control.Progress
@@ -164,8 +164,8 @@ func (w *world) serve() {
 func (w *world) open(r control.OpenRequest, key control.RecordingKey) (*control.OpenReply, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.refusal != "" {
-		return nil, &control.Refused{Status: 1, Message: w.refusal}
+	if w.fault != nil {
+		return nil, w.fault
 	}
 	parsed, _, _, _, err := ssh.ParseAuthorizedKey([]byte(r.SessionKey))
 	if err != nil {
@@ -209,6 +209,47 @@ func (w *world) hostCertificate(ca, key ssh.Signer, principals ...string) ssh.Si
 		w.t.Fatal(err)
 	}
 	return must(ssh.NewCertSigner(cert, key))
+}
+
+// answer changes what the CA answers from now on.
+func (w *world) answer(adjust func(*control.OpenReply)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.adjust = adjust
+}
+
+func (w *world) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault = err
+}
+
+// asked is how many sessions were opened at the CA.
+func (w *world) asked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sessions
+}
+
+func (w *world) hostAt(address string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.host = address
+}
+
+// forget empties the bastion's revocation set.
+func (w *world) forget() {
+	w.b.revoked.mu.Lock()
+	defer w.b.revoked.mu.Unlock()
+	w.b.revoked.set, w.b.revoked.seq = nil, 0
+}
+
+// lapse takes the bastion's lease away.
+func (w *world) lapse() {
+	l := &w.b.lease
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admit, l.keep = time.Time{}, time.Time{}
 }
 
 // certificate makes a good user certificate of alice's, then lets change spoil it, then signs it.
@@ -273,7 +314,7 @@ func (w *world) startHost() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.host = l.Addr().String()
+	w.hostAt(l.Addr().String())
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
