@@ -28,6 +28,9 @@ func commandPath(c *cli.Context) string {
 
 // noCommand is what a program or a group of commands does when it is given no command, or one it does not have.
 func noCommand(c *cli.Context) error {
+	if c.Args().First() == "help" {
+		return cli.ShowSubcommandHelp(c)
+	}
 	if c.Args().Present() {
 		return misuse("there is no command %q (see: postern %s--help)", c.Args().First(), commandPath(c))
 	}

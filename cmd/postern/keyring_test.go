@@ -14,6 +14,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// token is OpenSSH's software FIDO token.
+const token = "/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so"
+
 // keyFile makes a key with the real ssh-keygen.
 func keyFile(t *testing.T, passphrase string, words ...string) string {
 	t.Helper()
@@ -33,7 +36,7 @@ func startAgent(t *testing.T, keys ...string) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "s")
-	command := exec.Command("ssh-agent", "-D", "-a", socket)
+	command := exec.Command("ssh-agent", "-P", "/usr/lib/*", "-D", "-a", socket)
 	out, err := command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +48,7 @@ func startAgent(t *testing.T, keys ...string) {
 	out.Read(make([]byte, 1)) // it prints its socket once it listens
 	t.Setenv("SSH_AUTH_SOCK", socket)
 	for _, key := range keys {
-		add := exec.Command("ssh-add", "-q", key)
+		add := exec.Command("ssh-add", "-q", "-S", token, key)
 		if out, err := add.CombinedOutput(); err != nil {
 			t.Fatalf("ssh-add: %v: %s", err, out)
 		}
@@ -114,6 +117,47 @@ func TestEncryptedKeyInAgent(t *testing.T) {
 	defer k.close()
 	if k.private != nil || ssh.FingerprintSHA256(k.signers[0].PublicKey()) != fingerprintOf(t, sealed) {
 		t.Error("the agent's half was not used")
+	}
+}
+
+// Where the policy wants a touch, the token signs even if one logged in with another key.
+func TestTokenInAgent(t *testing.T) {
+	if _, err := os.Stat(token); err != nil {
+		t.Fatalf("%v; install it with: apt-get install openssh-tests", err)
+	}
+	t.Setenv("HOME", t.TempDir())
+	fido, plain := keyFile(t, "", "-t", "ed25519-sk", "-w", token), keyFile(t, "", "-t", "ed25519")
+	startAgent(t, plain, fido)
+	k, err := openKeyring("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.close()
+	for touch, want := range map[bool]string{false: plain, true: fido} {
+		signer, err := k.forDecision(fingerprintOf(t, plain), touch)
+		if err != nil || ssh.FingerprintSHA256(signer.PublicKey()) != fingerprintOf(t, want) {
+			t.Fatalf("touch %v: %v", touch, err)
+		}
+		if _, err := signShown("text\n", signer, true); err != nil {
+			t.Errorf("touch %v: %v", touch, err)
+		}
+	}
+	// Its file alone names it; the agent uses it.
+	only, err := openKeyring(fido)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer only.close()
+	if len(only.signers) != 1 || !isToken(only.signers[0]) {
+		t.Error("the token was not found by its file")
+	}
+	without, err := openKeyring(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer without.close()
+	if _, err := without.forDecision(fingerprintOf(t, plain), true); err == nil {
+		t.Error("a plain key stood for a token")
 	}
 }
 

@@ -66,6 +66,11 @@ func finish(commands []*cli.Command) {
 		if command.Action == nil {
 			command.Action = noCommand
 		}
+		for _, flag := range command.Flags {
+			if b, ok := flag.(*cli.BoolFlag); ok {
+				b.DisableDefaultText = true // "(default: false)" tells nobody anything
+			}
+		}
 		finish(command.Subcommands)
 	}
 }

@@ -20,8 +20,8 @@ var replayCommand = &cli.Command{
 	ArgsUsage: "S-…",
 	Flags: []cli.Flag{
 		&cli.Float64Flag{Name: "speed", Value: 1, Usage: "play `N` times as fast"},
-		&cli.DurationFlag{Name: "idle", Usage: "shorten pauses to this: `2s`"},
-		&cli.DurationFlag{Name: "from", Usage: "show what came before this at once: `5m`"},
+		&cli.DurationFlag{Name: "idle", DefaultText: "as long as they were", Usage: "shorten pauses to this `TIME`, such as 2s"},
+		&cli.DurationFlag{Name: "from", DefaultText: "the beginning", Usage: "show what came before this `TIME` at once"},
 		&cli.BoolFlag{Name: "text", Usage: "all of it at once"},
 		viewReasonFlag,
 	},

@@ -19,9 +19,9 @@ var requestCommand = &cli.Command{
 	Usage:     "ask for accounts on hosts, for minutes, for a reason",
 	ArgsUsage: "ACCOUNT@HOST… --for 15m --reason TEXT",
 	Flags: []cli.Flag{
-		&cli.DurationFlag{Name: "for", Usage: "how long, counted from the first certificate: `15m`"},
+		&cli.DurationFlag{Name: "for", DefaultText: "must be said", Usage: "how long from the first certificate, such as 15m: `TIME`"},
 		&cli.StringFlag{Name: "reason", Usage: "why, for the approvers and for the log: `TEXT`"},
-		&cli.StringFlag{Name: "only", Usage: "ask for these capabilities only: `shell,sftp-read`"},
+		&cli.StringFlag{Name: "only", Usage: "ask for these capabilities only, such as shell,sftp-read: `LIST`"},
 		&cli.StringFlag{Name: "rule", Usage: "ask under the rule with this `ID`"},
 		&cli.BoolFlag{Name: "wait", Usage: "wait for the approvals, then take the certificate"},
 		noAgentFlag, jsonFlag,

@@ -47,8 +47,11 @@ func printSessions(sessions []control.Session, now time.Time) error {
 	rows := [][]string{{"SESSION", "WHO", "WHERE", "REQUEST", "FROM", "STARTED", "TOOK", "END", "FRAMES", "RECORDING"}}
 	for _, s := range sessions {
 		took, end := now.Sub(s.Started), "live until "+clock(s.Deadline, now)
-		if !s.Ended.IsZero() {
+		switch {
+		case !s.Ended.IsZero():
 			took, end = s.Ended.Sub(s.Started), s.End
+		case now.After(s.Deadline):
+			took, end = s.Deadline.Sub(s.Started), "deadline; the bastion has not told yet"
 		}
 		rows = append(rows, []string{s.ID, s.Person, s.Target, s.Request, s.Client, when(s.Started, now), short(took), end,
 			strconv.FormatUint(s.Frames, 10), recordingState(s)})
