@@ -46,6 +46,7 @@ type files struct {
 	failure error // why there is no next; cleared to try again
 	spares  []*os.File
 	number  uint64 // of the file made last
+	lost    bool   // nothing is written any more, so nobody may wait for room
 	stop    bool
 	stopped chan struct{}
 }
@@ -82,9 +83,17 @@ func (fs *files) take() (*journalFile, error) {
 // admit waits while too much is not yet sealed.
 func (fs *files) admit() {
 	fs.mu.Lock()
-	for len(fs.used) > fs.most && !fs.stop {
+	for len(fs.used) > fs.most && !fs.stop && !fs.lost {
 		fs.change.Wait()
 	}
+	fs.mu.Unlock()
+}
+
+// open lets all through that wait in admit, to learn that nothing is recorded any more.
+func (fs *files) open() {
+	fs.mu.Lock()
+	fs.lost = true
+	fs.change.Broadcast()
 	fs.mu.Unlock()
 }
 

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -194,7 +195,10 @@ func (j *journal) recycle(b *batch) {
 
 // fail loses b and all that waited behind it: a session that lost a frame must not record the one after.
 func (j *journal) fail(b *batch, cause error) {
-	err := fmt.Errorf("%w: %w", ErrFailed, cause)
+	err := cause
+	if !errors.Is(cause, ErrFailed) {
+		err = fmt.Errorf("%w: %w", ErrFailed, cause)
+	}
 	j.mu.Lock()
 	behind := j.current
 	broken := map[*Writer]bool{}
@@ -227,6 +231,7 @@ func (j *journal) fail(b *batch, cause error) {
 func (j *journal) die(cause error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.files.open()
 	j.err = fmt.Errorf("%w until postern-bastion starts again: journal %s: %w", ErrFailed, j.files.dir, cause)
 	return j.err
 }

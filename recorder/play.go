@@ -40,6 +40,9 @@ func Open(r io.Reader, key PrivateKey, bastion crypto.PublicKey) (*Reader, error
 	if o.KeyID != key.ID() {
 		return nil, fmt.Errorf("recording %s: %w: %s; the key given is %s", o.Session, ErrWrongKey, o.KeyID, key.ID())
 	}
+	if len(s.box) == 0 {
+		return nil, fmt.Errorf("recording %s: %w", o.Session, ErrShredded)
+	}
 	root, err := key.openRoot(o.Session, s.box)
 	if err != nil {
 		return nil, s.fault(fmt.Errorf("%w: the key box does not open: %w", ErrAltered, err))
@@ -80,7 +83,7 @@ func (r *Reader) readHeader() error {
 func (r *Reader) Header() Header { return r.header }
 
 // Expect makes Next compare the chain with what was logged when the recording had that many frames. A recording with
-// fewer frames is then cut short. Call it before the first Next.
+// fewer frames is then cut short, unless it says that it is live: then only the CA knows. Call it before the first Next.
 func (r *Reader) Expect(frames uint64, head [32]byte) {
 	r.logged = append(r.logged, logged{frames, head})
 	// Open read the first segment already, when there was nothing to compare it to.
@@ -158,10 +161,11 @@ func (r *Reader) load() {
 }
 
 func (r *Reader) atEnd() error {
-	if err := unreached(r.logged, r.chain.n, "frames"); err != nil {
+	s := r.sealed.sum
+	if err := unreached(r.logged, r.chain.n, "frames"); err != nil && !s.Live {
 		return r.sealed.fault(err)
 	}
-	if s := r.sealed.sum; s.Sealed && !s.Interrupted && !r.over {
+	if s.Sealed && !s.Interrupted && !r.over {
 		return r.sealed.fault(fmt.Errorf("%w: it is called complete and has no end frame", ErrMalformed))
 	}
 	return io.EOF

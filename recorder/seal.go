@@ -162,7 +162,11 @@ func (x *sealer) addTo(c *change, s *segment) error {
 func (x *sealer) encode(s *segment, header *segmentHeader) ([]byte, error) {
 	chain := newChain(s.first, s.before)
 	x.frames, x.plain = x.frames[:0], x.plain[:0]
-	if need := s.data + len(s.at)*(frameHead+gcmTag); cap(x.plain) < need {
+	need := 0
+	for _, at := range s.at {
+		need += int(at.length)
+	}
+	if cap(x.plain) < need {
 		x.plain = make([]byte, 0, need) // frames alias it, so it must not move
 	}
 	x.window.forget()

@@ -155,7 +155,8 @@ func (s *Store) writer(h Header, to PublicKey) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recording key %s: %w", to.ID(), err)
 	}
-	w := &Writer{store: s, box: box, failed: make(chan struct{})}
+	w := &Writer{store: s, box: box, failed: make(chan struct{}), began: s.now()}
+	w.lead = max(0, w.began.Sub(h.Started))
 	w.opening = opening{
 		Version: openingVersion, Session: h.Session, Bastion: h.Bastion,
 		Started: uint64(h.Started.UnixMicro()), KeyID: to.ID(), BoxSum: sha256.Sum256(box),

@@ -28,6 +28,8 @@ type Writer struct {
 	segment *segment // nil: the next frame begins one
 	number  uint32   // of the next segment
 	last    time.Duration
+	began   time.Time     // when lead had passed since the start
+	lead    time.Duration // the rest is measured by the monotonic clock
 	closed  bool
 
 	durably  sync.Mutex // after mu
@@ -140,7 +142,7 @@ func (w *Writer) begin() error {
 // stamp gives f a time that the format can hold.
 func (w *Writer) stamp(f *Frame) {
 	if f.At == 0 && f.Type != TypeHeader {
-		f.At = w.store.now().Sub(w.opening.started())
+		f.At = w.lead + w.store.now().Sub(w.began)
 	}
 	f.At = max(f.At.Truncate(time.Microsecond), w.last)
 	w.last = f.At
