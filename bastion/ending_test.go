@@ -119,6 +119,42 @@ func TestARevocationWhileASessionOpens(t *testing.T) {
 	}
 }
 
+// TestTwoJumpsThroughOneConnection: cutting one session leaves the other, although both share the outer connection.
+func TestTwoJumpsThroughOneConnection(t *testing.T) {
+	w := newWorld(t)
+	outer, _, err := w.dial("jump", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outer.Close()
+	var clients []*ssh.Client
+	for _, request := range []string{"R-1", "R-2"} {
+		cert := w.certificate(func(c *ssh.Certificate) { c.Extensions[requestExtension] = request })
+		way, err := outer.Dial("tcp", "phi1:22")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, chans, reqs, err := ssh.NewClientConn(way, "phi1", &ssh.ClientConfig{
+			User: w.account, Auth: []ssh.AuthMethod{ssh.PublicKeys(must(ssh.NewCertSigner(cert, w.alice)))}, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, ssh.NewClient(conn, chans, reqs))
+	}
+	w.b.Revoke(control.Revocation{Kind: "request", Value: "R-1"})
+	_ = clients[0].Wait()
+	s, err := clients[1].NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.Output("echo still here"); err != nil || string(out) != "still here\n" {
+		t.Errorf("the other session: %q, %v", out, err)
+	}
+	w.b.Revoke(control.Revocation{Kind: "request", Value: "R-2"})
+	_ = outer.Wait() // nobody jumps any more
+}
+
 func TestACutIsFastAndKillsTheProgram(t *testing.T) {
 	w := newWorld(t)
 	const n = 20

@@ -28,13 +28,10 @@ func (b *Bastion) Revoke(r control.Revocation) {
 	began := time.Now()
 	v := &b.revoked
 	v.mu.Lock()
-	if r.Seq != 0 && r.Seq <= v.seq {
-		v.mu.Unlock()
-		return // the stream was resumed a little early
-	}
 	v.seq = max(v.seq, r.Seq)
 	v.prune(b.Now())
-	v.set = append(v.set, r)
+	// One that was told before, or has a number from before because the CA came back from a backup, must hit all the same.
+	v.set = append(slices.DeleteFunc(v.set, func(o control.Revocation) bool { return r.Seq != 0 && o.Seq == r.Seq }), r)
 	var hit []*session
 	for s := range v.live {
 		if hits(r, s.subject(), b.Name) {

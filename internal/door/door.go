@@ -129,7 +129,9 @@ func refuseGlobal(gliderlabs.Context, *gliderlabs.Server, *ssh.Request) (bool, [
 func (d *Door) admit(c net.Conn) {
 	v := &visit{Conn: socket.New(c, d.Limits.Stall), from: host(c.RemoteAddr()), done: make(chan struct{})}
 	if why := d.gate.enter(v); why != "" {
-		d.Log.Warn("connection refused", "client", c.RemoteAddr().String(), "why", why)
+		if more, tell := d.gate.complain(time.Now()); tell {
+			d.Log.Warn("connection refused", "client", c.RemoteAddr().String(), "why", why, "and_before", more)
+		}
 		c.Close()
 		return
 	}

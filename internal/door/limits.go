@@ -90,6 +90,9 @@ type gate struct {
 	visits    map[*visit]struct{}
 	strangers int
 	from      map[netip.Prefix]int // strangers by origin
+
+	complained time.Time // last time a refusal was logged
+	silent     int       // refusals since
 }
 
 func newGate(l Limits) *gate {
@@ -138,6 +141,18 @@ func (g *gate) enter(v *visit) string {
 	g.strangers++
 	g.from[v.from]++
 	return ""
+}
+
+// complain says whether a refusal is to be logged, and how many were not: a flood must not become a flood of the log.
+func (g *gate) complain(now time.Time) (before int, tell bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now.Sub(g.complained) < time.Second {
+		g.silent++
+		return 0, false
+	}
+	before, g.silent, g.complained = g.silent, 0, now
+	return before, true
 }
 
 func (g *gate) authenticated(v *visit) {

@@ -39,6 +39,7 @@ type Conn struct {
 	bulk    bool
 	readErr error
 
+	turn     sync.Mutex // one Write at a time, so that no two are mixed
 	mu       sync.Mutex
 	change   sync.Cond // pending shrank, or err was set
 	out      *[]byte   // being filled
@@ -77,6 +78,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, c.readErr
 	}
 	if !c.bulk || len(p) >= bulkSize {
+		c.release()
 		n, err := c.Conn.Read(p)
 		c.acknowledge(n)
 		c.bulk = n == len(p) && n >= inlineBelow
@@ -121,6 +123,8 @@ func (c *Conn) acknowledge(n int) {
 // Write sends small packets at once and gathers large ones, so that the packets of a stream share system calls. An error may
 // be reported by a later Write.
 func (c *Conn) Write(p []byte) (int, error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

@@ -1,0 +1,171 @@
+package socket
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// pair is two ends of a TCP connection, the first one tuned.
+func pair(t testing.TB, stall time.Duration) (*Conn, net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialled := make(chan net.Conn, 1)
+	go func() {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Error(err)
+		}
+		dialled <- c
+	}()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, other := New(c, stall), <-dialled
+	t.Cleanup(func() { s.Close(); other.Close() })
+	return s, other
+}
+
+func TestWhatIsWrittenArrivesInOrder(t *testing.T) {
+	s, other := pair(t, 0)
+	data := make([]byte, 8<<20)
+	_, _ = rand.Read(data)
+	go func() {
+		for rest := data; len(rest) > 0; {
+			n := min(len(rest), []int{1, 40, 4095, 4096, 32 << 10, 300 << 10}[mathrand.N(6)])
+			if _, err := s.Write(rest[:n]); err != nil {
+				t.Error(err)
+				return
+			}
+			rest = rest[n:]
+		}
+		s.Close() // what is queued still goes out
+	}()
+	got, err := io.ReadAll(other)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%d of %d bytes came, error %v", len(got), len(data), err)
+	}
+}
+
+func TestWhatIsReadIsWhatWasSent(t *testing.T) {
+	s, other := pair(t, 0)
+	data := make([]byte, 8<<20)
+	_, _ = rand.Read(data)
+	go func() {
+		for rest := data; len(rest) > 0; {
+			n, _ := other.Write(rest[:min(len(rest), 1+mathrand.N(200<<10))])
+			rest = rest[n:]
+		}
+		other.Close()
+	}()
+	var got bytes.Buffer
+	for p := make([]byte, 400<<10); ; {
+		n, err := s.Read(p[:[]int{1, 100, 4096, 33 << 10, 400 << 10}[mathrand.N(5)]])
+		got.Write(p[:n])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(got.Bytes(), data) {
+		t.Fatalf("%d of %d bytes came, or others", got.Len(), len(data))
+	}
+	if s.in != nil {
+		t.Error("a buffer is kept after the end")
+	}
+}
+
+func TestManyWritersMixNothingUp(t *testing.T) {
+	s, other := pair(t, 0)
+	const writers, each, size = 8, 200, 5000
+	var group sync.WaitGroup
+	for w := range byte(writers) {
+		group.Go(func() {
+			for range each {
+				if _, err := s.Write(bytes.Repeat([]byte{w}, size)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	go func() { group.Wait(); s.Close() }()
+	var seen [writers]int
+	for p := make([]byte, size); ; {
+		if _, err := io.ReadFull(other, p); err != nil {
+			break
+		}
+		if !bytes.Equal(p, bytes.Repeat(p[:1], size)) {
+			t.Fatal("two writes are mixed")
+		}
+		seen[p[0]]++
+	}
+	for w, n := range seen {
+		if n != each {
+			t.Errorf("writer %d: %d of %d pieces came", w, n, each)
+		}
+	}
+}
+
+func TestAPeerThatTakesNothingIsGivenUp(t *testing.T) {
+	s, _ := pair(t, 200*time.Millisecond)
+	_ = s.SetDeadline(time.Now().Add(-time.Hour)) // does nothing
+	began := time.Now()
+	var err error
+	for err == nil {
+		_, err = s.Write(make([]byte, 64<<10))
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("given up after %s: %v", took, err)
+	}
+}
+
+func TestCloseDoesNotWait(t *testing.T) {
+	s, _ := pair(t, time.Hour)
+	blocked := make(chan error)
+	go func() {
+		var err error
+		for err == nil {
+			_, err = s.Write(make([]byte, 64<<10))
+		}
+		blocked <- err
+	}()
+	reading := make(chan error)
+	go func() {
+		_, err := s.Read(make([]byte, 1))
+		reading <- err
+	}()
+	for s.queued() < bulkSize {
+		time.Sleep(time.Millisecond)
+	}
+	began := time.Now()
+	s.Close()
+	if took := time.Since(began); took > 50*time.Millisecond {
+		t.Errorf("Close took %s", took)
+	}
+	if err := <-reading; err == nil {
+		t.Error("Read went on")
+	}
+	<-blocked
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("Write went on for %s", took)
+	}
+}
+
+func (c *Conn) queued() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pending
+}
