@@ -52,6 +52,9 @@ func (v *verifier) certificate(issued auditlog.Certificate, at time.Time) {
 	}
 }
 
+// moment is a time of a certificate. "For ever" is all ones, which would be before 1970 if one let it wrap around.
+func moment(seconds uint64) time.Time { return time.Unix(int64(min(seconds, 1<<40)), 0) }
+
 func (v *verifier) parse(issued auditlog.Certificate) (*ssh.Certificate, error) {
 	key, err := parseKey(issued.Line)
 	if err != nil {
@@ -122,10 +125,10 @@ func (v *verifier) grantHolds(r *request, at time.Time) error {
 
 // fits checks what user and session certificates have in common: lifetime, evidence, and nothing that was not granted.
 func fits(r *request, cert *ssh.Certificate) error {
-	if end := time.Unix(int64(cert.ValidBefore), 0); cert.ValidBefore > 1<<62 || end.After(r.Ends) || end.After(r.NotAfter) {
+	if end := moment(cert.ValidBefore); end.After(r.Ends) || end.After(r.NotAfter) {
 		return fmt.Errorf("it outlives the grant, which ends %s", r.Ends.UTC().Format(time.RFC3339))
 	}
-	if start := time.Unix(int64(cert.ValidAfter), 0); cert.ValidAfter > 1<<62 || start.Before(r.Began.Add(-skew-rounding)) {
+	if moment(cert.ValidAfter).Before(r.Began.Add(-skew - rounding)) {
 		return errors.New("it begins before the grant")
 	}
 	permits := map[string][]string{
@@ -186,7 +189,7 @@ func (v *verifier) sessionCertificate(r *request, issued auditlog.Certificate, c
 		return fmt.Errorf("its key ID is %q", cert.KeyId)
 	case len(cert.ValidPrincipals) != 1 || !slices.Contains(r.Targets, cert.ValidPrincipals[0]):
 		return fmt.Errorf("it is for %s, granted was %s", strings.Join(cert.ValidPrincipals, " "), strings.Join(r.Targets, " "))
-	case time.Unix(int64(cert.ValidBefore), 0).After(at.Add(sessionLife + rounding)):
+	case moment(cert.ValidBefore).After(at.Add(sessionLife + rounding)):
 		return fmt.Errorf("it lives longer than %s", sessionLife)
 	case cert.CriticalOptions["source-address"] == "":
 		return errors.New("it is good from every address")
@@ -214,7 +217,7 @@ func (v *verifier) auditCertificate(issued auditlog.Certificate, cert *ssh.Certi
 		return errors.New("it opens more than the one recording")
 	case !slices.Contains(s.viewers, fingerprint):
 		return fmt.Errorf("no view by key %s was logged before", fingerprint)
-	case time.Unix(int64(cert.ValidBefore), 0).After(at.Add(auditLife + rounding)):
+	case moment(cert.ValidBefore).After(at.Add(auditLife + rounding)):
 		return fmt.Errorf("it lives longer than %s", auditLife)
 	}
 	return nil
@@ -222,7 +225,7 @@ func (v *verifier) auditCertificate(issued auditlog.Certificate, cert *ssh.Certi
 
 // machineCertificate names hosts and bastions of the policy in force only, and the CA only alone.
 func (v *verifier) machineCertificate(issued auditlog.Certificate, cert *ssh.Certificate, at time.Time) error {
-	if time.Unix(int64(cert.ValidBefore), 0).After(at.Add(machineLife)) || cert.ValidBefore > 1<<62 {
+	if moment(cert.ValidBefore).After(at.Add(machineLife)) {
 		return fmt.Errorf("it lives longer than %s", machineLife)
 	}
 	if slices.Contains(cert.ValidPrincipals, v.ca) {

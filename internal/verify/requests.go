@@ -19,6 +19,9 @@ import (
 // longestGrant is the hard maximum of a grant, whatever a policy says.
 const longestGrant = time.Hour
 
+// most is how many approvals a request may need: more is a log that wants to use up our memory.
+const most = 1000
+
 // request is one request as the leaves so far leave it.
 type request struct {
 	control.Request
@@ -43,8 +46,15 @@ func (v *verifier) request(asked control.Request) {
 		return
 	}
 	v.requests[asked.ID] = r
-	length := time.Duration(asked.ForSeconds) * time.Second
+	length := time.Duration(min(asked.ForSeconds, 1<<30)) * time.Second
+	places := 0
+	for _, need := range asked.Needs {
+		places += max(0, min(need.Count, most+1))
+	}
 	switch {
+	case places > most:
+		v.fail("request %s needs more than %d approvals", asked.ID, most)
+		r.Needs = []control.Need{{Count: 1}} // which nobody meets
 	case asked.State != control.Pending || len(asked.Votes) > 0:
 		v.fail("request %s begins as %s with %d votes", asked.ID, asked.State, len(asked.Votes))
 	case statement.Digest(asked) != asked.Digest:

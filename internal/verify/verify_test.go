@@ -203,6 +203,11 @@ func TestAttacks(t *testing.T) {
 			c.wholeStory()
 			c.audit(func(cert *ssh.Certificate) { cert.ValidPrincipals = []string{"root@phi1"} })
 		}},
+		{"an audit certificate for ever", "lives longer", func(c *chronicle) {
+			c.wholeStory()
+			c.audit(func(cert *ssh.Certificate) { cert.ValidBefore = ssh.CertTimeInfinity })
+		}},
+		{"a million approvals", "more than 1000", func(c *chronicle) { c.ask(); last(c).Request.Needs[0].Count = 1 << 40 }},
 		{"a view that was not logged", "no view by key", func(c *chronicle) {
 			c.wholeStory()
 			rewrite(c, auditlog.TypeView, func(e *auditlog.Entry) { e.View.Key = "SHA256:other" })
@@ -404,4 +409,17 @@ func TestTree(t *testing.T) {
 			t.Errorf("%s: %v, want %q", attack.name, err, attack.says)
 		}
 	}
+}
+
+// Whatever a server sends, the verifier answers: it neither crashes nor hangs.
+func FuzzLeaves(f *testing.F) {
+	c := begin(&testing.T{})
+	c.wholeStory()
+	for _, leaf := range c.leaves() {
+		f.Add(leaf)
+	}
+	honest, keys := c.leaves(), c.keys()
+	f.Fuzz(func(t *testing.T, leaf []byte) {
+		Leaves(slices.Insert(slices.Clone(honest), len(leaf)%(len(honest)+1), leaf), keys)
+	})
 }
