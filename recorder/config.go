@@ -19,6 +19,10 @@ type Config struct {
 
 	SegmentAge time.Duration // a segment is sealed when its first frame is this old; 0: 60 s
 
+	// AcceptDamage opens a damaged journal all the same: each recording is sealed up to its first frame that cannot be
+	// read, as interrupted, and the damaged files are kept aside. Without it OpenStore refuses with [ErrDamaged].
+	AcceptDamage bool
+
 	// Sealed is called from one goroutine, in order, when segments of a recording became durable in the store.
 	Sealed func(Progress)
 

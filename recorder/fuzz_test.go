@@ -180,7 +180,7 @@ func FuzzJournal(f *testing.F) {
 			t.Fatal(err)
 		}
 		var again []byte
-		list, _, err := scanJournal(dir, func(f found) error {
+		s := scan{each: func(f found) error {
 			if f.kind == kindOpening {
 				opened(f.body)
 			}
@@ -190,13 +190,11 @@ func FuzzJournal(f *testing.F) {
 			place(space, &h.epoch, int64(f.at.offset)-recordHead, f.batch)
 			again = append(again, space...)
 			return nil
-		})
-		for _, f := range list {
-			f.f.Close()
-		}
-		if err == nil && len(list) == 1 && list[0].end > fileHead {
+		}}
+		defer s.close()
+		if err := s.run(dir); err == nil && s.files[0].end > fileHead {
 			link := padded(linkBody)
-			written := resum(records, h.epoch)[link : list[0].end-fileHead]
+			written := resum(records, h.epoch)[link : s.files[0].end-fileHead]
 			if !bytes.Equal(again, written) {
 				t.Errorf("%x encodes as %x", written, again)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -53,7 +54,7 @@ func written(t *testing.T, frames int) (b *bench, path string, acks []acknowledg
 func readBack(dir string) (map[string]uint64, error) {
 	sessions := map[[16]byte]string{}
 	frames := map[string]uint64{}
-	list, _, err := scanJournal(dir, func(f found) error {
+	s := scan{each: func(f found) error {
 		if f.kind == kindOpening {
 			l, err := opened(f.body)
 			if err == nil {
@@ -67,11 +68,9 @@ func readBack(dir string) (map[string]uint64, error) {
 		}
 		frames[id]++
 		return nil
-	})
-	for _, f := range list {
-		f.f.Close()
-	}
-	return frames, err
+	}}
+	defer s.close()
+	return frames, s.run(dir)
 }
 
 // Whatever part of the last write reached the disk, all that was acknowledged before is found.
@@ -189,8 +188,22 @@ func TestJournalHoles(t *testing.T) {
 	if err := os.WriteFile(name, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenStore(hole.cfg); !errors.Is(err, ErrDamaged) {
+	if _, err := OpenStore(hole.cfg); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), name) {
 		t.Errorf("a hole: %v", err)
+	}
+	// An operator may take what is left. Nothing after the hole is passed off as following what was before.
+	hole.cfg.AcceptDamage = true
+	hole.reopen(t)
+	defer hole.Close()
+	for _, p := range hole.Recovered {
+		frames, sum, err := hole.play(hole.export(t, p.Session))
+		if want := acks[4].frames[p.Session]; err != nil || uint64(len(frames)) != want || !sum.Interrupted {
+			t.Errorf("%s: %d frames of the %d before the hole: %v", p.Session, len(frames), want, err)
+		}
+	}
+	kept, _ := filepath.Glob(filepath.Join(filepath.Dir(name), "damaged-*"))
+	if len(hole.Recovered) != 2 || len(kept) == 0 {
+		t.Errorf("%d recordings, kept %v", len(hole.Recovered), kept)
 	}
 }
 
@@ -207,14 +220,12 @@ func TestJournalFileCutBeforeTheNext(t *testing.T) {
 	}
 	c := b.crash(t)
 	name := filepath.Join(c.cfg.Dir, "journal", fmt.Sprintf("%s%016x", journalName, 1))
-	list, _, err := scanJournal(filepath.Dir(name), func(found) error { return nil })
-	if err != nil {
+	s := scan{each: func(found) error { return nil }}
+	if err := s.run(filepath.Dir(name)); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range list {
-		f.f.Close()
-	}
-	copyUntil(t, name, name, list[0].end-1000)
+	s.close()
+	copyUntil(t, name, name, s.files[0].end-1000)
 	if _, err := OpenStore(c.cfg); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a file that ends early, with another after it: %v", err)
 	}

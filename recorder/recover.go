@@ -16,6 +16,7 @@ import (
 // recovery seals what a process that died left in the journal.
 type recovery struct {
 	store  *Store
+	damage []error // accepted
 	byNum  map[[16]byte]*leftover
 	order  []*leftover
 	window window
@@ -26,6 +27,7 @@ type leftover struct {
 	*change
 	frames []leftFrame
 	last   bool // the frame that ends the recording is there
+	cut    bool // a frame is missing, and damage is accepted
 }
 
 type leftFrame struct {
@@ -36,41 +38,57 @@ type leftFrame struct {
 // recover reads the journal in dir back. It returns the highest file number in use.
 func (s *Store) recover(dir string) (number uint64, err error) {
 	r := &recovery{store: s, byNum: make(map[[16]byte]*leftover)}
-	list, number, err := scanJournal(dir, r.take)
-	defer func() {
-		for _, f := range list {
-			f.f.Close()
-		}
-	}()
-	if err != nil {
-		return number, err
+	journal := &scan{each: r.take}
+	if s.cfg.AcceptDamage {
+		journal.damage = r.accept
+	}
+	defer journal.close()
+	if err := journal.run(dir); errors.Is(err, ErrDamaged) {
+		return 0, fmt.Errorf("%w; bring the file back from a copy, or accept the damage and lose the frames", err)
+	} else if err != nil {
+		return 0, err
 	}
 	for _, l := range r.order {
 		if err := r.seal(l); err != nil {
-			return number, fmt.Errorf("recording %s: %w", l.Session, err)
+			return 0, fmt.Errorf("recording %s: %w", l.Session, err)
 		}
 	}
 	if err := s.closeOpen(); err != nil {
-		return number, err
+		return 0, err
 	}
 	if s.Recovered, err = s.untold(); err != nil {
-		return number, err
+		return 0, err
 	}
-	return number, retireAll(dir)
+	return journal.number, retireAll(dir, len(r.damage) > 0)
+}
+
+// accept goes on after damage.
+func (r *recovery) accept(err error) error {
+	r.damage = append(r.damage, err)
+	r.store.cfg.Log.Error("the journal is damaged, and acknowledged frames are lost", "error", err)
+	return nil
 }
 
 // take notes a record of the journal.
 func (r *recovery) take(f found) error {
 	l, err := r.recording(f)
+	if errors.Is(err, ErrDamaged) && len(r.damage) > 0 {
+		return nil // what it began with was in the part that is lost
+	}
 	if err != nil {
 		return fmt.Errorf("at %d: %w", f.at.offset-recordHead, err)
 	}
-	if f.kind == kindOpening || f.frame < l.Frames {
+	if f.kind == kindOpening || f.frame < l.Frames || l.cut {
 		return nil
 	}
 	if l.Sealed || l.last || f.frame != l.Frames+uint64(len(l.frames)) {
-		return fmt.Errorf("%w at %d: frame %d of recording %s does not follow frame %d", ErrDamaged,
+		err := fmt.Errorf("%w at %d: frame %d of recording %s does not follow frame %d", ErrDamaged,
 			f.at.offset-recordHead, f.frame, l.Session, int64(l.Frames)+int64(len(l.frames))-1)
+		if len(r.damage) == 0 {
+			return err
+		}
+		l.cut = true
+		return nil
 	}
 	l.frames = append(l.frames, leftFrame{f.at, f.segment})
 	l.last = f.kind == kindLast
@@ -200,17 +218,22 @@ func (s *Store) eachOf(prefix string, fn func(*change) error) error {
 	return err
 }
 
-// retireAll removes the files of a journal whose frames are all sealed.
-func retireAll(dir string) error {
+// retireAll removes the files of a journal whose frames are all sealed; damaged ones are evidence, and kept aside.
+func retireAll(dir string, damaged bool) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries { // in the order of their numbers
-		if strings.HasPrefix(e.Name(), journalName) || strings.HasPrefix(e.Name(), spareName) {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
+		path, err := filepath.Join(dir, e.Name()), error(nil)
+		switch {
+		case strings.HasPrefix(e.Name(), journalName) && damaged:
+			err = os.Rename(path, filepath.Join(dir, "damaged-"+e.Name()))
+		case strings.HasPrefix(e.Name(), journalName), strings.HasPrefix(e.Name(), spareName):
+			err = os.Remove(path)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return syncDir(dir)

@@ -20,23 +20,85 @@ type found struct {
 	body []byte // valid during the call
 }
 
-// scanJournal reads the files of a journal back, oldest first, and calls each for every record. It returns the files,
-// open, and the highest number in use. Damage, as FORMAT.md defines it, is an error.
-func scanJournal(dir string, each func(found) error) (list []*journalFile, number uint64, err error) {
-	if list, number, err = openJournalFiles(dir); err != nil {
-		return list, number, err
+// scan reads the files of a journal back.
+type scan struct {
+	each   func(found) error // called for every record, oldest first
+	damage func(error) error // hears of damage, as FORMAT.md defines it; nil from it goes on; nil: every damage ends the scan
+
+	files  []*journalFile // open
+	number uint64         // the highest in use
+}
+
+func (s *scan) run(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, journalName+"*"))
+	if err != nil {
+		return err
 	}
-	for i, f := range list {
-		s := &scanner{f: f, each: each}
-		if err := s.run(); err != nil {
-			return list, number, fmt.Errorf("journal %s: %w", f.f.Name(), err)
-		}
-		f.end = s.end
-		if err := checkLink(list[:i], f, s.link); err != nil {
-			return list, number, err
+	slices.Sort(names) // the order of their numbers
+	for _, name := range names {
+		if err := s.open(name); err != nil {
+			return err
 		}
 	}
-	return list, number, nil
+	for i, f := range s.files {
+		r := &scanner{f: f, each: s.each}
+		err := r.run()
+		f.end = r.end
+		if err == nil {
+			err = checkLink(s.files[:i], f, r.link)
+		}
+		if err := s.damaged(f, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// damaged lets an error pass unless it is damage that is accepted.
+func (s *scan) damaged(f *journalFile, err error) error {
+	if err != nil {
+		err = fmt.Errorf("journal %s: %w", f.f.Name(), err)
+	}
+	if errors.Is(err, ErrDamaged) && s.damage != nil {
+		return s.damage(err)
+	}
+	return err
+}
+
+func (s *scan) open(path string) error {
+	raw, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	f := &journalFile{f: raw}
+	s.files = append(s.files, f)
+	number, bad := strconv.ParseUint(strings.TrimPrefix(filepath.Base(path), journalName), 16, 64)
+	if bad != nil {
+		return s.damaged(f, fmt.Errorf("%w: its name has no number", ErrDamaged))
+	}
+	s.number = max(s.number, number)
+	if err := f.readHeader(number); err != nil {
+		f.fileHeader = fileHeader{}
+		return s.damaged(f, err)
+	}
+	return nil
+}
+
+func (f *journalFile) readHeader(number uint64) (err error) {
+	b := make([]byte, fileHead)
+	if _, err := io.ReadFull(f.f, b); err != nil {
+		return fmt.Errorf("%w: header: %w", ErrDamaged, err)
+	}
+	if f.fileHeader, err = parseFileHeader(b); err == nil && f.number != number {
+		err = fmt.Errorf("%w: by its header it is number %016x", ErrDamaged, f.number)
+	}
+	return err
+}
+
+func (s *scan) close() {
+	for _, f := range s.files {
+		f.f.Close()
+	}
 }
 
 // checkLink verifies that the file before f ended where f says it did.
@@ -44,58 +106,15 @@ func checkLink(before []*journalFile, f *journalFile, link *[2]uint64) error {
 	if link == nil { // f is empty
 		return nil
 	}
-	if len(before) == 0 || link[0] == 0 {
+	if len(before) == 0 || link[0] == 0 || link[0] < before[0].number { // the one before was retired
 		return nil
 	}
 	last := before[len(before)-1]
 	if last.number != link[0] || last.end != int64(link[1]) {
-		return fmt.Errorf("journal %s: %w at %d: file %016x says that file %016x goes on up to %d",
-			last.f.Name(), ErrDamaged, last.end, f.number, link[0], link[1])
+		return fmt.Errorf("%w: file %016x goes on up to %d by its first record; what can be read before it ends at %d of file %016x",
+			ErrDamaged, link[0], link[1], last.end, last.number)
 	}
 	return nil
-}
-
-func openJournalFiles(dir string) (list []*journalFile, number uint64, err error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, e := range entries {
-		name, ok := strings.CutPrefix(e.Name(), journalName)
-		if !ok {
-			continue
-		}
-		f, err := openJournalFile(filepath.Join(dir, e.Name()), name)
-		if err != nil {
-			return list, number, err
-		}
-		list = append(list, f)
-		number = max(number, f.number)
-	}
-	slices.SortFunc(list, func(a, b *journalFile) int { return int(int64(a.number) - int64(b.number)) })
-	return list, number, nil
-}
-
-func openJournalFile(path, name string) (*journalFile, error) {
-	raw, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	f := &journalFile{f: raw}
-	b := make([]byte, fileHead)
-	if _, err = io.ReadFull(raw, b); err != nil {
-		err = fmt.Errorf("%w: header: %w", ErrDamaged, err)
-	} else {
-		f.fileHeader, err = parseFileHeader(b)
-	}
-	if number, bad := strconv.ParseUint(name, 16, 64); err == nil && (bad != nil || number != f.number) {
-		err = fmt.Errorf("%w: it is number %016x by its header", ErrDamaged, f.number)
-	}
-	if err != nil {
-		raw.Close()
-		return nil, fmt.Errorf("journal %s: %w", path, err)
-	}
-	return f, nil
 }
 
 // scanner reads one file.
