@@ -31,7 +31,7 @@ func Create(dir string, passphrase []byte, now time.Time) (recipient string, err
 	recipient = identity.Recipient().String()
 	text := fmt.Appendf(nil, "# created: %s\n# public key: %s\n%s\n", now.UTC().Format(time.RFC3339), recipient, identity)
 	if len(passphrase) > 0 {
-		if text, err = encrypt(text, string(passphrase)); err != nil {
+		if text, err = encrypt(text, string(passphrase), workFactor); err != nil {
 			return "", err
 		}
 	}
@@ -57,11 +57,15 @@ func create(path string, data []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-func encrypt(text []byte, passphrase string) ([]byte, error) {
+// workFactor makes one guess at a passphrase cost about a second: 2 to the 18, which is age's own.
+const workFactor = 18
+
+func encrypt(text []byte, passphrase string, work int) ([]byte, error) {
 	to, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return nil, err
 	}
+	to.SetWorkFactor(work)
 	var sealed bytes.Buffer
 	outer := armor.NewWriter(&sealed)
 	inner, err := age.Encrypt(outer, to)
