@@ -24,6 +24,10 @@ const (
 // Create makes a post-quantum age identity in dir and returns its recipient. An empty passphrase leaves the identity
 // readable to whoever reads the file. It never replaces one: recordings may depend on it.
 func Create(dir string, passphrase []byte, now time.Time) (recipient string, err error) {
+	return createSealed(dir, passphrase, workFactor, now)
+}
+
+func createSealed(dir string, passphrase []byte, work int, now time.Time) (recipient string, err error) {
 	identity, err := age.GenerateHybridIdentity()
 	if err != nil {
 		return "", err
@@ -31,7 +35,7 @@ func Create(dir string, passphrase []byte, now time.Time) (recipient string, err
 	recipient = identity.Recipient().String()
 	text := fmt.Appendf(nil, "# created: %s\n# public key: %s\n%s\n", now.UTC().Format(time.RFC3339), recipient, identity)
 	if len(passphrase) > 0 {
-		if text, err = encrypt(text, string(passphrase), workFactor); err != nil {
+		if text, err = encrypt(text, string(passphrase), work); err != nil {
 			return "", err
 		}
 	}
