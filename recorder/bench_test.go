@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -137,4 +138,27 @@ func sample(kind string, n int) []byte {
 		b[i] = byte(x)
 	}
 	return b
+}
+
+// BenchmarkIdle is what a thousand sessions that do nothing keep in memory.
+func BenchmarkIdle(b *testing.B) {
+	s := newBench(b, func(c *Config) { c.FileSize = 64 << 20; c.SegmentAge = time.Hour })
+	var before, after runtime.MemStats
+	for i := range b.N {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		all := make([]*Writer, 1000)
+		for j := range all {
+			all[j] = s.create(b, fmt.Sprintf("S-%d-%d", i, j))
+			if _, err := all[j].Append(data(0, Stdout, "$ ")); err != nil {
+				b.Fatal(err)
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/1000, "B/session")
+		for _, w := range all {
+			w.Close("closed")
+		}
+	}
 }

@@ -89,6 +89,18 @@ func (fs *files) admit() {
 	fs.mu.Unlock()
 }
 
+// trouble is why the next file could not be made. Asking has it tried again.
+func (fs *files) trouble() error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	err := fs.failure
+	if err != nil {
+		fs.failure = nil
+		fs.change.Broadcast()
+	}
+	return err
+}
+
 // open lets all through that wait in admit, to learn that nothing is recorded any more.
 func (fs *files) open() {
 	fs.mu.Lock()

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -130,7 +131,8 @@ func (s *Store) Export(session string, w io.Writer) error {
 		case err != nil:
 			return err
 		}
-		return s.export(tx, c, w)
+		out := bufio.NewWriterSize(w, 64<<10)
+		return errors.Join(s.export(tx, c, out), out.Flush())
 	})
 }
 
@@ -143,7 +145,7 @@ func (s *Store) liveChange(session string) *change {
 	return nil
 }
 
-func (s *Store) export(tx *store.Tx, c *change, w io.Writer) error {
+func (s *Store) export(tx *store.Tx, c *change, w *bufio.Writer) error {
 	begin := append([]byte(recordingMagic), ssh.Marshal(beginning{c.opening, c.box})...)
 	if _, err := w.Write(begin); err != nil {
 		return err
@@ -151,7 +153,8 @@ func (s *Store) export(tx *store.Tx, c *change, w io.Writer) error {
 	next := uint64(0)
 	err := tx.Scan(segmentPrefix(c.Session), func(_, value []byte) error {
 		next++
-		_, err := w.Write(append([]byte{itemSegment}, value...))
+		w.WriteByte(itemSegment) // a bufio.Writer keeps its error
+		_, err := w.Write(value)
 		return err
 	})
 	if err != nil {

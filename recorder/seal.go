@@ -6,7 +6,8 @@ import (
 )
 
 const (
-	sealTogether = 8                      // segments in one transaction of the store
+	sealTogether = 64                     // segments in one transaction of the store, and
+	sealBytes    = 384 << 10              // bytes of frames in them, the first not counted
 	busyRate     = 8 << 20                // bytes a second over which sessions are busy and sealing holds back
 	longestRest  = 250 * time.Millisecond // between two transactions, while they are
 )
@@ -77,9 +78,14 @@ func (x *sealer) take() []*segment {
 	for (len(x.queue) == 0 || x.held) && !x.stop {
 		x.change.Wait()
 	}
-	n := min(len(x.queue), sealTogether)
-	if n == 0 {
+	if len(x.queue) == 0 {
 		return nil
+	}
+	n := 1
+	for size := 0; n < min(len(x.queue), sealTogether); n++ {
+		if size += x.queue[n].size(); size > sealBytes {
+			break
+		}
 	}
 	segments := append([]*segment(nil), x.queue[:n]...)
 	x.queue = append(x.queue[:0], x.queue[n:]...)
@@ -162,11 +168,7 @@ func (x *sealer) addTo(c *change, s *segment) error {
 func (x *sealer) encode(s *segment, header *segmentHeader) ([]byte, error) {
 	chain := newChain(s.first, s.before)
 	x.frames, x.plain = x.frames[:0], x.plain[:0]
-	need := 0
-	for _, at := range s.at {
-		need += int(at.length)
-	}
-	if cap(x.plain) < need {
+	if need := s.size(); cap(x.plain) < need {
 		x.plain = make([]byte, 0, need) // frames alias it, so it must not move
 	}
 	x.window.forget()
@@ -199,6 +201,14 @@ func (x *sealer) encode(s *segment, header *segmentHeader) ([]byte, error) {
 	header.After = chain.head()
 	_, hurry := x.store.files.pressure()
 	return sealBody(s.keys.seal[:], header.marshal(), x.packer.pack(x.frames, hurry))
+}
+
+// size is the bytes of the ciphertexts of a segment that is complete.
+func (s *segment) size() (n int) {
+	for _, at := range s.at {
+		n += int(at.length)
+	}
+	return n
 }
 
 // verbatim is encode for a segment that cannot be decrypted.

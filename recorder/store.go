@@ -100,6 +100,9 @@ func (s *Store) now() time.Time { return s.cfg.Now() }
 
 // Space reports whether a new session may start: nil, or an [ErrFull] that names the directory and what is free.
 func (s *Store) Space() error {
+	if err := s.files.trouble(); err != nil {
+		return fmt.Errorf("%w for recordings: %w", ErrFull, err)
+	}
 	if s.cfg.LowSpace < 0 {
 		return nil
 	}
