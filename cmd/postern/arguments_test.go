@@ -31,8 +31,8 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-// run runs the program as main does and returns its error and what it wrote as help.
-func run(t *testing.T, words ...string) (error, string) {
+// run runs the program as main does and returns what it wrote as help, and its error.
+func run(t *testing.T, words ...string) (string, error) {
 	t.Helper()
 	app := newApp()
 	var help bytes.Buffer
@@ -41,7 +41,7 @@ func run(t *testing.T, words ...string) (error, string) {
 	if err == nil {
 		err = app.Run(arguments)
 	}
-	return err, help.String()
+	return help.String(), err
 }
 
 func TestMisuse(t *testing.T) {
@@ -66,7 +66,7 @@ func TestMisuse(t *testing.T) {
 		{"whoami", "POSTERN_CA"},
 		{"whoami --ca", "--ca needs a value"},
 	} {
-		err, help := run(t, strings.Fields(test.typed)...)
+		help, err := run(t, strings.Fields(test.typed)...)
 		var misuse usageError
 		if !errors.As(err, &misuse) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("postern %s: %v, want misuse that says %q", test.typed, err, test.says)
@@ -79,11 +79,11 @@ func TestMisuse(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for _, words := range []string{"--help", "request --help", "show R-1 --help", "approve -h"} {
-		if err, help := run(t, strings.Fields(words)...); err != nil || !strings.Contains(help, "USAGE") {
+		if help, err := run(t, strings.Fields(words)...); err != nil || !strings.Contains(help, "USAGE") {
 			t.Errorf("postern %s: %v, %q", words, err, help)
 		}
 	}
-	if err, help := run(t); exitStatus(err) != 2 || !strings.Contains(help, "COMMANDS") {
+	if help, err := run(t); exitStatus(err) != 2 || !strings.Contains(help, "COMMANDS") {
 		t.Errorf("postern alone: %v, %q", err, help)
 	}
 }
