@@ -166,14 +166,16 @@ func (p *pings) send(ctx context.Context, stream *control.Stream) error {
 func (p *pings) answered(n uint64) (sent time.Time, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	sent, ok = p.sent[n]
+	if sent, ok = p.sent[n]; !ok {
+		return sent, false
+	}
 	p.heard = time.Now()
 	for i := range p.sent {
 		if i <= n {
 			delete(p.sent, i)
 		}
 	}
-	return sent, ok
+	return sent, true
 }
 
 // keepNames fetches gateway certificates: at once, when the policy changes, and long before they expire.
