@@ -115,11 +115,11 @@ func (ca *CA) mayVote(c Caller, r request, decision string) error {
 	if err != nil {
 		return err
 	}
-	set := ca.policy.Load()
-	if !slices.ContainsFunc(d.Needs, func(n policy.Need) bool { return set.InGroup(c.Name, n.Group) }) {
-		return refuse("%s is in none of the groups that %s needs (%s)", c.Name, r.ID, wanted(d.Needs))
+	set, want := ca.policy.Load(), required(r, d)
+	if !slices.ContainsFunc(want, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) }) {
+		return refuse("%s is in none of the groups that %s needs (%s)", c.Name, r.ID, wanted(want))
 	}
-	if decision == control.Approve && !ca.helps(r, d.Needs, c.Name) {
+	if decision == control.Approve && !ca.helps(r, want, c.Name) {
 		return refuse("%s has what it needs of the groups of %s already", r.ID, c.Name)
 	}
 	return nil
@@ -184,7 +184,7 @@ func (ca *CA) count(tx *store.Tx, c Caller, r *request, decision, because string
 	if err != nil {
 		return err
 	}
-	met, _ := ca.tally(*r, needs(d.Needs))
+	met, _ := ca.tally(*r, required(*r, d))
 	if !met {
 		return r.save(tx)
 	}
@@ -218,7 +218,7 @@ func (ca *CA) stillApproved(tx *store.Tx, r request) (policy.Decision, error) {
 	if err != nil {
 		return d, err
 	}
-	if met, have := ca.tally(r, needs(d.Needs)); !met {
+	if met, have := ca.tally(r, required(r, d)); !met {
 		return d, refuse("%s is still waiting for %s; approve it with: postern approve %s", r.ID, missing(have), r.ID)
 	}
 	for _, v := range r.Votes {
@@ -235,6 +235,21 @@ func (ca *CA) stillApproved(tx *store.Tx, r request) (policy.Decision, error) {
 	return d, nil
 }
 
+// required is what the request was told it needs and what the policy in force wants, both: a policy that relaxes
+// helps requests made after it, and the log shows for each certificate the approvals it names.
+func required(r request, d policy.Decision) []control.Need {
+	want := needs(d.Needs)
+	for _, n := range r.Needs {
+		i := slices.IndexFunc(want, func(w control.Need) bool { return w.Group == n.Group })
+		if i < 0 {
+			want = append(want, control.Need{Count: n.Count, Group: n.Group})
+		} else {
+			want[i].Count = max(want[i].Count, n.Count)
+		}
+	}
+	return want
+}
+
 // tally says whether the approvals meet the needs, and who stands for which. Nobody stands for two, and nobody
 // for their own request: a row that said otherwise would still not count.
 func (ca *CA) tally(r request, want []control.Need) (bool, []control.Need) {
@@ -249,9 +264,9 @@ func (ca *CA) tally(r request, want []control.Need) (bool, []control.Need) {
 }
 
 // helps says whether one more approval by person would fill a place that is open.
-func (ca *CA) helps(r request, want []policy.Need, person string) bool {
+func (ca *CA) helps(r request, want []control.Need, person string) bool {
 	filled := func(r request) (n int) {
-		_, have := ca.tally(r, needs(want))
+		_, have := ca.tally(r, want)
 		for _, need := range have {
 			n += len(need.Have)
 		}
@@ -326,7 +341,7 @@ func approvalsDigest(r request) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func wanted(ns []policy.Need) string {
+func wanted(ns []control.Need) string {
 	var s string
 	for i, n := range ns {
 		if i > 0 {
@@ -338,10 +353,10 @@ func wanted(ns []policy.Need) string {
 }
 
 func missing(ns []control.Need) string {
-	var open []policy.Need
+	var open []control.Need
 	for _, n := range ns {
 		if left := n.Count - len(n.Have); left > 0 {
-			open = append(open, policy.Need{Count: left, Group: n.Group})
+			open = append(open, control.Need{Count: left, Group: n.Group})
 		}
 	}
 	return wanted(open)

@@ -242,3 +242,16 @@ func TestAskRefusals(t *testing.T) {
 		t.Errorf("a refused request was kept: %v %v", n, err)
 	}
 }
+
+func TestAPolicyThatRelaxesDoesNotReachBack(t *testing.T) {
+	w := newWorld(t)
+	r := w.ask("alice", "root@phi2")
+	if err := w.approve("bob", r.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.SetPolicy(w.policy(strings.Replace(rules, `"1 of privacy, 1 of ehr-owners"`, `"1 of privacy"`, 1))); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.Certificate(w.who("alice"), r.ID, w.signers["alice"].PublicKey())
+	refused(t, "one of the two approvals it was told", err, "waiting for 1 of ehr-owners")
+}

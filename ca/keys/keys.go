@@ -71,7 +71,7 @@ func Init(dir, name string, passphrase []byte) error {
 			return fmt.Errorf("key %s: %w", n, err)
 		}
 	}
-	return os.WriteFile(filepath.Join(keyDir, "name"), []byte(name+"\n"), 0o644)
+	return os.WriteFile(filepath.Join(keyDir, "name"), []byte(name+"\n"), 0o600)
 }
 
 // create makes one key. softkms generates but does not persist, so the file is ours to write.
