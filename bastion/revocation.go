@@ -34,7 +34,8 @@ func (b *Bastion) Revoke(r control.Revocation) {
 	v.set = append(slices.DeleteFunc(v.set, func(o control.Revocation) bool { return r.Seq != 0 && o.Seq == r.Seq }), r)
 	var hit []*session
 	for s := range v.live {
-		if hits(r, s.subject(), b.Name) {
+		// One that the CA knew when it decided is about earlier grants, however late it comes here.
+		if r.Seq > s.reply.Seq && hits(r, s.subject(), b.Name) {
 			hit = append(hit, s)
 		}
 	}
