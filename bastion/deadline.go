@@ -65,7 +65,7 @@ func (s *session) tellHead(c *clock) {
 
 // warn tells everybody who sits at a terminal. Programs read the rest, and a line of ours would spoil what they read.
 func (s *session) warn(text string) {
-	s.note(s.rec, text)
+	go s.note(s.rec, text) // a disk that hangs must not hold up the deadline
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.channels {

@@ -304,7 +304,7 @@ func TestAStuckDisk(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { close(free) }) // runs before the world's own
-	for _, way := range ways[:1] {
+	for _, way := range ways[:1] {    // the disk stays stuck
 		cmd := w.command("ssh", way, "echo up; read x; echo must not be seen; sleep 600")
 		in, _ := cmd.StdinPipe()
 		var out, errs syncBuffer
@@ -323,7 +323,12 @@ func TestAStuckDisk(t *testing.T) {
 		if strings.Contains(out.String(), "must not") || !strings.Contains(errs.String(), "cannot be recorded any more") {
 			t.Errorf("out %q, err %q", out.String(), errs.String())
 		}
-		stuck.Store(false)
+		if p := w.ending(); p.End != "recorder" {
+			t.Errorf("ended as %q", p.End)
+		}
+		if got := w.run("", "ssh", way, "true"); got.status != 255 || !strings.Contains(got.err, "cannot record at the moment") {
+			t.Errorf("the next session: %+v", got)
+		}
 	}
 }
 

@@ -142,8 +142,16 @@ func (s *session) begin(key ssh.Signer) error {
 	}
 	created := make(chan error, 1)
 	go func() { created <- s.record(to) }()
+	late := time.NewTimer(s.b.Limits.FreezeTime)
+	defer late.Stop()
 	host, err := s.dial(key)
-	if cerr := <-created; cerr != nil {
+	var cerr error
+	select {
+	case cerr = <-created:
+	case <-late.C:
+		cerr = errFrozen
+	}
+	if cerr != nil {
 		s.log.Error("recording cannot begin", "error", cerr)
 		err = errors.Join(failed{"recorder", errNoRecorder}, closeConn(host))
 	}
@@ -179,6 +187,10 @@ func (s *session) record(to recorder.PublicKey) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.over {
+		go w.Close("refused") // it took too long, or the session was cut
+		return errEnded
+	}
 	s.rec = w
 	return nil
 }
@@ -236,8 +248,7 @@ func (s *session) cut(reason, why string) {
 	s.mu.Unlock()
 	s.cancel()
 	if why != "" {
-		s.note(rec, why)
-		dismiss(channels, why)
+		s.dismiss(channels, rec, why)
 	}
 	if host != nil {
 		s.link.Close()
@@ -246,22 +257,25 @@ func (s *session) cut(reason, why string) {
 	go s.settle(reason, host, rec, why != "" && len(channels) > 0)
 }
 
-// dismiss kills what runs on the host and tells the admin, all channels at once, waiting for neither side longer than tellTime.
+// dismiss kills what runs on the host, tells the admin and the recording, all at once, and waits for none of them longer than tellTime.
 //
 // sshd refuses the signal for root's forced commands and for subsystems, and it ends a job with its terminal anyway; it matters
 // for commands without a terminal, which would run on after their connection is gone.
-func dismiss(channels []*channel, why string) {
+func (s *session) dismiss(channels []*channel, rec *recorder.Writer, why string) {
 	var wg sync.WaitGroup
+	wg.Go(func() { s.note(rec, why) })
 	for _, c := range channels {
 		wg.Go(func() { _, _ = c.host.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"})) })
 		wg.Go(func() { c.tell(why) })
 	}
+	within(tellTime, wg.Wait)
+}
+
+// within runs f and waits for it, but not longer than limit. It says whether f returned.
+func within(limit time.Duration, f func()) bool {
 	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(tellTime):
-	}
+	go func() { f(); close(done) }()
+	return wait(done, limit)
 }
 
 // settle lets go of the host and ends the recording.
@@ -273,9 +287,12 @@ func (s *session) settle(reason string, host ssh.Conn, rec *recorder.Writer, lin
 	s.waitChannels()
 	p := control.Progress{Session: s.reply.Session.ID, End: reason}
 	if rec != nil {
-		if err := rec.Close(reason); err != nil {
-			s.log.Error("recording did not end cleanly", "error", err)
-		}
+		// A disk that hangs holds up the end of the recording, not that of the session.
+		within(s.b.Limits.FreezeTime, func() {
+			if err := rec.Close(reason); err != nil {
+				s.log.Error("recording did not end cleanly", "error", err)
+			}
+		})
 		p.Frames, p.Head = head(rec)
 	}
 	s.b.Progress(p)
@@ -283,14 +300,7 @@ func (s *session) settle(reason string, host ssh.Conn, rec *recorder.Writer, lin
 	s.log.Info("session ended", "end", reason, "frames", p.Frames)
 }
 
-func (s *session) waitChannels() {
-	done := make(chan struct{})
-	go func() { s.running.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(settleTime):
-	}
-}
+func (s *session) waitChannels() { within(settleTime, s.running.Wait) }
 
 func (s *session) note(rec *recorder.Writer, text string) {
 	if rec != nil {
