@@ -108,7 +108,7 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	r := request{Asked: ask, Source: c.Address, Request: control.Request{
 		ID: id, State: control.Pending, Person: c.Name, Key: c.Key, Targets: targets, Capabilities: d.Allowed,
 		Reason: ask.Reason, ForSeconds: int64(ask.For / time.Second), Rules: d.Rules, Policy: set.Digest(),
-		Needs: needs(d.Needs), Touch: d.Touch, PIN: d.PIN,
+		Needs: needs(d.Needs), Touch: d.Touch, PIN: d.PIN, Notes: d.Why,
 		// Whole seconds, because a certificate and a statement have no others.
 		Created: now.Truncate(time.Second), ClaimBy: now.Add(d.Claim).Truncate(time.Second),
 		Nonce: hex.EncodeToString(nonce),
@@ -189,6 +189,7 @@ func unite(all *policy.Decision, d policy.Decision) {
 	all.Rules = append(all.Rules, d.Rules...)
 	slices.Sort(all.Rules)
 	all.Rules = slices.Compact(all.Rules)
+	all.Why = append(all.Why, d.Why...)
 	all.Max, all.Claim = min(all.Max, d.Max), min(all.Claim, d.Claim)
 	all.Touch, all.PIN = all.Touch || d.Touch, all.PIN || d.PIN
 	all.PinSource, all.Keystrokes = all.PinSource || d.PinSource, all.Keystrokes || d.Keystrokes

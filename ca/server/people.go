@@ -162,6 +162,9 @@ func details(r control.Request) string {
 	if !r.Ends.IsZero() {
 		line("ends", "%s", r.Ends.Format(time.RFC3339))
 	}
+	for _, n := range r.Notes {
+		line("note", "%s", n)
+	}
 	for _, n := range r.Needs {
 		line("needs", "%d of %s, has %s", n.Count, n.Group, list(n.Have))
 	}

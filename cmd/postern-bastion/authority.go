@@ -117,6 +117,10 @@ func (a *authority) listen(stream *control.Stream, p *pings) error {
 		if err := stream.Next(&e); err != nil {
 			return fmt.Errorf("revocations: %w", err)
 		}
+		if seen := a.bastion.Seq(); e.Seq < seen {
+			// Its next revocations would carry numbers that mean others here. No lease is better than a wrong set.
+			return fmt.Errorf("the CA is at revocation %d, this bastion has seen %d: the CA was restored from an old backup; restart postern-bastion to follow it", e.Seq, seen)
+		}
 		if e.Revocation != nil {
 			a.bastion.Revoke(*e.Revocation)
 		}

@@ -50,7 +50,8 @@ type Request struct {
 	Began        time.Time `json:"began,omitzero"`
 	Ends         time.Time `json:"ends,omitzero"`
 	Votes        []Vote    `json:"votes,omitempty"`
-	Digest       string    `json:"digest"` // sha256: over the request as asked
+	Notes        []string  `json:"notes,omitempty"` // what the policy left out, and why
+	Digest       string    `json:"digest"`          // sha256: over the request as asked
 	Nonce        string    `json:"nonce"`
 }
 
