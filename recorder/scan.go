@@ -128,8 +128,12 @@ type scanner struct {
 // run reads the valid records, and then makes sure that nothing acknowledged lies behind them.
 func (s *scanner) run() error {
 	s.end = fileHead
-	r := io.NewSectionReader(s.f.f, 0, int64(s.f.size))
-	in := &peeker{r: r, offset: fileHead}
+	there, err := s.f.f.Stat()
+	if err != nil {
+		return err
+	}
+	size := min(int64(s.f.size), there.Size())
+	in := &peeker{r: io.NewSectionReader(s.f.f, 0, size), size: size}
 	for {
 		rec, body, err := s.next(in)
 		if err != nil {
@@ -203,6 +207,7 @@ func (s *scanner) tail(in *peeker) error {
 // peeker is a window that moves forward over a file.
 type peeker struct {
 	r      io.ReaderAt
+	size   int64
 	offset int64 // of buf
 	buf    []byte
 	space  []byte
@@ -223,7 +228,7 @@ func (p *peeker) at(offset int64, n int) ([]byte, error) {
 func (p *peeker) rest(offset int64, n int) ([]byte, error) {
 	if offset < p.offset || offset+int64(n) > p.offset+int64(len(p.buf)) {
 		if p.space == nil {
-			p.space = make([]byte, peekSize)
+			p.space = make([]byte, min(peekSize, p.size))
 		}
 		got, err := p.r.ReadAt(p.space, offset)
 		if err != nil && !errors.Is(err, io.EOF) {
