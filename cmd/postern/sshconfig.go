@@ -36,6 +36,8 @@ var sshConfigCommand = &cli.Command{
 			return err
 		}
 		lines, err := sshconfig.Config{
+			CA:           trust.Name,
+			CAAddress:    ca.settings.CA,
 			Bastion:      place.Name,
 			Address:      place.Address,
 			Hosts:        trust.Hosts,

@@ -12,6 +12,8 @@ import (
 
 // Config is what the lines are made of. Paths are absolute.
 type Config struct {
+	CA           string            // its name; empty: no lines for it
+	CAAddress    string            // host:port of the control plane
 	Bastion      string            // its name: what its host certificate stands for, and what one may type
 	Address      string            // host:port
 	Hosts        []string          // names and aliases behind it
@@ -45,7 +47,11 @@ func (c Config) String() (string, error) {
 	if err := c.check(host, port); err != nil {
 		return "", err
 	}
-	lines := block(append([]string{
+	lines, err := c.controlPlane()
+	if err != nil {
+		return "", err
+	}
+	lines += block(append([]string{
 		"Host " + c.Bastion,
 		"HostName " + host,
 		"Port " + port,
@@ -65,6 +71,18 @@ func (c Config) String() (string, error) {
 		lines += "\n" + c.hosts(plain, "%h")
 	}
 	return lines, nil
+}
+
+// controlPlane is the block for "ssh ca request …", which needs no postern at all.
+func (c Config) controlPlane() (string, error) {
+	if c.CA == "" {
+		return "", nil
+	}
+	host, port, err := net.SplitHostPort(c.CAAddress)
+	if err != nil || !plain(host) || !plain(port) || !plain(c.CA) {
+		return "", fmt.Errorf("CA %q: address %q is not host:port", c.CA, c.CAAddress)
+	}
+	return block(append([]string{"Host ca " + c.CA, "HostName " + host, "Port " + port, "HostKeyAlias " + c.CA}, c.common()...)) + "\n", nil
 }
 
 // grouped gives each host's name with its aliases after it.

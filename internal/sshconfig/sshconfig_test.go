@@ -51,6 +51,7 @@ func files(t *testing.T, lines string, words ...string) []string {
 
 func example(dir string) Config {
 	return Config{
+		CA: "postern-ca", CAAddress: "127.0.0.1:7022",
 		Bastion: "bastion-1", Address: "127.0.0.1:2022", Hosts: []string{"phi1", "phi1.example", "phi2"},
 		Aliases:  map[string]string{"phi1.example": "phi1"},
 		Identity: dir + "/id_ed25519", Certificates: dir + "/certs", KnownHosts: dir + "/trust/known_hosts",
@@ -189,5 +190,28 @@ func TestIPv6Bastion(t *testing.T) {
 	}
 	if got := effective(t, lines, "bastion-1")["hostname"]; got[0] != "::1" {
 		t.Errorf("hostname %q", got)
+	}
+}
+
+func TestTheControlPlane(t *testing.T) {
+	lines, err := example("/home/alice").String()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ca", "postern-ca"} {
+		got := effective(t, lines, name)
+		for option, want := range map[string]string{"hostname": "127.0.0.1", "port": "7022", "hostkeyalias": "postern-ca"} {
+			if !slices.Equal(got[option], []string{want}) {
+				t.Errorf("ssh %s: %s is %v, want %s", name, option, got[option], want)
+			}
+		}
+		if got["proxyjump"] != nil {
+			t.Errorf("ssh %s jumps through %v", name, got["proxyjump"])
+		}
+	}
+	bad := example("/home/alice")
+	bad.CAAddress = "127.0.0.1"
+	if _, err := bad.String(); err == nil {
+		t.Error("an address without a port is taken")
 	}
 }
