@@ -170,8 +170,8 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
 			p, err := d.Authorise(&Visitor{conn, v}, key)
 			var banner *ssh.BannerError
-			if errors.As(err, &banner) {
-				v.fresh(key, banner.Message)
+			if errors.As(err, &banner) && !v.first(banner.Message) {
+				err = banner.Err // the same certificate from a second file: it was said
 			}
 			return p, err
 		},

@@ -69,6 +69,15 @@ func (v *visit) fresh(key ssh.PublicKey, banner string) bool {
 	return true
 }
 
+// first says whether a refusal was not shown yet, and remembers it.
+func (v *visit) first(banner string) bool {
+	if slices.Contains(v.told, banner) {
+		return false
+	}
+	v.told = append(v.told, banner)
+	return true
+}
+
 // Visitor is a client's connection, during login and afterwards.
 type Visitor struct {
 	ssh.ConnMetadata
