@@ -220,3 +220,26 @@ func resum(b []byte, epoch [16]byte) []byte {
 	}
 	return b
 }
+
+// Whatever a key holder puts into a segment, a reader neither crashes nor takes more memory than a segment may.
+func FuzzUnpack(f *testing.F) {
+	frames := []Frame{{Type: TypeData, Data: bytes.Repeat([]byte("text "), 50)}}
+	f.Add(bytes.Clone(newPacker().pack(frames, false)), 1)
+	f.Add([]byte{storedRaw, 0, 0, 0, 5, 4, 0, 0, 0, 0}, 1)
+	u, err := newUnpacker()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, count int) {
+		if count < 1 || count > segmentFrames {
+			return
+		}
+		frames, err := u.unpack(b, count)
+		if err == nil && len(frames) != count {
+			t.Errorf("%d frames of %d", len(frames), count)
+		}
+		if cap(u.raw) > 2*maxRaw {
+			t.Errorf("%d bytes of memory", cap(u.raw))
+		}
+	})
+}
