@@ -36,6 +36,7 @@ var serveCommand = &cli.Command{
 		&cli.StringFlag{Name: "trust", Usage: "`DIR`ectory with known_hosts, user_ca.pub and host_ca.pub", EnvVars: []string{"POSTERN_TRUST"}},
 		&cli.StringFlag{Name: "auditors", Usage: "`FILE` of auditors' public keys, whose recording keys are believed", EnvVars: []string{"POSTERN_BASTION_AUDITORS"}},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":22", EnvVars: []string{"POSTERN_BASTION_LISTEN"}},
+		&cli.BoolFlag{Name: "accept-damage", Usage: "start although the journal is damaged: recordings are sealed up to the hole, the damaged files kept aside"},
 		&cli.StringFlag{Name: "address-file", Usage: "write the address listened on to `FILE`"},
 	},
 	Action: func(c *cli.Context) error {
@@ -59,7 +60,9 @@ func serve(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	reporter := &bastion.Reporter{Send: a.report, Log: slog.Default()}
-	store, err := recorder.OpenStore(recorder.Config{Dir: filepath.Join(c.String("dir"), "recordings"), Signer: id.key, Sealed: reporter.Sealed})
+	store, err := recorder.OpenStore(recorder.Config{
+		Dir: filepath.Join(c.String("dir"), "recordings"), Signer: id.key, Sealed: reporter.Sealed, AcceptDamage: c.Bool("accept-damage"),
+	})
 	if err != nil {
 		return err
 	}
