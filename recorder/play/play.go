@@ -47,7 +47,7 @@ const Restore = "\x1b[?1049l\x1b[!p\x1b[0m\x1b[?25h\r\n"
 // Play writes the output of all channels to out, filtered for a terminal.
 func (p Player) Play(ctx context.Context, r *recorder.Reader, out io.Writer) error {
 	clock := clock{Player: p}
-	filters := make(map[uint32]*Filter)
+	filters, hidden := make(map[uint32]*Filter), protocols{}
 	var shown []byte
 	for f, err := range Frames(r) {
 		if err != nil {
@@ -56,8 +56,12 @@ func (p Player) Play(ctx context.Context, r *recorder.Reader, out io.Writer) err
 		if err := clock.until(ctx, f.At); err != nil {
 			return err
 		}
+		if hidden.hides(f) {
+			continue
+		}
 		if f.Type != recorder.TypeData || f.Stream == recorder.Stdin {
-			p.note(f)
+			p.note(Line(f))
+			p.note(hidden.line(f))
 			continue
 		}
 		filter := filters[f.Channel]
@@ -104,13 +108,9 @@ func (c *clock) until(ctx context.Context, at time.Duration) error {
 	}
 }
 
-// note writes the line of f, if it has one.
-func (p Player) note(f recorder.Frame) {
-	if p.Notes == nil {
-		return
-	}
-	line := Line(f)
-	if line == "" {
+// note writes a line about a frame that has one.
+func (p Player) note(line string) {
+	if p.Notes == nil || line == "" {
 		return
 	}
 	if p.Colour {
@@ -120,12 +120,15 @@ func (p Player) note(f recorder.Frame) {
 }
 
 // Text writes the standard output and error of a recording as they were, with no timing and nothing filtered: not to
-// a terminal. Either writer may be nil. A channel of -1 means all.
+// a terminal. Either writer may be nil. A channel of -1 means all, without those that carry sftp or the like.
 func Text(r *recorder.Reader, channel int64, stdout, stderr io.Writer) error {
-	to := map[byte]io.Writer{recorder.Stdout: stdout, recorder.Stderr: stderr}
+	to, hidden := map[byte]io.Writer{recorder.Stdout: stdout, recorder.Stderr: stderr}, protocols{}
 	for f, err := range Frames(r) {
 		if err != nil {
 			return err
+		}
+		if channel < 0 && hidden.hides(f) {
+			continue
 		}
 		w := to[f.Stream]
 		if f.Type != recorder.TypeData || w == nil || channel >= 0 && uint32(channel) != f.Channel {
