@@ -34,8 +34,7 @@ func (b *Bastion) Revoke(r control.Revocation) {
 	v.set = append(slices.DeleteFunc(v.set, func(o control.Revocation) bool { return r.Seq != 0 && o.Seq == r.Seq }), r)
 	var hit []*session
 	for s := range v.live {
-		// One that the CA knew when it decided is about earlier grants, however late it comes here.
-		if r.Seq > s.reply.Seq && hits(r, s.subject(), b.Name) {
+		if strikes(r, s, b.Name) {
 			hit = append(hit, s)
 		}
 	}
@@ -93,7 +92,7 @@ func (b *Bastion) register(s *session) error {
 		return errClosing
 	}
 	for _, r := range v.set {
-		if r.Seq > s.reply.Seq && hits(r, s.subject(), b.Name) {
+		if strikes(r, s, b.Name) {
 			return errors.New(revokedText(r))
 		}
 	}
@@ -128,6 +127,13 @@ func (v *revocations) sessions() []*session {
 // subject is everything about a session that a revocation can name.
 type subject struct {
 	request, serial, person, key, target string
+}
+
+// strikes says whether a revocation cuts a session. One that the CA knew when it decided is about earlier grants, however late it comes here;
+// but what names the session's own request always does: the CA opens nothing for a request that it knows to be revoked, so its number can
+// only be low because the CA came back from a backup.
+func strikes(r control.Revocation, s *session, bastion string) bool {
+	return slices.Contains(r.Requests, s.grant.request) || r.Seq > s.reply.Seq && hits(r, s.subject(), bastion)
 }
 
 func hits(r control.Revocation, s subject, bastion string) bool {

@@ -190,6 +190,7 @@ func (w *world) open(r control.OpenRequest, key control.RecordingKey) (*control.
 			ID: fmt.Sprintf("S-%06d", w.sessions), Request: "R-1", Person: "alice", Target: target, Bastion: "bastion-1",
 			Started: time.Now(), Deadline: time.Now().Add(20 * time.Minute),
 		},
+		Seq:         w.b.Seq(),
 		Certificate: line(cert), Address: w.host, HostName: "phi1", RecordingKey: key,
 		Capabilities: []string{"shell", "exec", "sftp-read", "sftp-write"}, Environment: []string{"LANG", "LC_*"},
 	}
@@ -242,6 +243,12 @@ func (w *world) forget() {
 	w.b.revoked.mu.Lock()
 	defer w.b.revoked.mu.Unlock()
 	w.b.revoked.set, w.b.revoked.seq = nil, 0
+}
+
+// revoke numbers a revocation as the CA does, and tells the bastion.
+func (w *world) revoke(r control.Revocation) {
+	r.Seq = w.b.Seq() + 1
+	w.b.Revoke(r)
 }
 
 // lapse takes the bastion's lease away.
