@@ -64,7 +64,7 @@ func Leaves(tx *store.Tx, from, to int64, fn func(index int64, data []byte) erro
 	return tx.ScanFrom(leafPrefix, indexed(leafPrefix, from), func(key, value []byte) error {
 		index := int64(binary.BigEndian.Uint64(key[len(leafPrefix):]))
 		if to > 0 && index >= to {
-			return store.Stop
+			return store.ErrStop
 		}
 		return fn(index, value)
 	})

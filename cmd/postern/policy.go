@@ -99,9 +99,7 @@ func policyQuery(c *cli.Context, person, target string) (policy.Query, error) {
 	if at := c.Timestamp("at"); at != nil {
 		query.At = *at
 	}
-	for _, capability := range strings.FieldsFunc(c.String("only"), func(r rune) bool { return r == ',' || r == ' ' }) {
-		query.Capabilities = append(query.Capabilities, capability)
-	}
+	query.Capabilities = strings.FieldsFunc(c.String("only"), func(r rune) bool { return r == ',' || r == ' ' })
 	if source := c.String("source"); source != "" {
 		address, err := netip.ParseAddr(source)
 		if err != nil {

@@ -279,7 +279,7 @@ func (tx *Tx) Scan(prefix []byte, fn func(key, value []byte) error) error {
 	return tx.ScanFrom(prefix, prefix, fn)
 }
 
-// ScanFrom is Scan beginning at key from. fn stops the scan without error by returning [Stop].
+// ScanFrom is Scan beginning at key from. fn stops the scan without error by returning [ErrStop].
 func (tx *Tx) ScanFrom(prefix, from []byte, fn func(key, value []byte) error) error {
 	opt := badger.DefaultIteratorOptions
 	opt.Prefix = prefix
@@ -289,7 +289,7 @@ func (tx *Tx) ScanFrom(prefix, from []byte, fn func(key, value []byte) error) er
 	for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
 		item := it.Item()
 		err := item.Value(func(v []byte) error { return fn(item.Key(), v) })
-		if errors.Is(err, Stop) {
+		if errors.Is(err, ErrStop) {
 			return nil
 		}
 		if err != nil {
@@ -299,8 +299,8 @@ func (tx *Tx) ScanFrom(prefix, from []byte, fn func(key, value []byte) error) er
 	return nil
 }
 
-// Stop ends a scan early.
-var Stop = errors.New("stop")
+// ErrStop ends a scan early.
+var ErrStop = errors.New("stop")
 
 // quiet drops Badger's progress reports and keeps its complaints.
 type quiet struct{}
