@@ -111,7 +111,7 @@ func SSHD(config string, port int) ([]string, error) {
 			return nil, err
 		}
 	}
-	return []string{program, "-D", "-e", "-f", config, "-p", strconv.Itoa(port)}, nil
+	return withTerminals([]string{program, "-D", "-e", "-f", config, "-p", strconv.Itoa(port)}, config+".group")
 }
 
 // usePAM is no, unless root's password is locked: without PAM sshd then refuses root's keys too.

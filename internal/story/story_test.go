@@ -1,13 +1,25 @@
 package story
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// TestMain tells more stories at a time than there are processors: they wait more than they compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	}
+	os.Exit(m.Run())
+}
 
 // TestStories tells every story in testdata, each with a lab of its own.
 func TestStories(t *testing.T) {
@@ -15,7 +27,9 @@ func TestStories(t *testing.T) {
 	if err != nil || len(stories) == 0 {
 		t.Fatal("no stories in testdata")
 	}
-	testscript.Run(t, Params("testdata", programs(t)))
+	p := Params("testdata", programs(t))
+	p.WorkdirRoot = t.TempDir()
+	testscript.Run(t, p)
 }
 
 // programs are the four programs: those that POSTERN_LAB_BIN names, or else built here.
