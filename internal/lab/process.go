@@ -159,10 +159,18 @@ func (l *Lab) running() []string {
 	return names
 }
 
-// alive says whether this very process runs, not a later one with its number.
+// alive says whether this very process runs, not a later one with its number. A process whose first thread is a zombie
+// runs on, and keeps its files locked, until the last of its threads has ended.
 func (p Process) alive() bool {
 	started, state := startOf(p.PID)
-	return started != 0 && started == p.Started && state != 'Z' && state != 'X'
+	if started == 0 || started != p.Started {
+		return false
+	}
+	if state == 'Z' || state == 'X' {
+		threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+		return len(threads) > 1
+	}
+	return true
 }
 
 // startOf reads /proc/PID/stat. The name in it may hold spaces and parentheses: what counts follows the last ")".
