@@ -47,7 +47,7 @@ func (l *Lab) spawn(name string, argv []string, env []string, ready func() bool)
 		close(gone)
 	}()
 	pid := cmd.Process.Pid
-	started, _ := startOf(pid)
+	started := startOf(pid)
 	l.Processes[name] = Process{PID: pid, Started: started, Log: logFile, Command: argv}
 	l.PIDs[name] = pid
 	if err := l.save(); err != nil {
@@ -162,27 +162,25 @@ func (l *Lab) running() []string {
 // alive says whether this very process runs, not a later one with its number. A process whose first thread is a zombie
 // runs on, and keeps its files locked, until the last of its threads has ended.
 func (p Process) alive() bool {
-	started, state := startOf(p.PID)
-	if started == 0 || started != p.Started {
+	fields := stat(p.PID)
+	if len(fields) < 20 || fields[19] != strconv.FormatUint(p.Started, 10) {
 		return false
 	}
-	if state == 'Z' || state == 'X' {
-		threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
-		return len(threads) > 1
-	}
-	return true
+	return fields[0] != "Z" && fields[0] != "X" || fields[17] != "1"
 }
 
-// startOf reads /proc/PID/stat. The name in it may hold spaces and parentheses: what counts follows the last ")".
-func startOf(pid int) (started uint64, state byte) {
+// startOf is when a process started, 0 when there is none of that number.
+func startOf(pid int) uint64 {
 	fields := stat(pid)
 	if len(fields) < 20 {
-		return 0, 0
+		return 0
 	}
-	started, _ = strconv.ParseUint(fields[19], 10, 64)
-	return started, fields[0][0]
+	started, _ := strconv.ParseUint(fields[19], 10, 64)
+	return started
 }
 
+// stat is what /proc/PID/stat says after the name, which may hold spaces and parentheses: what counts follows the last ")".
+// Here 0 is the state, 1 the parent, 17 the number of threads, 19 the start.
 func stat(pid int) []string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -205,7 +203,7 @@ func descendants(pid int) []Process {
 	}
 	var found []Process
 	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
-		started, _ := startOf(queue[0])
+		started := startOf(queue[0])
 		found = append(found, Process{PID: queue[0], Started: started})
 		queue = append(queue, children[queue[0]]...)
 	}
@@ -225,7 +223,7 @@ func (l *Lab) orphans() []Process {
 		for _, name := range Hosts {
 			ours := regexp.MustCompile(fmt.Sprintf(`(?:^|\x00)SSH_CONNECTION=127\.0\.0\.1 \d+ 127\.0\.0\.1 %d\x00`, l.Ports[name]))
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && ours.Match(b) {
-				started, _ := startOf(pid)
+				started := startOf(pid)
 				found = append(found, Process{PID: pid, Started: started})
 			}
 		}

@@ -29,7 +29,7 @@ func sleeper(t *testing.T) *exec.Cmd {
 // A process number that somebody else has by now is left alone.
 func TestDownSparesStrangers(t *testing.T) {
 	cmd := sleeper(t)
-	started, _ := startOf(cmd.Process.Pid)
+	started := startOf(cmd.Process.Pid)
 	if started == 0 {
 		t.Fatal("no start time in /proc")
 	}
@@ -39,7 +39,7 @@ func TestDownSparesStrangers(t *testing.T) {
 	if err := l.Down(); err != nil {
 		t.Fatal(err)
 	}
-	if now, _ := startOf(cmd.Process.Pid); now != started {
+	if now := startOf(cmd.Process.Pid); now != started {
 		t.Fatal("the stranger was ended")
 	}
 }
