@@ -42,10 +42,10 @@ var arrows = map[string][]string{
 	"ca/server": {"ca", "internal/control", "internal/door"},
 	"bastion":   {"internal/algo", "internal/control", "internal/socket", "recorder"},
 
-	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
-	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/control", "internal/store", "policy"},
-	"cmd/postern-bastion": {"bastion", "internal/control", "internal/door", "recorder"},
-	"cmd/postern-host":    {"ca/krl", "internal/control"},
+	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
+	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},
+	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder"},
+	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity"},
 
 	// Tools around it.
 	"internal/lab":      {},

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,34 +14,6 @@ import (
 
 	"postern/internal/control"
 )
-
-func TestInitMakesAnIdentityOnce(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "bastion")
-	if _, err := readIdentity(dir); err == nil || !strings.Contains(err.Error(), "postern-bastion init --dir "+dir) {
-		t.Errorf("without an identity: %v", err)
-	}
-	public, err := makeIdentity(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := makeIdentity(dir); err == nil {
-		t.Error("a second init replaced the identity")
-	}
-	id, err := readIdentity(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := string(ssh.MarshalAuthorizedKey(id.ssh.PublicKey())); got != public {
-		t.Errorf("init printed %q, serve uses %q", public, got)
-	}
-	if _, ok := id.key.Public().(ed25519.PublicKey); !ok {
-		t.Errorf("the recorder would sign with a %T", id.key.Public())
-	}
-	out, err := exec.Command("ssh-keygen", "-y", "-f", filepath.Join(dir, "identity")).Output()
-	if err != nil || !strings.HasPrefix(string(out), strings.TrimSpace(public)) {
-		t.Errorf("ssh-keygen reads %q, %v", out, err)
-	}
-}
 
 func TestReadKeys(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "auditors")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,8 +15,10 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/bastion"
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/door"
+	"postern/internal/identity"
 	"postern/recorder"
 )
 
@@ -37,21 +38,19 @@ var serveCommand = &cli.Command{
 		&cli.StringFlag{Name: "auditors", Usage: "`FILE` of auditors' public keys, whose recording keys are believed", EnvVars: []string{"POSTERN_BASTION_AUDITORS"}},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":22", EnvVars: []string{"POSTERN_BASTION_LISTEN"}},
 		&cli.BoolFlag{Name: "accept-damage", Usage: "start although the journal is damaged: recordings are sealed up to the hole, the damaged files kept aside"},
-		&cli.StringFlag{Name: "address-file", Usage: "write the address listened on to `FILE`"},
+		command.AddressFile,
 	},
 	Action: func(c *cli.Context) error {
-		if err := errors.Join(noArguments(c), required(c, "dir", "name", "ca", "trust", "auditors")); err != nil {
+		if err := command.FlagsOnly(c, "dir", "name", "ca", "trust", "auditors"); err != nil {
 			return err
 		}
 		tuneMemory()
-		ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGINT)
-		defer stop()
-		return serve(ctx, c)
+		return serve(c.Context, c)
 	},
 }
 
 func serve(ctx context.Context, c *cli.Context) error {
-	id, err := readIdentity(c.String("dir"))
+	id, err := identity.Read(c.String("dir"), program)
 	if err != nil {
 		return err
 	}
@@ -61,7 +60,7 @@ func serve(ctx context.Context, c *cli.Context) error {
 	}
 	reporter := &bastion.Reporter{Send: a.report, Log: slog.Default()}
 	store, err := recorder.OpenStore(recorder.Config{
-		Dir: filepath.Join(c.String("dir"), "recordings"), Signer: id.key, Sealed: reporter.Sealed, AcceptDamage: c.Bool("accept-damage"),
+		Dir: filepath.Join(c.String("dir"), "recordings"), Signer: id.Signer, Sealed: reporter.Sealed, AcceptDamage: c.Bool("accept-damage"),
 	})
 	if err != nil {
 		return err
@@ -96,14 +95,9 @@ func serve(ctx context.Context, c *cli.Context) error {
 
 // listen serves until ctx ends, or fails.
 func listen(ctx context.Context, c *cli.Context, d *door.Door) error {
-	l, err := net.Listen("tcp", c.String("listen"))
+	l, err := command.Listen(c)
 	if err != nil {
 		return err
-	}
-	if path := c.String("address-file"); path != "" {
-		if err := announce(path, l.Addr().String()); err != nil {
-			return err
-		}
 	}
 	slog.Info("serving", "bastion", c.String("name"), "address", l.Addr().String())
 	failed := make(chan error, 1)
@@ -117,15 +111,9 @@ func listen(ctx context.Context, c *cli.Context, d *door.Door) error {
 	}
 }
 
-// announce writes the address whole or not at all, because somebody is waiting for the file.
-func announce(path, address string) error {
-	if err := os.WriteFile(path+".new", []byte(address+"\n"), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
-
-func newAuthority(c *cli.Context, id identity) (*authority, error) {
+// newAuthority uses one key for three things: it logs in to the CA, the gateway CA certifies it for the names the bastion speaks for, and
+// it signs what is recorded.
+func newAuthority(c *cli.Context, id *identity.Key) (*authority, error) {
 	trust := c.String("trust")
 	userCA, err := readKey(filepath.Join(trust, "user_ca.pub"))
 	if err != nil {
@@ -139,9 +127,9 @@ func newAuthority(c *cli.Context, id identity) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := newNames(c.String("name"), id.ssh)
+	n := newNames(c.String("name"), id.SSH)
 	return &authority{
-		config: control.Config{Address: c.String("ca"), Signers: []ssh.Signer{id.ssh}, KnownHosts: filepath.Join(trust, "known_hosts")},
+		config: control.Config{Address: c.String("ca"), Signers: []ssh.Signer{id.SSH}, KnownHosts: filepath.Join(trust, "known_hosts")},
 		bastion: &bastion.Bastion{
 			Name: n.self, UserCA: userCA, HostCA: hostCA, Auditors: trusted, Gateway: n.gateway, Log: slog.Default(),
 		},

@@ -9,6 +9,7 @@ import (
 
 	"postern/ca"
 	"postern/ca/keys"
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/store"
 )
@@ -21,7 +22,7 @@ var initCommand = &cli.Command{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the CA, in its host certificate and its log", Value: control.DefaultName},
 	},
 	Action: func(c *cli.Context) error {
-		if err := noArguments(c); err != nil {
+		if err := command.FlagsOnly(c, "dir"); err != nil {
 			return err
 		}
 		pass, err := passphrase(c)

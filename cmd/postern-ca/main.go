@@ -8,45 +8,22 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"postern/internal/command"
 )
 
-func main() {
-	app := &cli.App{
-		Name:                   "postern-ca",
-		Usage:                  "the certificate authority of postern",
-		UseShortOptionHandling: false,
-		HideHelpCommand:        true,
-		Commands:               []*cli.Command{initCommand, serveCommand},
-		ExitErrHandler:         func(*cli.Context, error) {}, // main prints, once
-	}
-	for _, cmd := range app.Commands {
-		cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage{err} }
-	}
-	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage{err} }
-	err := app.Run(os.Args)
-	if err == nil {
-		return
-	}
-	fmt.Fprintln(os.Stderr, "postern-ca: "+err.Error())
-	if _, misused := err.(usage); misused {
-		os.Exit(2)
-	}
-	os.Exit(1)
-}
+func main() { command.Main(newApp(), nil) }
 
-// usage is an error in the command line.
-type usage struct{ error }
-
-// noArguments refuses words that the flag package would silently pass over, flags behind them included.
-func noArguments(c *cli.Context) error {
-	if c.NArg() > 0 {
-		return usage{fmt.Errorf("%s takes no argument %q", c.Command.Name, c.Args().First())}
-	}
-	return nil
+func newApp() *cli.App {
+	return command.Prepare(&cli.App{
+		Name:     "postern-ca",
+		Usage:    "the certificate authority of postern",
+		Commands: []*cli.Command{initCommand, serveCommand},
+	})
 }
 
 var (
-	dirFlag        = &cli.StringFlag{Name: "dir", Usage: "`DIR` with keys/ and state/", Required: true, EnvVars: []string{"POSTERN_CA_DIR"}}
+	dirFlag        = &cli.StringFlag{Name: "dir", Usage: "`DIR` with keys/ and state/", EnvVars: []string{"POSTERN_CA_DIR"}}
 	passphraseFlag = &cli.StringFlag{Name: "passphrase-file", Usage: "`FILE` whose first line unlocks the keys", EnvVars: []string{"POSTERN_CA_PASSPHRASE_FILE"}}
 )
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"postern/ca"
 	"postern/ca/keys"
 	"postern/ca/server"
+	"postern/internal/command"
 	"postern/internal/store"
 	"postern/policy"
 )
@@ -23,12 +23,12 @@ var serveCommand = &cli.Command{
 	Usage: "answer the control plane; SIGHUP loads the policy anew",
 	Flags: []cli.Flag{
 		dirFlag, passphraseFlag,
-		&cli.StringFlag{Name: "policy", Usage: "`DIR` of the policy", Required: true, EnvVars: []string{"POSTERN_CA_POLICY"}},
+		&cli.StringFlag{Name: "policy", Usage: "`DIR` of the policy", EnvVars: []string{"POSTERN_CA_POLICY"}},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":7022", EnvVars: []string{"POSTERN_CA_LISTEN"}},
-		&cli.StringFlag{Name: "address-file", Usage: "write the address listened on to `FILE`"},
+		command.AddressFile,
 	},
 	Action: func(c *cli.Context) error {
-		if err := noArguments(c); err != nil {
+		if err := command.FlagsOnly(c, "dir", "policy"); err != nil {
 			return err
 		}
 		pass, err := passphrase(c)
@@ -57,29 +57,14 @@ var serveCommand = &cli.Command{
 }
 
 func serve(c *cli.Context, authority *ca.CA) error {
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	l, err := net.Listen("tcp", c.String("listen"))
+	l, err := command.Listen(c)
 	if err != nil {
 		return err
 	}
-	if path := c.String("address-file"); path != "" {
-		if err := announce(path, l.Addr().String()); err != nil {
-			return err
-		}
-	}
 	slog.Info("serving", "ca", authority.Name(), "address", l.Addr().String(), "policy", authority.PolicyDigest())
-	go authority.Run(ctx)
-	go reload(ctx, authority, c.String("policy"))
-	return (&server.Server{CA: authority}).Serve(ctx, l)
-}
-
-// announce writes the address whole or not at all, because somebody is waiting for the file.
-func announce(path, address string) error {
-	if err := os.WriteFile(path+".new", []byte(address+"\n"), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	go authority.Run(c.Context)
+	go reload(c.Context, authority, c.String("policy"))
+	return (&server.Server{CA: authority}).Serve(c.Context, l)
 }
 
 // reload loads the policy at each SIGHUP. One with errors changes nothing.

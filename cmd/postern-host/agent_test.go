@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/control"
+	"postern/internal/identity"
 )
 
 // watched is an agent at work, and what it logs.
@@ -63,17 +64,17 @@ func (w *watched) await(t *testing.T, words string, n int) {
 func newAgent(t *testing.T, every time.Duration, withCertificate bool) *watched {
 	t.Helper()
 	dir := t.TempDir()
-	if _, err := makeIdentity(dir); err != nil {
+	if _, err := identity.Make(dir, program); err != nil {
 		t.Fatal(err)
 	}
-	identity, err := readIdentity(dir)
+	id, err := identity.Read(dir, program)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &watched{log: lines{more: make(chan struct{}, 1)}}
-	w.ca = newTestCA(t, identity.PublicKey(), filepath.Join(dir, "known_hosts"))
+	w.ca = newTestCA(t, id.SSH.PublicKey(), filepath.Join(dir, "known_hosts"))
 	w.agent = &agent{
-		ca:      control.Config{Address: w.ca.address, Signers: []ssh.Signer{identity}, KnownHosts: filepath.Join(dir, "known_hosts")},
+		ca:      control.Config{Address: w.ca.address, Signers: []ssh.Signer{id.SSH}, KnownHosts: filepath.Join(dir, "known_hosts")},
 		revoked: revokedKeys{path: filepath.Join(dir, "revoked_keys"), disk: onDisk},
 		log:     slog.New(slog.NewTextHandler(io.MultiWriter(&w.log, t.Output()), nil)),
 		every:   every,
@@ -194,9 +195,6 @@ func TestAgentChecksTheCA(t *testing.T) {
 
 func TestServeSaysWhatIsMissing(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := readIdentity(dir); err == nil || !strings.Contains(err.Error(), "postern-host init --dir") {
-		t.Error(err)
-	}
 	if _, err := lock(filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "postern-host init --dir") {
 		t.Error(err)
 	}
@@ -212,19 +210,5 @@ func TestServeSaysWhatIsMissing(t *testing.T) {
 		t.Error(err)
 	} else {
 		unlock()
-	}
-}
-
-func TestIdentityIsMadeOnce(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "d")
-	public, err := makeIdentity(dir)
-	if err != nil || read(t, filepath.Join(dir, "identity.pub")) != public {
-		t.Fatal(public, err)
-	}
-	if _, err := makeIdentity(dir); err == nil || !strings.Contains(err.Error(), "exists already") {
-		t.Error(err)
-	}
-	if st, _ := os.Stat(filepath.Join(dir, "identity")); st.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v", st.Mode())
 	}
 }

@@ -3,50 +3,26 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
-
 	"github.com/urfave/cli/v2"
+
+	"postern/internal/command"
 )
 
+func main() { command.Main(newApp(), nil) }
+
 func newApp() *cli.App {
-	app := &cli.App{
-		Name:                      "postern-host",
-		Usage:                     "keeps an OpenSSH host's revocations and host certificate fresh",
-		HideVersion:               true,
-		HideHelpCommand:           true,
-		DisableSliceFlagSeparator: true,
-		Action:                    noCommand,
-		OnUsageError:              onUsageError,
-		ExitErrHandler:            func(*cli.Context, error) {}, // main prints every error, once
+	return command.Prepare(&cli.App{
+		Name:  program,
+		Usage: "keeps an OpenSSH host's revocations and host certificate fresh",
 		Commands: []*cli.Command{
 			initCommand,
 			sshdConfigCommand,
 			serveCommand,
 			principalsCommand,
 		},
-	}
-	for _, command := range app.Commands {
-		command.OnUsageError = onUsageError
-		command.HideHelpCommand = true
-	}
-	return app
+	})
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	app := newApp()
-	if err := app.RunContext(ctx, flagsFirst(app, os.Args)); err != nil {
-		fmt.Fprintln(os.Stderr, "postern-host: "+err.Error())
-		var misuse usageError
-		if errors.As(err, &misuse) {
-			os.Exit(2)
-		}
-		os.Exit(1)
-	}
-}
+const program = "postern-host"
+
+var dirFlag = &cli.StringFlag{Name: "dir", Usage: "this program's own `DIR`ectory", EnvVars: []string{"POSTERN_HOST_DIR"}}

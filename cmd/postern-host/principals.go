@@ -5,6 +5,8 @@ import (
 	"regexp"
 
 	"github.com/urfave/cli/v2"
+
+	"postern/internal/command"
 )
 
 // name is what sshd may read as one principal: no blank, which would make the rest an option, no comma, no second line.
@@ -16,11 +18,11 @@ var principalsCommand = &cli.Command{
 	ArgsUsage: "ACCOUNT --name HOST",
 	Flags:     []cli.Flag{nameFlag},
 	Action: func(c *cli.Context) error {
-		given, err := exactly(c, "ACCOUNT")
+		given, err := command.Exactly(c, "ACCOUNT")
 		if err != nil {
 			return err
 		}
-		if err := required(c, "name"); err != nil {
+		if err := command.Required(c, "name"); err != nil {
 			return err
 		}
 		line, err := principal(given[0], c.String("name"))

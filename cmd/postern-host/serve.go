@@ -12,7 +12,9 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
 
+	"postern/internal/command"
 	"postern/internal/control"
+	"postern/internal/identity"
 )
 
 var serveCommand = &cli.Command{
@@ -29,10 +31,7 @@ var serveCommand = &cli.Command{
 		&cli.StringFlag{Name: "reload", Usage: "`COMMAND` to run when the host certificate changed, such as \"systemctl reload ssh\"", EnvVars: []string{"POSTERN_RELOAD"}},
 	},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
-			return err
-		}
-		if err := required(c, "dir", "ca", "trust", "revoked-keys"); err != nil {
+		if err := command.FlagsOnly(c, "dir", "ca", "trust", "revoked-keys"); err != nil {
 			return err
 		}
 		unlock, err := lock(c.String("dir"))
@@ -49,7 +48,7 @@ var serveCommand = &cli.Command{
 }
 
 func configure(c *cli.Context) (*agent, error) {
-	identity, err := readIdentity(c.String("dir"))
+	id, err := identity.Read(c.String("dir"), program)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +56,7 @@ func configure(c *cli.Context) (*agent, error) {
 		ca: control.Config{
 			Address:    c.String("ca"),
 			Name:       c.String("ca-name"),
-			Signers:    []ssh.Signer{identity},
+			Signers:    []ssh.Signer{id.SSH},
 			KnownHosts: filepath.Join(c.String("trust"), "known_hosts"),
 		},
 		revoked: revokedKeys{path: c.String("revoked-keys"), disk: onDisk},
@@ -65,7 +64,7 @@ func configure(c *cli.Context) (*agent, error) {
 		every:   refreshEvery,
 	}
 	if (c.String("host-key") == "") != (c.String("host-certificate") == "") {
-		return nil, misuse("--host-key and --host-certificate go together")
+		return nil, command.Misuse("--host-key and --host-certificate go together")
 	}
 	if c.String("host-key") == "" {
 		return a, nil
@@ -79,6 +78,18 @@ func configure(c *cli.Context) (*agent, error) {
 	}
 	a.certificate = h
 	return a, nil
+}
+
+func readPublicKey(path string) (ssh.PublicKey, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
 }
 
 // lock keeps a second program from writing the same files.

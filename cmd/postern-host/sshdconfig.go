@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"postern/internal/command"
 )
 
 var sshdConfigCommand = &cli.Command{
@@ -19,10 +21,7 @@ var sshdConfigCommand = &cli.Command{
 		&cli.StringFlag{Name: "program", Usage: "where postern-host is installed", Value: "/usr/local/bin/postern-host"},
 	},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
-			return err
-		}
-		if err := required(c, "name", "trust", "revoked-keys", "program"); err != nil {
+		if err := command.FlagsOnly(c, "name", "trust", "revoked-keys", "program"); err != nil {
 			return err
 		}
 		text, err := sshdConfig{
@@ -51,7 +50,7 @@ func (s sshdConfig) text() (string, error) {
 	}
 	for _, path := range []string{s.Trust, s.RevokedKeys, s.HostKey, s.HostCertificate, s.Program} {
 		if strings.ContainsAny(path, " \t\n\"'\\%#") || path != "" && path[0] != '/' {
-			return "", misuse("%q must be an absolute path without blanks, quotes or %%", path)
+			return "", command.Misuse("%q must be an absolute path without blanks, quotes or %%", path)
 		}
 	}
 	certificate := ""

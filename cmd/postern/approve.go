@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/ca/statement"
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/sshsig"
 )
@@ -44,14 +45,14 @@ var reasonFlag = &cli.StringFlag{Name: "reason", Usage: "why, for the log: `TEXT
 
 func needReason(c *cli.Context) (string, error) {
 	if strings.TrimSpace(c.String("reason")) == "" {
-		return "", misuse(`say why: --reason "…"`)
+		return "", command.Misuse(`say why: --reason "…"`)
 	}
 	return strings.TrimSpace(c.String("reason")), nil
 }
 
 // decide signs one decision about one request.
 func decide(c *cli.Context, decision string) error {
-	args, err := exactly(c, "R-…")
+	args, err := command.Exactly(c, "R-…")
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"postern/internal/auditor"
+	"postern/internal/command"
 )
 
 var auditorCommand = &cli.Command{
@@ -20,7 +21,7 @@ var auditorCommand = &cli.Command{
 			Usage: "make your identity in POSTERN_HOME and print its recipient",
 			Flags: []cli.Flag{&cli.BoolFlag{Name: "passphrase", Usage: "ask for a passphrase to seal it with"}},
 			Action: func(c *cli.Context) error {
-				if _, err := exactly(c); err != nil {
+				if err := command.FlagsOnly(c); err != nil {
 					return err
 				}
 				s, err := settingsOf(c)
@@ -46,7 +47,7 @@ var auditorCommand = &cli.Command{
 			Name:  "recipient",
 			Usage: "print what recording keys are sealed to for you",
 			Action: func(c *cli.Context) error {
-				if _, err := exactly(c); err != nil {
+				if err := command.FlagsOnly(c); err != nil {
 					return err
 				}
 				s, err := settingsOf(c)

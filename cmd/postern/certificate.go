@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/sshconfig"
 )
@@ -25,7 +26,7 @@ var certificateCommand = &cli.Command{
 	ArgsUsage: "R-…",
 	Flags:     []cli.Flag{noAgentFlag, jsonFlag},
 	Action: func(c *cli.Context) error {
-		args, err := exactly(c, "R-…")
+		args, err := command.Exactly(c, "R-…")
 		if err != nil {
 			return err
 		}

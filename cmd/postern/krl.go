@@ -7,6 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
+
+	"postern/internal/command"
 )
 
 var krlCommand = &cli.Command{
@@ -14,12 +16,12 @@ var krlCommand = &cli.Command{
 	Usage: "the key revocation list that OpenSSH hosts read",
 	Flags: []cli.Flag{&cli.StringFlag{Name: "o", Usage: "write it to `FILE` (default: standard output)"}},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		path := c.String("o")
 		if path == "" && term.IsTerminal(int(os.Stdout.Fd())) {
-			return misuse("a KRL is binary; name a file with -o FILE")
+			return command.Misuse("a KRL is binary; name a file with -o FILE")
 		}
 		ca, err := connect(c)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"postern/ca/auditlog"
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -22,11 +23,11 @@ var logCommand = &cli.Command{
 		jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		if c.Int64("from") < 0 || c.Int64("to") < 0 {
-			return misuse("leaves are numbered from 0")
+			return command.Misuse("leaves are numbered from 0")
 		}
 		ca, err := connect(c)
 		if err != nil {
@@ -92,7 +93,7 @@ var checkpointCommand = &cli.Command{
 	Name:  "checkpoint",
 	Usage: "the log's signed size and root, for a witness to keep",
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

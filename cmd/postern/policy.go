@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/policy"
 )
 
@@ -23,7 +24,7 @@ var policyCheckCommand = &cli.Command{
 	Usage:     "check a policy directory as a whole",
 	ArgsUsage: "DIR",
 	Action: func(c *cli.Context) error {
-		given, err := exactly(c, "DIR")
+		given, err := command.Exactly(c, "DIR")
 		if err != nil {
 			return err
 		}
@@ -54,12 +55,12 @@ var policyExplainCommand = &cli.Command{
 }
 
 func explainPolicy(c *cli.Context) error {
-	given, err := exactly(c, "PERSON", "TARGET")
+	given, err := command.Exactly(c, "PERSON", "TARGET")
 	if err != nil {
 		return err
 	}
-	if c.String("dir") == "" {
-		return misuse("--dir is missing: the policy directory to ask (usage: postern policy explain %s)", c.Command.ArgsUsage)
+	if err := command.Required(c, "dir"); err != nil {
+		return err
 	}
 	query, err := policyQuery(c, given[0], given[1])
 	if err != nil {
@@ -87,14 +88,14 @@ var errDenied = cli.Exit("", 1)
 func policyQuery(c *cli.Context, person, target string) (policy.Query, error) {
 	account, host, ok := strings.Cut(target, "@")
 	if !ok || account == "" || host == "" {
-		return policy.Query{}, misuse("%q is not account@host, such as root@phi1", target)
+		return policy.Query{}, command.Misuse("%q is not account@host, such as root@phi1", target)
 	}
 	query := policy.Query{
 		Person: person, Account: account, Host: host,
 		For: c.Duration("for"), Reason: c.String("reason"), Rule: c.String("rule"), At: time.Now(),
 	}
 	if c.IsSet("for") && query.For <= 0 {
-		return query, misuse("--for %s is not a positive duration", query.For)
+		return query, command.Misuse("--for %s is not a positive duration", query.For)
 	}
 	if at := c.Timestamp("at"); at != nil {
 		query.At = *at
@@ -103,7 +104,7 @@ func policyQuery(c *cli.Context, person, target string) (policy.Query, error) {
 	if source := c.String("source"); source != "" {
 		address, err := netip.ParseAddr(source)
 		if err != nil {
-			return query, misuse("--source %q is not an IP address", source)
+			return query, command.Misuse("--source %q is not an IP address", source)
 		}
 		query.Source = address
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/auditor"
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/verify"
 	"postern/recorder"
@@ -30,12 +31,12 @@ var recordingCommand = &cli.Command{
 		ArgsUsage: "S-… -o FILE",
 		Flags:     []cli.Flag{outputFlag, viewReasonFlag},
 		Action: func(c *cli.Context) error {
-			args, err := exactly(c, "S-…")
+			args, err := command.Exactly(c, "S-…")
 			if err != nil {
 				return err
 			}
 			if c.String("output") == "" {
-				return misuse("name a file with -o FILE")
+				return command.Misuse("name a file with -o FILE")
 			}
 			return fetchSealed(c, args[0])
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"postern/internal/auditor"
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -29,7 +30,7 @@ var recordingKeyCommand = &cli.Command{
 }
 
 func newRecordingKey(c *cli.Context) error {
-	if _, err := exactly(c); err != nil {
+	if err := command.FlagsOnly(c); err != nil {
 		return err
 	}
 	month := c.String("month")
@@ -37,7 +38,7 @@ func newRecordingKey(c *cli.Context) error {
 		month = time.Now().UTC().Format("2006-01")
 	}
 	if _, err := time.Parse("2006-01", month); err != nil {
-		return misuse("--month %q is not one like 2026-11", month)
+		return command.Misuse("--month %q is not one like 2026-11", month)
 	}
 	s, err := settingsOf(c)
 	if err != nil {
@@ -87,7 +88,7 @@ var recordingKeysCommand = &cli.Command{
 	Usage: "the recording keys the CA knows",
 	Flags: []cli.Flag{jsonFlag},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

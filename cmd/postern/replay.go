@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"postern/internal/command"
 	"postern/recorder"
 	"postern/recorder/play"
 )
@@ -26,12 +27,12 @@ var replayCommand = &cli.Command{
 		viewReasonFlag,
 	},
 	Action: func(c *cli.Context) error {
-		args, err := exactly(c, "S-…")
+		args, err := command.Exactly(c, "S-…")
 		if err != nil {
 			return err
 		}
 		if c.Float64("speed") <= 0 || c.Duration("idle") < 0 || c.Duration("from") < 0 {
-			return misuse("--speed is above 0, --idle and --from are not negative")
+			return command.Misuse("--speed is above 0, --idle and --from are not negative")
 		}
 		return withRecording(c, args[0], func(r *recorder.Reader) error {
 			printHeader(r.Header())
@@ -93,7 +94,7 @@ var exportCommand = &cli.Command{
 		outputFlag, viewReasonFlag,
 	},
 	Action: func(c *cli.Context) error {
-		args, err := exactly(c, "S-…")
+		args, err := command.Exactly(c, "S-…")
 		if err != nil {
 			return err
 		}
@@ -102,7 +103,7 @@ var exportCommand = &cli.Command{
 		}
 		write, known := formats[c.String("format")]
 		if !known {
-			return misuse("there is no format %q (formats are: asciicast, text, jsonl, sealed)", c.String("format"))
+			return command.Misuse("there is no format %q (formats are: asciicast, text, jsonl, sealed)", c.String("format"))
 		}
 		return withRecording(c, args[0], func(r *recorder.Reader) error {
 			return writing(c.String("output"), func(w io.Writer) error { return write(r, forTerminal(w)) })
@@ -118,7 +119,7 @@ var formats = map[string]func(*recorder.Reader, io.Writer) error{
 
 func fetchSealed(c *cli.Context, id string) error {
 	if c.String("output") == "" && term.IsTerminal(int(os.Stdout.Fd())) {
-		return misuse("a sealed recording is binary; name a file with -o FILE")
+		return command.Misuse("a sealed recording is binary; name a file with -o FILE")
 	}
 	ca, err := connect(c)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -27,7 +28,7 @@ var requestCommand = &cli.Command{
 		noAgentFlag, jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
-		targets, err := between(c, 1, -1, "ACCOUNT@HOST")
+		targets, err := command.AtLeast(c, "ACCOUNT@HOST")
 		if err != nil {
 			return err
 		}
@@ -51,14 +52,14 @@ var requestCommand = &cli.Command{
 func requestWords(c *cli.Context, targets []string) ([]string, error) {
 	for _, target := range targets {
 		if account, host, ok := strings.Cut(target, "@"); !ok || account == "" || host == "" {
-			return nil, misuse("%q names no account on a host; write it as root@%s", target, strings.Trim(target, "@"))
+			return nil, command.Misuse("%q names no account on a host; write it as root@%s", target, strings.Trim(target, "@"))
 		}
 	}
 	if c.Duration("for") <= 0 {
-		return nil, misuse("say for how long, for instance --for 15m")
+		return nil, command.Misuse("say for how long, for instance --for 15m")
 	}
 	if strings.TrimSpace(c.String("reason")) == "" {
-		return nil, misuse(`say why, for instance --reason "INC-4412 restore failed"`)
+		return nil, command.Misuse(`say why, for instance --reason "INC-4412 restore failed"`)
 	}
 	words := append([]string{"request"}, targets...)
 	words = append(words, "--for", c.Duration("for").String())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -16,7 +17,7 @@ var requestsCommand = &cli.Command{
 	Usage: "what is asked for and what is granted now",
 	Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "what is over, too"}, jsonFlag},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)
@@ -74,7 +75,7 @@ var showCommand = &cli.Command{
 	ArgsUsage: "R-…",
 	Flags:     []cli.Flag{jsonFlag},
 	Action: func(c *cli.Context) error {
-		args, err := exactly(c, "R-…")
+		args, err := command.Exactly(c, "R-…")
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"postern/ca/statement"
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -23,7 +24,7 @@ var revokeCommand = &cli.Command{
 	ArgsUsage: "TARGET --reason TEXT",
 	Flags:     []cli.Flag{reasonFlag, yesFlag, jsonFlag},
 	Action: func(c *cli.Context) error {
-		args, err := exactly(c, "TARGET")
+		args, err := command.Exactly(c, "TARGET")
 		if err != nil {
 			return err
 		}
@@ -106,7 +107,7 @@ var revocationsCommand = &cli.Command{
 	Usage: "what is cut",
 	Flags: []cli.Flag{&cli.BoolFlag{Name: "follow", Usage: "and what will be, as it happens"}, jsonFlag},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -16,7 +17,7 @@ var sessionsCommand = &cli.Command{
 	Usage: "sessions through the bastions",
 	Flags: []cli.Flag{&cli.BoolFlag{Name: "live", Usage: "those that run now only"}, jsonFlag},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -73,7 +74,7 @@ func connect(c *cli.Context) (*client, error) {
 
 func (s settings) connect(ctx context.Context) (*client, error) {
 	if s.CA == "" {
-		return nil, misuse("no CA: set POSTERN_CA or --ca to its host:port")
+		return nil, command.Misuse("no CA: set POSTERN_CA or --ca to its host:port")
 	}
 	if _, err := os.Stat(s.knownHosts()); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is missing: your operator hands out the trust directory; set POSTERN_TRUST or --trust to it", s.knownHosts())

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/sshconfig"
 )
@@ -19,7 +20,7 @@ var sshConfigCommand = &cli.Command{
 		&cli.StringFlag{Name: "user", Usage: "log in as this `ACCOUNT` when none is typed"},
 	},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -15,7 +16,7 @@ var trustCommand = &cli.Command{
 	Usage: "the CA's public keys",
 	Flags: []cli.Flag{&cli.StringFlag{Name: "save", Usage: "write them to `DIR`, for --trust and for hosts"}, jsonFlag},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

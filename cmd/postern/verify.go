@@ -16,6 +16,7 @@ import (
 
 	"postern/ca/auditlog"
 	"postern/internal/auditor"
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/verify"
 	"postern/recorder"
@@ -31,7 +32,7 @@ var verifyCommand = &cli.Command{
 		jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"postern/internal/command"
 	"postern/internal/control"
 )
 
@@ -16,7 +17,7 @@ var whoamiCommand = &cli.Command{
 	Usage: "who the CA takes you for",
 	Flags: []cli.Flag{jsonFlag},
 	Action: func(c *cli.Context) error {
-		if _, err := exactly(c); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		ca, err := connect(c)

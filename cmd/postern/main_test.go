@@ -3,33 +3,15 @@ package main
 import (
 	"bytes"
 	"errors"
-	"slices"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/urfave/cli/v2"
-)
 
-func TestArrange(t *testing.T) {
-	for _, test := range []struct{ typed, want string }{
-		{"request root@phi1 --for 15m --reason x", "request --for 15m --reason x -- root@phi1"},
-		{"request --for 15m root@phi1 a@phi2 --reason=x", "request --for 15m --reason=x -- root@phi1 a@phi2"},
-		{"request root@phi1 --wait --for 5m", "request --wait --for 5m -- root@phi1"},
-		{"--ca a:1 whoami --json", "--ca a:1 whoami --json"},
-		{"whoami --json --ca a:1 --home /h", "--ca a:1 --home /h whoami --json"},
-		{"show R-1 -- --json", "show -- R-1 --json"},
-		{"request requests --for 1m", "request --for 1m -- requests"},
-		{"krl -o file", "krl -o file"},
-		{"deny R-1 --reason --json", "deny --reason --json -- R-1"},
-		{"show --bogus R-1", "show --bogus -- R-1"},
-		{"nosuch x --json", "nosuch --json -- x"},
-	} {
-		got, err := arrange(newApp(), append([]string{"postern"}, strings.Fields(test.typed)...))
-		if want := append([]string{"postern"}, strings.Fields(test.want)...); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s\n got %q %v\nwant %q", test.typed, got, err, want)
-		}
-	}
-}
+	"postern/internal/command"
+	"postern/internal/control"
+)
 
 // run runs the program as main does and returns what it wrote as help, and its error.
 func run(t *testing.T, words ...string) (string, error) {
@@ -37,10 +19,7 @@ func run(t *testing.T, words ...string) (string, error) {
 	app := newApp()
 	var help bytes.Buffer
 	app.Writer, app.ErrWriter = &help, &help
-	arguments, err := arrange(app, append([]string{"postern"}, words...))
-	if err == nil {
-		err = app.Run(arguments)
-	}
+	err := command.Run(t.Context(), app, append([]string{"postern"}, words...))
 	return help.String(), err
 }
 
@@ -65,9 +44,11 @@ func TestMisuse(t *testing.T) {
 		{"revoke R-1", "say why"},
 		{"whoami", "POSTERN_CA"},
 		{"whoami --ca", "--ca needs a value"},
+		{"policy explain alice root@phi1", "--dir is missing"},
+		{"policy nosuch", "postern policy --help"},
 	} {
 		help, err := run(t, strings.Fields(test.typed)...)
-		var misuse usageError
+		var misuse command.UsageError
 		if !errors.As(err, &misuse) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("postern %s: %v, want misuse that says %q", test.typed, err, test.says)
 		}
@@ -83,21 +64,42 @@ func TestHelp(t *testing.T) {
 			t.Errorf("postern %s: %v, %q", words, err, help)
 		}
 	}
-	if help, err := run(t); exitStatus(err) != 2 || !strings.Contains(help, "COMMANDS") {
+	var misuse command.UsageError
+	if help, err := run(t); !errors.As(err, &misuse) || misuse != "" || !strings.Contains(help, "COMMANDS") {
 		t.Errorf("postern alone: %v, %q", err, help)
 	}
 }
 
-// Every command is in the help, has a line that says what it does, and takes flags after its arguments.
+// Every command has a line in the help that says what it does, and reports misuse as misuse.
 func TestEveryCommandIsDescribed(t *testing.T) {
 	var walk func([]*cli.Command)
 	walk = func(commands []*cli.Command) {
-		for _, command := range commands {
-			if command.Usage == "" || command.Action == nil || command.OnUsageError == nil {
-				t.Errorf("command %s is not finished", command.Name)
+		for _, c := range commands {
+			if c.Usage == "" || c.Action == nil || c.OnUsageError == nil {
+				t.Errorf("command %s is not finished", c.Name)
 			}
-			walk(command.Subcommands)
+			walk(c.Subcommands)
 		}
 	}
 	walk(newApp().Commands)
+}
+
+func TestExplain(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		text   string
+		status int
+	}{
+		{errors.New("a \x1b[2J b"), `a \x1b[2J b`, 0},
+		{fmt.Errorf("revoke: %w", &control.Refused{Status: 3, Message: "internal error"}), "", 3},
+		{&control.Refused{Status: 1, Message: "no"}, "", 1},
+		{&control.Refused{Status: -1}, "", 0},
+		{&control.Refused{Status: 130}, "", 0}, // is for us to say
+		{errDenied, "", 0},
+	} {
+		text, status := explain(test.err)
+		if status != test.status || test.text != "" && text != test.text {
+			t.Errorf("%v: %q and %d, want %q and %d", test.err, text, status, test.text, test.status)
+		}
+	}
 }

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"postern/internal/command"
+)
+
+func TestMisuse(t *testing.T) {
+	for _, name := range []string{"POSTERN_CA_DIR", "POSTERN_CA_POLICY"} {
+		t.Setenv(name, "")
+	}
+	for _, test := range []struct{ typed, says string }{
+		{`init`, `--dir is missing`},
+		{`init x --dir d`, `"x" is one argument too many`},
+		{`serve`, `--dir is missing`},
+		{`serve --dir d`, `--policy is missing`},
+		{`serve --policy p`, `--dir is missing`},
+		{`serve d --dir d --policy p`, `"d" is one argument too many`},
+		{`serve --bogus`, `-bogus`},
+		{`nosuch`, `no command "nosuch"`},
+		{`--version`, `-version`},
+	} {
+		app := newApp()
+		var help bytes.Buffer
+		app.Writer, app.ErrWriter = &help, &help
+		err := command.Run(t.Context(), app, append([]string{app.Name}, strings.Fields(test.typed)...))
+		var misuse command.UsageError
+		if !errors.As(err, &misuse) || !strings.Contains(err.Error(), test.says) || help.Len() > 0 {
+			t.Errorf("%s: %v, want misuse that says %q, and no help: %q", test.typed, err, test.says, &help)
+		}
+	}
+}
