@@ -14,7 +14,7 @@ type Config struct {
 	StoreKey []byte        // 32 bytes: encrypts the index too; nil: only recordings are encrypted
 
 	FileSize int64 // bytes of a journal file, preallocated; 0: 64 MiB
-	Capacity int64 // bytes of journal not yet sealed at which Append waits; 0: 2 GiB
+	Capacity int64 // bytes of journal not yet sealed at which Append waits; 0: 4 GiB, but at most a quarter of what is free
 	LowSpace int64 // free bytes in Dir under which no session starts; 0: 512 MiB, negative: never refuse
 
 	SegmentAge time.Duration // a segment is sealed when its first frame is this old; 0: 60 s

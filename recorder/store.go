@@ -74,7 +74,6 @@ func (c *Config) complete() error {
 		return err
 	}
 	defaultTo(&c.FileSize, 64<<20)
-	defaultTo(&c.Capacity, 2<<30)
 	defaultTo(&c.LowSpace, 512<<20)
 	defaultTo(&c.SegmentAge, 60*time.Second)
 	if c.FileSize < minFile || c.FileSize > maxFile {
@@ -87,7 +86,21 @@ func (c *Config) complete() error {
 		c.Now = time.Now
 	}
 	c.Disk = c.Disk.orReal()
+	if c.Capacity == 0 {
+		c.Capacity = c.room()
+	}
 	return nil
+}
+
+// room is how much may wait for the sealer: a burst of a few gigabytes passes at full speed and is sealed afterwards,
+// and a small disk is not filled with what could have been sealed.
+func (c *Config) room() int64 {
+	const most = 4 << 30
+	free, err := c.Disk.Free(c.Dir)
+	if err != nil {
+		return most / 4
+	}
+	return min(most, max(free/4, 4*c.FileSize))
 }
 
 func defaultTo[T comparable](v *T, value T) {

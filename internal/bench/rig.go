@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -151,6 +153,34 @@ func (r *rig) grant(forTime time.Duration) (control.Request, error) {
 		_, err = r.as("alice", "postern", "certificate", request.ID)
 	}
 	return request, err
+}
+
+const (
+	settlePoll = 200 * time.Millisecond
+	settleTime = 5 * time.Minute
+)
+
+// settle waits until every recording is sealed, and says how long that took.
+func (r *rig) settle() (time.Duration, error) {
+	began := time.Now()
+	for time.Since(began) < settleTime {
+		out, err := r.as("carol", "postern", "sessions", "--json")
+		if err != nil {
+			return 0, err
+		}
+		open := false
+		for d := json.NewDecoder(bytes.NewReader(out)); !open; {
+			var s control.Session
+			if err := d.Decode(&s); errors.Is(err, io.EOF) {
+				return time.Since(began), nil
+			} else if err != nil {
+				return 0, err
+			}
+			open = !s.Sealed
+		}
+		time.Sleep(settlePoll)
+	}
+	return 0, fmt.Errorf("recordings were not sealed in %s", settleTime)
 }
 
 // ssh is one ssh process of alice.
