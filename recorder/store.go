@@ -44,12 +44,15 @@ func OpenStore(cfg Config) (*Store, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, open: make(map[string]*Writer), sweeper: make(chan struct{}), swept: make(chan struct{})}
-	s.gone.L = &s.mu
 	journalDir := filepath.Join(cfg.Dir, "journal")
 	if err := os.MkdirAll(journalDir, 0o700); err != nil {
 		return nil, err
 	}
+	if cfg.Capacity == 0 {
+		cfg.Capacity = cfg.room()
+	}
+	s := &Store{cfg: cfg, open: make(map[string]*Writer), sweeper: make(chan struct{}), swept: make(chan struct{})}
+	s.gone.L = &s.mu
 	var err error
 	if s.db, err = store.Open(filepath.Join(cfg.Dir, "store"), cfg.StoreKey); err != nil {
 		return nil, err
@@ -86,9 +89,6 @@ func (c *Config) complete() error {
 		c.Now = time.Now
 	}
 	c.Disk = c.Disk.orReal()
-	if c.Capacity == 0 {
-		c.Capacity = c.room()
-	}
 	return nil
 }
 
