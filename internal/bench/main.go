@@ -7,7 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"postern/internal/lab"
 )
@@ -48,7 +50,7 @@ func parseSize(s string) (int64, error) {
 	return n << shift, nil
 }
 
-func run(o options) (err error) {
+func run(o options) error {
 	dir, err := os.MkdirTemp("", "postern-bench-")
 	if err != nil {
 		return err
@@ -61,6 +63,14 @@ func run(o options) (err error) {
 	if err != nil {
 		return err
 	}
+	go func() { // the lab is made of daemons: they would stay
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+		<-stop
+		r.close()
+		os.RemoveAll(dir)
+		os.Exit(130)
+	}()
 	printMachine()
 	parts := []struct {
 		name string
