@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tuneMemory lets garbage grow to ten times what lives, within an eighth of the machine's memory but at least a gigabyte: a relay's garbage
-// is packets, its cost is the collector's rounds, and rare rounds took a quarter of the processor time off a gigabyte. GOGC and GOMEMLIMIT,
-// if set, are obeyed instead; a bastion for thousands of sessions at once needs a higher GOMEMLIMIT.
+// tuneMemory lets garbage grow to ten times what lives, up to a thirty-second of the machine's memory but at least half a gigabyte: a
+// relay's garbage is packets, its cost is the collector's rounds, and rare rounds took a quarter of the processor time off a gigabyte. Beyond
+// that the collector works harder instead. GOGC and GOMEMLIMIT, if set, are obeyed; thousands of sessions at once need a higher GOMEMLIMIT.
 func tuneMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(1000)
@@ -19,6 +19,6 @@ func tuneMemory() {
 	}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		debug.SetMemoryLimit(max(1<<30, int64(uint64(info.Totalram)*uint64(info.Unit)/8)))
+		debug.SetMemoryLimit(max(512<<20, int64(uint64(info.Totalram)*uint64(info.Unit)/32)))
 	}
 }
