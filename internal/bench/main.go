@@ -66,7 +66,7 @@ func run(o options) error {
 	go func() { // the lab is made of daemons: they would stay
 		stop := make(chan os.Signal, 1)
 		signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-		<-stop
+		fmt.Fprintln(os.Stderr, "bench:", <-stop)
 		r.close()
 		os.RemoveAll(dir)
 		os.Exit(130)
