@@ -7,7 +7,7 @@ import (
 
 const (
 	sealTogether = 64                     // segments in one transaction of the store, and
-	sealBytes    = 4 << 20                // bytes of frames in them, the first not counted: one sync for many when much waits
+	sealBytes    = 384 << 10              // bytes of frames in them, the first not counted
 	busyRate     = 8 << 20                // bytes a second over which sessions are busy and sealing holds back
 	longestRest  = 250 * time.Millisecond // between two transactions, while they are
 )
