@@ -254,7 +254,7 @@ func TestALateAnswerDoesNotStretchTheLease(t *testing.T) {
 
 func TestTheDeadline(t *testing.T) {
 	w := newWorld(t)
-	w.answer(func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(1500 * time.Millisecond) })
+	w.answer(func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(3 * time.Second) })
 	for _, way := range ways {
 		done, _ := w.running(way, "echo up; sleep 600")
 		wants(t, done, "postern: the time of R-1 is over")

@@ -5,6 +5,8 @@ import (
 	"time"
 )
 
+// Segments that compress well are small values to the store, and one update of those has a limit: much more than
+// sealBytes could never be kept.
 const (
 	sealTogether = 64                     // segments in one transaction of the store, and
 	sealBytes    = 384 << 10              // bytes of frames in them, the first not counted
