@@ -45,7 +45,7 @@ func init() {
 		"revocations": {"revocations [--from N] [--ping]", 0, 0, []string{"from", "ping"}, revocations},
 		"krl":         {"krl", 0, 0, nil, printKRL},
 
-		"sessions":       {"sessions [--live] [--all]", 0, 0, []string{"live", "all"}, sessions},
+		"sessions":       {"sessions [--live]", 0, 0, []string{"live"}, sessions},
 		"audit":          {"audit SESSION --reason TEXT [<PUBLIC-KEY]", 1, 1, []string{"reason"}, audit},
 		"recording-keys": {"recording-keys", 0, 0, nil, recordingKeys},
 		"recording-key":  {"recording-key <JSON", 0, 0, nil, addRecordingKey},
