@@ -25,11 +25,11 @@ var sessionsCommand = &cli.Command{
 			return err
 		}
 		defer ca.close()
-		which := "--all"
+		words := []string{"sessions"}
 		if c.Bool("live") {
-			which = "--live"
+			words = append(words, "--live")
 		}
-		sessions, err := control.List[control.Session](c.Context, ca.Client, "sessions", which)
+		sessions, err := control.List[control.Session](c.Context, ca.Client, words...)
 		if err != nil {
 			return err
 		}
