@@ -48,6 +48,9 @@ func (e Exit) Marshal() []byte { return ssh.Marshal(e) }
 // Marshal returns the Data of a frame.
 func (e Event) Marshal() []byte { return ssh.Marshal(e) }
 
+// Marshal returns the Data of a frame.
+func (e Extent) Marshal() []byte { return ssh.Marshal(e) }
+
 // OpenChannel parses the Data of a [TypeOpen] frame.
 func (f Frame) OpenChannel() (OpenChannel, error) { return content[OpenChannel](f, TypeOpen) }
 
@@ -59,6 +62,9 @@ func (f Frame) Exit() (Exit, error) { return content[Exit](f, TypeExit) }
 
 // Event parses the Data of a [TypeEvent] frame.
 func (f Frame) Event() (Event, error) { return content[Event](f, TypeEvent) }
+
+// Extent parses the Data of a [TypeExtent] frame.
+func (f Frame) Extent() (Extent, error) { return content[Extent](f, TypeExtent) }
 
 func content[T any](f Frame, want Type) (T, error) {
 	var v T
@@ -77,7 +83,7 @@ func content[T any](f Frame, want Type) (T, error) {
 
 // String names the type as FORMAT.md does.
 func (t Type) String() string {
-	names := [...]string{"", "header", "open", "request", "data", "eof", "exit", "close", "note", "end", "event"}
+	names := [...]string{"", "header", "open", "request", "data", "eof", "exit", "close", "note", "end", "event", "extent"}
 	if t == 0 || int(t) >= len(names) {
 		return fmt.Sprintf("type %d", byte(t))
 	}

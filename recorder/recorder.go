@@ -25,6 +25,7 @@ const (
 	TypeNote    Type = 8  // Data is a line for people, such as "session revoked"
 	TypeEnd     Type = 9  // last frame: Data is the reason the session ended
 	TypeEvent   Type = 10 // something a parser understood, such as a file transferred; Data is an [Event]
+	TypeExtent  Type = 11 // bytes that passed and are not kept as a whole; Data is an [Extent]
 )
 
 // The streams of a channel.

@@ -135,14 +135,23 @@ type OpenReply struct {
 	Environment  []string     `json:"environment,omitempty"` // names, a trailing * allowed
 	Record       Record       `json:"record"`
 	RecordingKey RecordingKey `json:"recording_key"`
+
+	// Destinations are where forward-local may lead: host:port, address range:port or an absolute path of a socket; port * is any.
+	Destinations []string `json:"destinations,omitempty"`
+
+	// KeystrokeKey is what keystrokes are sealed to. It is there whenever Record.Keystrokes is true.
+	KeystrokeKey *RecordingKey `json:"keystroke_key,omitempty"`
 	// Seq is the last revocation the CA knew of when it decided: every later one that hits the request cuts
 	// the session, in whatever order the two messages arrive.
 	Seq uint64 `json:"seq"`
 }
 
-// Record says what is kept of a session beyond what is always kept.
+// Record says how much is kept of a session.
 type Record struct {
-	Keystrokes bool `json:"keystrokes,omitempty"`
+	Keystrokes bool   `json:"keystrokes,omitempty"`
+	Files      string `json:"files,omitempty"`    // contents of files: full, head (the first 64 KiB of each; also when empty) or hash
+	Streams    int64  `json:"streams,omitempty"`  // bytes kept of each stream of a command; -1: all. What follows is hashed and sampled
+	Forwards   int64  `json:"forwards,omitempty"` // bytes kept of each direction of a forward; -1: all
 }
 
 // Progress is what a bastion tells about a running or finished recording.
