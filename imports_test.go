@@ -38,9 +38,10 @@ var arrows = map[string][]string{
 	"internal/verify":    {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/sshsig", "recorder"},
 
 	// The two servers never import each other; cmd wires each to the packages it needs.
-	"ca":        {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/sshsig", "internal/store", "policy"},
-	"ca/server": {"ca", "internal/control", "internal/door"},
-	"bastion":   {"internal/algo", "internal/control", "internal/socket", "recorder"},
+	"ca":            {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/sshsig", "internal/store", "policy"},
+	"ca/server":     {"ca", "internal/control", "internal/door"},
+	"bastion/meter": {"recorder"},
+	"bastion":       {"internal/algo", "internal/control", "internal/socket", "recorder"},
 
 	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
 	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},

@@ -21,7 +21,7 @@ type Extent struct {
 	File   uint32   // the number of a file in its channel, as in [File]; 0: the stream itself
 	Offset uint64   // of the first byte
 	Length uint32   // bytes that passed
-	Sum    [32]byte // SHA-256 of all from 0 to Offset+Length, if that passed in order and without a gap; else zeros
+	Sum    [32]byte // SHA-256 of all that passed up to here, if it passed in order and without a gap; else zeros
 	Kept   []byte   `ssh:"rest"`
 }
 
@@ -44,9 +44,9 @@ type File struct {
 // Transfer is what passed of a file in one direction.
 type Transfer struct {
 	Bytes  uint64  `json:"bytes"`            // repeats included
-	SHA256 string  `json:"sha256,omitempty"` // hex, of what passed, if it passed once, in order and from the beginning
+	SHA256 string  `json:"sha256,omitempty"` // hex, of what passed, if it passed in order and without a gap
 	End    bool    `json:"end,omitempty"`    // the reader saw the end of the file, so this is all of it
-	Ranges []Range `json:"ranges,omitempty"` // if it did not: sorted, joined where they meet
+	Ranges []Range `json:"ranges,omitempty"` // if it did not, or not from the beginning: sorted, joined where they meet
 	More   bool    `json:"more,omitempty"`   // and further ones that were not kept
 }
 
@@ -74,8 +74,8 @@ type Operation struct {
 // Stream says, when a stream of a command or a forward ended, what all of it was. The frame's stream says which.
 type Stream struct {
 	Bytes  uint64 `json:"bytes"`
-	SHA256 string `json:"sha256"`
-	Kept   uint64 `json:"kept"` // of its beginning, in data frames; of the rest there are extents with samples
+	SHA256 string `json:"sha256,omitempty"` // hex; absent: everything was kept
+	Kept   uint64 `json:"kept"`             // of its beginning, in data frames; of the rest there are extents with samples
 }
 
 // Forward is a connection carried through the session, told when it opens and again, with its counts, when it ends.
