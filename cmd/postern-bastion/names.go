@@ -32,14 +32,15 @@ func newNames(self string, key ssh.Signer) *names {
 	return &names{self: self, key: key, ready: make(chan struct{})}
 }
 
-// hostKeys are what the outer listener shows.
+// hostKeys are what the outer listener shows: its certificate, and for clients that know no host certificates the plain key, to be
+// pinned. OpenSSH asks for the certificate first wherever known_hosts has the gateway CA.
 func (n *names) hostKeys() []ssh.Signer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.own == nil {
 		return nil
 	}
-	return []ssh.Signer{n.own}
+	return []ssh.Signer{n.own, n.key}
 }
 
 func (n *names) gateway(name string) (bastion.Gateway, bool) {
