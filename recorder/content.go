@@ -51,6 +51,12 @@ func (e Event) Marshal() []byte { return ssh.Marshal(e) }
 // Marshal returns the Data of a frame.
 func (e Extent) Marshal() []byte { return ssh.Marshal(e) }
 
+// Marshal returns the Data of a frame.
+func (k CompartmentKey) Marshal() []byte { return ssh.Marshal(k) }
+
+// Marshal returns the Data of a frame.
+func (s Sealed) Marshal() []byte { return ssh.Marshal(s) }
+
 // OpenChannel parses the Data of a [TypeOpen] frame.
 func (f Frame) OpenChannel() (OpenChannel, error) { return content[OpenChannel](f, TypeOpen) }
 
@@ -66,13 +72,21 @@ func (f Frame) Event() (Event, error) { return content[Event](f, TypeEvent) }
 // Extent parses the Data of a [TypeExtent] frame.
 func (f Frame) Extent() (Extent, error) { return content[Extent](f, TypeExtent) }
 
+// CompartmentKey parses the Data of a [TypeCompartment] frame.
+func (f Frame) CompartmentKey() (CompartmentKey, error) {
+	return content[CompartmentKey](f, TypeCompartment)
+}
+
+// Sealed parses the Data of a [TypeSealed] frame.
+func (f Frame) Sealed() (Sealed, error) { return content[Sealed](f, TypeSealed) }
+
 func content[T any](f Frame, want Type) (T, error) {
 	var v T
 	if f.Type != want {
 		return v, fmt.Errorf("%v frame asked for the content of a %v frame", f.Type, want)
 	}
 	if err := ssh.Unmarshal(f.Data, &v); err != nil {
-		return v, fmt.Errorf("%v frame: %w", f.Type, err)
+		return v, fmt.Errorf("%w: %v frame: %w", ErrMalformed, f.Type, err)
 	}
 	// ssh.Unmarshal takes any byte but 0 for true.
 	if !bytes.Equal(ssh.Marshal(v), f.Data) {
@@ -83,7 +97,7 @@ func content[T any](f Frame, want Type) (T, error) {
 
 // String names the type as FORMAT.md does.
 func (t Type) String() string {
-	names := [...]string{"", "header", "open", "request", "data", "eof", "exit", "close", "note", "end", "event", "extent"}
+	names := [...]string{"", "header", "open", "request", "data", "eof", "exit", "close", "note", "end", "event", "extent", "compartment", "sealed"}
 	if t == 0 || int(t) >= len(names) {
 		return fmt.Sprintf("type %d", byte(t))
 	}

@@ -27,6 +27,9 @@ func seeds(f *testing.F, pattern string) {
 func FuzzFrame(f *testing.F) {
 	f.Add(appendFrame(nil, Frame{Type: TypeHeader, Channel: Global, Data: []byte("{}")}))
 	f.Add(appendFrame(nil, Frame{Type: TypeData, Stream: Stderr, At: 1 << 40, Data: []byte("x")}))
+	f.Add(appendFrame(nil, Frame{Type: TypeExtent, Stream: Stdin, Data: Extent{File: 1, Offset: 1 << 40, Length: 3, Kept: []byte("abc")}.Marshal()}))
+	f.Add(appendFrame(nil, Frame{Type: TypeCompartment, Channel: Global, Data: CompartmentKey{1, "K-0123456789abcdef", make([]byte, encapsulatedSize)}.Marshal()}))
+	f.Add(appendFrame(nil, Frame{Type: TypeSealed, Data: Sealed{1, make([]byte, sealedHeader+gcmTag)}.Marshal()}))
 	f.Add(bytes.Repeat([]byte{0xff}, frameHead))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frame, err := parseFrame(b)
@@ -41,6 +44,9 @@ func FuzzFrame(f *testing.F) {
 			func() ([]byte, error) { v, err := frame.Request(); return v.Marshal(), err },
 			func() ([]byte, error) { v, err := frame.Exit(); return v.Marshal(), err },
 			func() ([]byte, error) { v, err := frame.Event(); return v.Marshal(), err },
+			func() ([]byte, error) { v, err := frame.Extent(); return v.Marshal(), err },
+			func() ([]byte, error) { v, err := frame.CompartmentKey(); return v.Marshal(), err },
+			func() ([]byte, error) { v, err := frame.Sealed(); return v.Marshal(), err },
 		} {
 			if again, err := parse(); err == nil && !bytes.Equal(again, frame.Data) {
 				t.Errorf("%x of a %v frame encodes as %x", frame.Data, frame.Type, again)

@@ -24,9 +24,13 @@ type Reader struct {
 	seal   []byte
 	last   time.Duration
 	heads  [][32]byte // after each frame of the segment that Open read
+	given  uint64     // frames that left r.frames
+	number uint64     // of the segment r.frames are of
 	over   bool       // the end frame was read
 	ended  bool       // and given out
-	reason string
+
+	compartments compartments
+	reason       string
 }
 
 // Open reads the beginning of what [Store.Export] wrote, up to the header. With a nil bastion key signatures are not
@@ -48,7 +52,7 @@ func Open(r io.Reader, key PrivateKey, bastion crypto.PublicKey) (*Reader, error
 		return nil, s.fault(fmt.Errorf("%w: the key box does not open: %w", ErrAltered, err))
 	}
 	defer clear(root)
-	p := &Reader{sealed: s, chain: newChain(0, o.sum())}
+	p := &Reader{sealed: s, chain: newChain(0, o.sum()), compartments: compartments{session: o.Session, keys: map[string]PrivateKey{}}}
 	if p.ratchet, err = newRatchet(root, o.sum()); err != nil {
 		return nil, err
 	}
@@ -102,6 +106,16 @@ func (r *Reader) ExpectSealed(segments uint64, head [32]byte) {
 	}
 }
 
+// OpenCompartment lets Next give out the frames that were sealed to a key as what they are. Without it, it gives out the [TypeSealed] ones that stand
+// for them. It may be called for several keys, before the first Next.
+func (r *Reader) OpenCompartment(key PrivateKey) error {
+	if r.given > 0 {
+		return fmt.Errorf("recording %s: compartments are opened before the first frame is read", r.header.Session)
+	}
+	r.compartments.keys[key.ID()] = key
+	return nil
+}
+
 // Next returns the next frame of a known type, the header first. Its Data is valid until the next call. It returns
 // io.EOF after the last one; any other error is a *[Fault] that says where the recording stops being good.
 func (r *Reader) Next() (Frame, error) {
@@ -112,12 +126,17 @@ func (r *Reader) Next() (Frame, error) {
 			}
 			r.load()
 		}
-		f := r.frames[0]
+		f, err := r.compartments.uncover(r.frames[0])
+		if err != nil {
+			r.frames, r.fault = nil, &Fault{Segment: r.number, Frame: r.given, Err: err}
+			continue
+		}
 		r.frames = r.frames[1:]
+		r.given++
 		if f.Type == TypeEnd {
 			r.ended, r.reason = true, string(f.Data)
 		}
-		if f.Type >= TypeHeader && f.Type <= TypeEvent {
+		if f.Type >= TypeHeader && f.Type <= TypeSealed {
 			return f, nil
 		}
 	}
@@ -144,7 +163,7 @@ func (r *Reader) load() {
 		r.fault = err
 		return
 	}
-	r.frames = r.frames[:0]
+	r.frames, r.number = r.frames[:0], h.Number
 	if h.Form == formVerbatim {
 		err = r.verbatim(h, k, body)
 	} else {

@@ -26,6 +26,9 @@ const (
 	TypeEnd     Type = 9  // last frame: Data is the reason the session ended
 	TypeEvent   Type = 10 // something a parser understood, such as a file transferred; Data is an [Event]
 	TypeExtent  Type = 11 // bytes that passed and are not kept as a whole; Data is an [Extent]
+
+	TypeCompartment Type = 12 // frames are sealed to another key from here on; Data is a [CompartmentKey]
+	TypeSealed      Type = 13 // a frame that only that key opens; Data is a [Sealed]
 )
 
 // The streams of a channel.

@@ -308,6 +308,7 @@ func (s *Store) cutOld() {
 	oldest, high := s.files.pressure()
 	before := s.now().Add(-s.cfg.SegmentAge)
 	for _, w := range s.writers() {
+		w.forget(before)
 		w.cutIf(func(seg *segment) bool {
 			return !seg.born.After(before) || high && seg.holds(oldest.number)
 		})

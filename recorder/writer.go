@@ -32,6 +32,9 @@ type Writer struct {
 	lead    time.Duration // the rest is measured by the monotonic clock
 	closed  bool
 
+	compartments []*Compartment
+	contexts     uint32 // compartments that have begun
+
 	durably  sync.Mutex // after mu
 	frames   uint64
 	head     [32]byte
@@ -72,7 +75,7 @@ const worthAHead = 1 << 10 // bytes of a frame from which on hashing it again co
 // Append records a frame: it is encrypted and on its way when Append returns, in the order of the calls, and f.Data
 // is free again. It is durable once the commit says so. Append waits while too much is on its way or unsealed.
 func (w *Writer) Append(f Frame) (*Commit, error) {
-	if f.Type == TypeHeader || f.Type == TypeEnd || f.Type == 0 {
+	if !sealable(f.Type) { // those have a place of their own
 		return nil, fmt.Errorf("recording %s: a %v frame is not for Append", w.opening.Session, f.Type)
 	}
 	if len(f.Data) > MaxData {
@@ -248,6 +251,9 @@ func (w *Writer) end(reason string) (*Commit, error) {
 		return nil, w.wrap(ErrClosed)
 	}
 	w.closed = true
+	for _, c := range w.compartments {
+		c.sender = nil
+	}
 	if len(reason) > MaxData {
 		reason = reason[:MaxData]
 	}
