@@ -5,7 +5,6 @@ import (
 	"crypto/hpke"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -33,27 +32,6 @@ func durably(t *testing.T, commit *Commit, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// playWith is play with keys of compartments.
-func (b *bench) playWith(file []byte, keys ...PrivateKey) (frames []Frame, err error) {
-	r, err := Open(bytes.NewReader(file), b.private, b.bastion)
-	for _, key := range keys {
-		if err == nil {
-			err = r.OpenCompartment(key)
-		}
-	}
-	for err == nil {
-		var f Frame
-		if f, err = r.Next(); err == nil {
-			f.Data = bytes.Clone(f.Data)
-			frames = append(frames, f)
-		}
-	}
-	if err == io.EOF {
-		err = nil
-	}
-	return frames, err
 }
 
 // types is the types and the texts of frames, without the first and the last.
@@ -107,13 +85,13 @@ func TestCompartment(t *testing.T) {
 		{"the other", []PrivateKey{otherKey}, "data 0/1:Password: compartment sealed data 3/1:$  sealed compartment data 0/0:else sealed sealed sealed"},
 		{"both", []PrivateKey{key, otherKey}, "data 0/1:Password: compartment data 3/0:hunter2 data 3/1:$  data 4/0: compartment data 0/0:else eof data 0/0:" + full},
 	} {
-		frames, err := b.playWith(file, test.keys...)
+		frames, _, err := b.playWith(file, test.keys)
 		if got := types(frames); err != nil || got != test.want {
 			t.Errorf("with %s: %v\n%.300s\nwant\n%.300s", test.name, err, got, test.want)
 		}
 	}
 	for i := 1; i < 10; i++ {
-		frames, _ := b.playWith(file)
+		frames, _, _ := b.play(file)
 		if f := frames[i]; f.Type == TypeSealed && (f.Stream != 0 || f.At == 0) {
 			t.Errorf("a sealed frame on stream %d at %v", f.Stream, f.At)
 		}
@@ -188,14 +166,14 @@ func TestKeystrokesAreNowhere(t *testing.T) {
 	}
 	file := b.export(t, "S-1")
 	look("the export", file)
-	frames, err := b.playWith(file)
+	frames, _, err := b.play(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, f := range frames {
 		look(fmt.Sprintf("frame %d", i), f.Data)
 	}
-	if frames, err = b.playWith(file, key); err != nil || strings.Count(types(frames), secret) != 3 {
+	if frames, _, err = b.playWith(file, []PrivateKey{key}); err != nil || strings.Count(types(frames), secret) != 3 {
 		t.Errorf("with the key: %v %s", err, types(frames))
 	}
 }
@@ -237,7 +215,7 @@ func TestCompartmentForgets(t *testing.T) {
 		t.Error("the context outlives the recording")
 	}
 	<-b.sealed
-	frames, err := b.playWith(b.export(t, "S-1"), key)
+	frames, _, err := b.playWith(b.export(t, "S-1"), []PrivateKey{key})
 	want := "compartment data 0/0:a data 0/0:b compartment data 0/0:c data 0/0:d compartment data 0/0:e compartment data 0/0:z"
 	if got := types(frames); err != nil || got != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
@@ -263,7 +241,7 @@ func TestCompartmentAfterACrash(t *testing.T) {
 	crashed.reopen(t)
 	defer crashed.Close()
 	file := crashed.export(t, "S-1")
-	frames, err := crashed.playWith(file, key)
+	frames, _, err := crashed.playWith(file, []PrivateKey{key})
 	if got := types(append(frames, Frame{})); err != nil || got != "compartment data 0/0:0 data 0/0:1 data 0/0:2 data 0/0:3 data 0/0:4 data 0/0:5" {
 		t.Errorf("%v %s", err, got)
 	}
@@ -295,7 +273,7 @@ func TestCompartmentFromManyGoroutines(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-b.sealed
-	frames, err := b.playWith(b.export(t, "S-1"), key)
+	frames, _, err := b.playWith(b.export(t, "S-1"), []PrivateKey{key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,11 +404,11 @@ func TestCompartmentLies(t *testing.T) {
 			}
 			<-b.sealed
 			file := b.export(t, "S-1")
-			frames, err := b.playWith(file, l.key)
+			frames, _, err := b.playWith(file, []PrivateKey{l.key})
 			if fault := new(Fault); !errors.Is(err, test.want) || test.want != nil && (!errors.As(err, &fault) || int(fault.Frame) != test.good || len(frames) != test.good) {
 				t.Errorf("with the key: %d frames, %v, want %d and %v", len(frames), err, test.good, test.want)
 			}
-			if _, err := b.playWith(file); !errors.Is(err, test.bare) {
+			if _, _, err := b.play(file); !errors.Is(err, test.bare) {
 				t.Errorf("without the key: %v, want %v", err, test.bare)
 			}
 		})

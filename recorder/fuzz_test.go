@@ -149,15 +149,30 @@ func FuzzVerbatim(f *testing.F) {
 // A recording is hostile until it is verified: nothing in it may crash a reader, and what is good encodes back.
 func FuzzRecording(f *testing.F) {
 	seeds(f, "*.recording")
-	b := golden(f)
+	type keys struct {
+		*bench
+		keystrokes []PrivateKey
+	}
+	var all []keys
+	for set := range goldens {
+		b, keystrokes := golden(f, set)
+		all = append(all, keys{b, keystrokes})
+	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		Check(bytes.NewReader(file), nil)
-		if _, err := Check(bytes.NewReader(file), b.bastion); err == nil && !isGolden(t, file) {
-			t.Error("a signed recording that no bastion wrote")
-		}
-		r, err := Open(bytes.NewReader(file), b.private, nil)
-		for err == nil {
-			_, err = r.Next()
+		for _, k := range all {
+			if _, err := Check(bytes.NewReader(file), k.bastion); err == nil && !isGolden(t, file) {
+				t.Error("a signed recording that no bastion wrote")
+			}
+			r, err := Open(bytes.NewReader(file), k.private, nil)
+			for _, key := range k.keystrokes {
+				if err == nil {
+					err = r.OpenCompartment(key)
+				}
+			}
+			for err == nil {
+				_, err = r.Next()
+			}
 		}
 	})
 }

@@ -3,8 +3,8 @@ package recorder
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -16,25 +16,41 @@ import (
 
 var writeGolden = flag.Bool("golden", false, "write the golden recordings of a version that has none yet")
 
-// golden is a bench that has the keys of the golden recordings, and no store.
-func golden(t testing.TB) *bench {
+// goldens are the golden recordings and the keys they have in common: NAME.private of the recording, NAME.bastion that signed, NAME.keystrokes of
+// the compartment where there is one.
+var goldens = map[string][]string{
+	"v1":         {"v1-complete", "v1-interrupted", "v1-live"},
+	"v1-content": {"v1-content"}, // extents, the events of 2026-11, a compartment
+}
+
+// golden is a bench that has the keys of golden recordings, and no store.
+func golden(t testing.TB, name string) (b *bench, keystrokes []PrivateKey) {
 	t.Helper()
-	read := func(name string) []byte {
-		text, err := os.ReadFile(filepath.Join("testdata", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	private, err := ParsePrivateKey(read("v1.private"))
+	private, err := ParsePrivateKey(unhex(t, name+".private"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bench{private: private, public: private.Public(), bastion: ed25519.PublicKey(read("v1.bastion"))}
+	if compartment, _ := filepath.Glob(filepath.Join("testdata", name+".keystrokes")); compartment != nil {
+		key, err := ParsePrivateKey(unhex(t, name+".keystrokes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keystrokes = append(keystrokes, key)
+	}
+	return &bench{private: private, public: private.Public(), bastion: ed25519.PublicKey(unhex(t, name+".bastion"))}, keystrokes
+}
+
+func unhex(t testing.TB, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // described is a recording as text, to compare.
@@ -53,100 +69,106 @@ func TestGolden(t *testing.T) {
 	if *writeGolden {
 		makeGolden(t)
 	}
-	b := golden(t)
-	for _, name := range []string{"v1-complete", "v1-interrupted", "v1-live"} {
-		file, err := os.ReadFile(filepath.Join("testdata", name+".recording"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, err := os.ReadFile(filepath.Join("testdata", name+".txt"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		frames, sum, err := b.play(file)
-		if got := described(frames, sum); err != nil || got != string(want) {
-			t.Errorf("%s: %v\n%s\nwant\n%s", name, err, got, want)
-		}
-		if _, err := Check(bytes.NewReader(file), b.bastion); err != nil {
-			t.Errorf("%s: %v", name, err)
+	for set, names := range goldens {
+		b, keystrokes := golden(t, set)
+		for _, name := range names {
+			file, err := os.ReadFile(filepath.Join("testdata", name+".recording"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := os.ReadFile(filepath.Join("testdata", name+".txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			frames, sum, err := b.playWith(file, keystrokes)
+			if got := described(frames, sum); err != nil || got != string(want) {
+				t.Errorf("%s: %v\n%s\nwant\n%s", name, err, got, want)
+			}
+			if _, err := Check(bytes.NewReader(file), b.bastion); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }
 
-// makeGolden is run once for each version.
+// makeGolden is run once for each set; those before are made by earlier versions of this file.
 func makeGolden(t *testing.T) {
-	if _, err := os.Stat("testdata/v1.private"); err == nil {
-		t.Fatal("version 1 has its golden recordings; a new version needs new names")
+	if _, err := os.Stat("testdata/v1-content.private"); err == nil {
+		t.Fatal("these golden recordings are made; new frame types or a new version need a new name")
 	}
 	b := newBench(t, func(c *Config) {
-		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 		c.Now = func() time.Time { start = start.Add(1234567 * time.Nanosecond); return start }
 		c.SegmentAge = time.Hour
 	})
-	complete, cut := b.create(t, "S-COMPLETE"), b.create(t, "S-CUT")
-	for _, w := range []*Writer{complete, cut} {
-		for i, f := range goldenFrames() {
-			c, err := w.Append(f)
-			if err != nil || c.Err() != nil {
-				t.Fatal(err)
-			}
-			if i == 5 {
-				w.cutIf(func(*segment) bool { return true })
-			}
+	w := b.create(t, "S-CONTENT")
+	key, keys := compartment(t, w)
+	for i, f := range goldenFrames() {
+		c, err := w.Append(f)
+		durably(t, c, err)
+		if i%4 == 0 {
+			c, err = keys.Append(data(0, Stdin, fmt.Sprintf("typed %d\r", i)))
+			durably(t, c, err)
+		}
+		if i == 9 {
+			w.cutIf(func(*segment) bool { return true })
+			keys.sender = nil // as a minute later
 		}
 	}
-	if err := complete.Close("closed by the client"); err != nil {
+	if err := w.Close("closed by the client"); err != nil {
 		t.Fatal(err)
 	}
-	waitSegments(t, b, "S-COMPLETE", 2)
-	waitSegments(t, b, "S-CUT", 1)
-	b.sealer.hold(t)
-	crashed := b.crash(t)
-	files := map[string][]byte{"v1-complete": b.export(t, "S-COMPLETE"), "v1-live": b.export(t, "S-CUT")}
-	journal, err := os.ReadFile(filepath.Join(crashed.cfg.Dir, "journal", journalName+"0000000000000001"))
+	<-b.sealed
+	file := b.export(t, "S-CONTENT")
+	frames, sum, err := b.playWith(file, []PrivateKey{key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := b.journal.file.end
-	b.sealer.unhold()
-	crashed.reopen(t)
-	defer crashed.Close()
-	files["v1-interrupted"] = crashed.export(t, "S-CUT")
-	write := func(name string, content []byte) {
-		if err := os.WriteFile(filepath.Join("testdata", name), content, 0o644); err != nil {
+	for name, content := range map[string]string{
+		"private": hex.EncodeToString(b.private.Marshal()) + "\n", "bastion": hex.EncodeToString(b.bastion) + "\n",
+		"keystrokes": hex.EncodeToString(key.Marshal()) + "\n", "recording": string(file), "txt": described(frames, sum),
+	} {
+		if err := os.WriteFile(filepath.Join("testdata", "v1-content."+name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	write("v1.private", []byte(hex.EncodeToString(b.private.Marshal())+"\n"))
-	write("v1.bastion", []byte(hex.EncodeToString(b.bastion)+"\n"))
-	write("v1.journal", journal[fileHead:end])
-	for name, file := range files {
-		frames, sum, err := b.play(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(name+".recording", file)
-		write(name+".txt", []byte(described(frames, sum)))
 	}
 }
 
+// goldenFrames are a command whose output is not kept as a whole, an SFTP channel, a forward, and the other events.
 func goldenFrames() []Frame {
-	size, _ := json.Marshal(map[string]any{"path": "/etc/passwd", "size": 1432})
+	extent := func(channel uint32, stream byte, e Extent) Frame {
+		return Frame{Type: TypeExtent, Channel: channel, Stream: stream, Data: e.Marshal()}
+	}
+	event := func(channel uint32, stream byte, name string, v any) Frame {
+		f := EventFrame(name, v)
+		f.Channel, f.Stream = channel, stream
+		return f
+	}
+	hello, sum := []byte("hello\n"), sha256.Sum256([]byte("hello\n"))
+	size := uint64(6)
 	return []Frame{
 		{Type: TypeOpen, Data: OpenChannel{Kind: "session"}.Marshal()},
-		{Type: TypeRequest, Data: Request{Name: "env", Refused: true, Payload: []byte("\x00\x00\x00\x04LANG\x00\x00\x00\x01C")}.Marshal()},
-		{Type: TypeRequest, Data: Request{Name: "pty-req", Payload: []byte("\x00\x00\x00\x05xterm\x00\x00\x00P\x00\x00\x00\x18\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00")}.Marshal()},
-		{Type: TypeRequest, Data: Request{Name: "shell"}.Marshal()},
-		{Type: TypeData, Stream: Stdout, Data: []byte("root@phi1:~# ")},
-		{Type: TypeData, Stream: Stdin, Data: []byte("ls\r")},
-		{Type: TypeData, Stream: Stdout, Data: []byte("\x1b[01;34mgr\xc3\xbc\xc3\x9fe\x1b[0m\r\n")},
-		{Type: TypeRequest, Data: Request{Name: "window-change", Payload: []byte("\x00\x00\x00d\x00\x00\x00\x28\x00\x00\x00\x00\x00\x00\x00\x00")}.Marshal()},
-		{Type: TypeData, Stream: Stderr, Data: bytes.Repeat([]byte("warning\n"), 100)},
-		{Type: TypeEvent, Data: Event{Name: "file", JSON: size}.Marshal()},
-		{Type: TypeNote, Channel: Global, Data: []byte("five minutes left")},
-		{Type: 77, Channel: 5, Stream: 9, Data: []byte("a type of the future")},
-		{Type: TypeEOF, Stream: Stdout},
-		{Type: TypeExit, Data: Exit{Signal: "TERM", Core: true, Message: "terminated"}.Marshal()},
+		{Type: TypeRequest, Data: Request{Name: "exec", Payload: []byte("\x00\x00\x00\x03yes")}.Marshal()},
+		data(0, Stdout, "y\ny\n"),
+		extent(0, Stdout, Extent{Offset: 4, Length: 32768, Sum: sum, Kept: []byte("y\ny\n")}),
+		extent(0, Stdout, Extent{Offset: 32772, Length: 32768, Sum: sum}),
+		event(0, Stdout, EventStream, Stream{Bytes: 65540, SHA256: hex.EncodeToString(sum[:]), Kept: 4}),
+		{Type: TypeOpen, Channel: 1, Data: OpenChannel{Kind: "session"}.Marshal()},
+		{Type: TypeRequest, Channel: 1, Data: Request{Name: "subsystem", Payload: []byte("\x00\x00\x00\x04sftp")}.Marshal()},
+		data(1, Stdin, "\x00\x00\x00\x05\x01\x00\x00\x00\x03"),
+		event(1, 0, EventOperation, Operation{Number: 1, Name: "rename", Path: "/a", To: "/b"}),
+		event(1, 0, EventOperation, Operation{Number: 1, Name: "rename", Path: "/a", To: "/b", Status: "no such file"}),
+		extent(1, Stdin, Extent{File: 1, Length: 6, Sum: sum, Kept: hello}),
+		event(1, 0, EventFile, File{
+			Number: 1, Protocol: "sftp", Path: "gr?n", PathBytes: []byte("gr\xfcn"), Access: "write create", Mode: 0o644, Size: &size,
+			Written: &Transfer{Bytes: 6, SHA256: hex.EncodeToString(sum[:]), Ranges: []Range{{0, 6}}}, Keep: "head", Status: "ok",
+		}),
+		{Type: TypeOpen, Channel: 2, Data: OpenChannel{Kind: "direct-tcpip", Payload: []byte("\x00\x00\x00\x0bdb.internal\x00\x00\x15\x38\x00\x00\x00\x09127.0.0.1\x00\x00\xc0\x00")}.Marshal()},
+		event(2, 0, EventForward, Forward{Kind: "direct-tcpip", To: "db.internal:5432", From: "127.0.0.1:49152"}),
+		event(2, 0, EventForward, Forward{Kind: "direct-tcpip", To: "db.internal:5432", Ended: true, Sent: 8, Received: 1, Seconds: 0.25}),
+		event(Global, 0, EventListen, Listen{Address: "localhost:8080", Denied: true}),
+		event(3, 0, EventAgent, AgentUse{Request: "sign", Key: "SHA256:abc", OK: true}),
+		{Type: TypeExit, Data: Exit{Status: 3}.Marshal()},
 		{Type: TypeClose},
 	}
 }

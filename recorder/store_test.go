@@ -79,9 +79,19 @@ func (b *bench) export(t testing.TB, session string) []byte {
 
 // play returns the frames up to the error.
 func (b *bench) play(file []byte, expect ...logged) (frames []Frame, s Summary, err error) {
+	return b.playWith(file, nil, expect...)
+}
+
+// playWith is play with keys of compartments.
+func (b *bench) playWith(file []byte, keys []PrivateKey, expect ...logged) (frames []Frame, s Summary, err error) {
 	r, err := Open(bytes.NewReader(file), b.private, b.bastion)
 	if err != nil {
 		return nil, s, err
+	}
+	for _, key := range keys {
+		if err := r.OpenCompartment(key); err != nil {
+			return nil, s, err
+		}
 	}
 	for _, e := range expect {
 		r.Expect(e.count, e.head)

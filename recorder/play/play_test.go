@@ -32,11 +32,15 @@ func golden(t *testing.T, name string) *recorder.Reader {
 		}
 		return b
 	}
-	key, err := recorder.ParsePrivateKey(unhex(read("v1.private")))
+	set := "v1"
+	if name == "v1-content.recording" {
+		set = "v1-content"
+	}
+	key, err := recorder.ParsePrivateKey(unhex(read(set + ".private")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := recorder.Open(bytes.NewReader(read(name)), key, ed25519.PublicKey(unhex(read("v1.bastion"))))
+	r, err := recorder.Open(bytes.NewReader(read(name)), key, ed25519.PublicKey(unhex(read(set+".bastion"))))
 	if err != nil {
 		t.Fatal(err)
 	}
