@@ -9,6 +9,7 @@ import (
 const (
 	EventFile      = "file"      // a [File]
 	EventOperation = "operation" // an [Operation]
+	EventProtocol  = "protocol"  // a [Protocol]
 	EventStream    = "stream"    // a [Stream]
 	EventForward   = "forward"   // a [Forward]
 	EventListen    = "listen"    // a [Listen]
@@ -69,6 +70,11 @@ type Operation struct {
 	Entries   uint64 `json:"entries,omitempty"` // names that a directory listing gave out
 	Status    string `json:"status,omitempty"`  // ok; what the host said; empty: not answered yet
 	Denied    bool   `json:"denied,omitempty"`  // by the bastion
+}
+
+// Protocol says what the data frames of a channel are from here on. Without it whoever shows a recording takes them for text.
+type Protocol struct {
+	Name string `json:"name,omitempty"` // sftp, scp, agent; empty: bytes that nobody parses
 }
 
 // Stream says, when a stream of a command or a forward ended, what all of it was. The frame's stream says which.
