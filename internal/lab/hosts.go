@@ -48,23 +48,53 @@ func (l *Lab) configureHost(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(l.path(name, "principals"), 0o755); err != nil {
+	lines := []string{
+		"TrustedUserCAKeys " + l.path("trust", "session_ca.pub"),
+		"RevokedKeys " + l.path(name, "revoked_keys"),
+	}
+	if name == "phi1" {
+		lines = append(lines, "HostCertificate "+l.hostKey(name)+"-cert.pub")
+	}
+	return l.writeHost(name, l.hostKey(name), principals, lines...)
+}
+
+// writeHost writes what every sshd of the lab has.
+func (l *Lab) writeHost(name, hostKey string, principals []byte, lines ...string) error {
+	if err := mkdirs(l.path(name, "principals"), l.path(name, "home")); err != nil {
 		return err
 	}
 	if err := os.WriteFile(l.path(name, "principals", l.Account), principals, 0o644); err != nil {
 		return err
 	}
-	lines := []string{
-		"TrustedUserCAKeys " + l.path("trust", "session_ca.pub"),
-		"AuthorizedPrincipalsFile " + l.path(name, "principals", "%u"),
+	return WriteSSHDConfig(l.path(name, "sshd_config"), append(lines,
+		"HostKey "+hostKey,
+		"AuthorizedPrincipalsFile "+l.path(name, "principals", "%u"),
 		"AuthorizedKeysFile none",
-		"RevokedKeys " + l.path(name, "revoked_keys"),
-		"HostKey " + l.hostKey(name),
+		// A home of its own: the shell's start files of whoever runs the lab cost more than a session, and may wait for locks.
+		`SetEnv "HOME=`+l.path(name, "home")+`"`,
+	)...)
+}
+
+// configureDirect writes the configuration of direct, which does not run until it is started: phi1 as it would be without a bastion,
+// believing people's certificates for it. What behaves in another way there than through the bastion is the bastion's doing.
+func (l *Lab) configureDirect() error {
+	if err := mkdirs(l.path("direct")); err != nil {
+		return err
 	}
-	if name == "phi1" {
-		lines = append(lines, "HostCertificate "+l.hostKey(name)+"-cert.pub")
+	known := "direct " + l.publicKey("phi1", "ssh_host_ed25519_key.pub") + "\n"
+	if err := os.WriteFile(l.path("direct", "known_hosts"), []byte(known), 0o644); err != nil {
+		return err
 	}
-	return WriteSSHDConfig(l.path(name, "sshd_config"), lines...)
+	return l.writeHost("direct", l.hostKey("phi1"), []byte(l.Account+"@phi1\n"), "TrustedUserCAKeys "+l.path("trust", "user_ca.pub"))
+}
+
+// directBlock is for ssh_config.
+func (l *Lab) directBlock(person string) string {
+	return strings.Join([]string{
+		"\nHost direct", "HostName 127.0.0.1", "Port " + strconv.Itoa(l.Ports["direct"]), "User " + l.Account,
+		"HostKeyAlias direct", "UserKnownHostsFile " + l.path("direct", "known_hosts"), "StrictHostKeyChecking yes", "IdentitiesOnly yes", "IdentityFile " + l.path(person, "id_ed25519"),
+		"CertificateFile " + l.path(person, "postern", "certs", l.Account+"@phi1-cert.pub"), "",
+	}, "\n    ")
 }
 
 // WriteSSHDConfig writes the configuration of an sshd that runs as root or as an ordinary user, with room for many sessions.

@@ -29,7 +29,7 @@ type Config struct {
 type Lab struct {
 	Dir       string             `json:"dir"`
 	Account   string             `json:"account"`   // on the hosts
-	Addresses map[string]string  `json:"addresses"` // ca, bastion, phi1, phi2: host:port
+	Addresses map[string]string  `json:"addresses"` // ca, bastion, phi1, phi2, direct: host:port
 	Ports     map[string]int     `json:"ports"`     // the same, the number alone
 	PIDs      map[string]int     `json:"pids"`      // every process by name
 	Processes map[string]Process `json:"processes"` // the same, with what tells it from a later process of that number
@@ -130,7 +130,7 @@ func (l *Lab) settle() error {
 	}
 	l.Account = me.Username
 	l.Addresses, l.Ports = map[string]string{}, map[string]int{}
-	for _, name := range append([]string{"ca", "bastion"}, Hosts...) {
+	for _, name := range append([]string{"ca", "bastion", "direct"}, Hosts...) {
 		port, err := freePort()
 		if err != nil {
 			return err

@@ -62,7 +62,7 @@ func (l *Lab) sshConfigs() error {
 			return err
 		}
 		head := fmt.Sprintf("IdentityAgent %s\n", l.agentSocket(p.Name))
-		if err := os.WriteFile(l.path(p.Name, "ssh_config"), append([]byte(head), lines...), 0o600); err != nil {
+		if err := os.WriteFile(l.path(p.Name, "ssh_config"), slices.Concat([]byte(head), lines, []byte(l.directBlock(p.Name))), 0o600); err != nil {
 			return err
 		}
 	}

@@ -40,6 +40,11 @@ func (l *Lab) piece(name string) (piece, error) {
 		return l.hostAgent(of), nil
 	case slices.Contains(Hosts, name):
 		return l.sshd(name)
+	case name == "direct":
+		if err := l.configureDirect(); err != nil {
+			return piece{}, err
+		}
+		return l.sshd(name)
 	case kind == "agent" && isPerson(of):
 		socket := l.agentSocket(of)
 		os.Remove(socket)

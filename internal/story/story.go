@@ -2,7 +2,8 @@
 // whole lab of real parts, and what they see. Start with a file in testdata. Each has a lab of its own in $LAB, with the
 // programs built once. Beyond testscript's commands a story has those of [Commands], and the programs
 //
-//	exec as alice COMMAND…       COMMAND with the environment of that person
+//	exec as alice COMMAND…       COMMAND with the environment of that person, for whom ssh, scp and sftp read the person's ssh_config,
+//	                             as they read ~/.ssh/config on an admin's own machine
 //	exec ssh-as alice phi1 …     stock ssh with that person's ssh_config
 //	exec ca-as alice COMMAND…    stock ssh to the CA, as that person
 package story
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -28,12 +30,15 @@ const patience = 60 * time.Second
 
 // helpers are what a story executes beside the four programs and OpenSSH.
 var helpers = map[string]string{
-	"as":     `. "$LAB/$1/env"; shift; exec "$@"`,
+	"as":     `WHO=$1; export WHO; shift; . "$LAB/$WHO/env"; PATH="${0%/*}/own:$PATH"; exec "$@"`,
 	"ssh-as": `who=$1; shift; . "$LAB/$who/env"; exec ssh -F "$LAB/$who/ssh_config" "$@"`,
 	"ca-as": `who=$1; shift; . "$LAB/$who/env"
 exec ssh -F none -p "$CA_PORT" -o IdentitiesOnly=yes -i "$LAB/$who/id_ed25519.pub" -o HostKeyAlias=postern-ca \
 	-o UserKnownHostsFile="$LAB/trust/known_hosts" -o LogLevel=ERROR -o BatchMode=yes 127.0.0.1 "$@"`,
 }
+
+// own are the programs of OpenSSH that read a configuration.
+var own = []string{"ssh", "scp", "sftp"}
 
 // Params describes the stories in dir to testscript, with programs built in bin.
 func Params(dir, bin string) testscript.Params {
@@ -62,13 +67,8 @@ func setup(env *testscript.Env, bin string) error {
 		}
 	})
 	bin = filepath.Join(env.WorkDir, ".bin")
-	if err := os.Mkdir(bin, 0o700); err != nil {
+	if err := writeHelpers(bin); err != nil {
 		return err
-	}
-	for name, text := range helpers {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
-			return err
-		}
 	}
 	env.Setenv("LAB", dir)
 	env.Setenv("ACCOUNT", l.Account)
@@ -77,6 +77,29 @@ func setup(env *testscript.Env, bin string) error {
 		env.Setenv(strings.ToUpper(name)+"_PORT", strconv.Itoa(l.Ports[name]))
 	}
 	env.Setenv("PATH", bin+":"+filepath.Join(dir, "bin")+":"+env.Getenv("PATH")+":/usr/sbin")
+	return nil
+}
+
+func writeHelpers(bin string) error {
+	scripts := map[string]string{}
+	for name, text := range helpers {
+		scripts[name] = text
+	}
+	for _, name := range own {
+		program, err := exec.LookPath(name)
+		if err != nil {
+			return err
+		}
+		scripts["own/"+name] = `exec ` + program + ` -F "$LAB/$WHO/ssh_config" "$@"`
+	}
+	if err := os.MkdirAll(filepath.Join(bin, "own"), 0o700); err != nil {
+		return err
+	}
+	for name, text := range scripts {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
