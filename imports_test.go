@@ -26,6 +26,8 @@ var arrows = map[string][]string{
 	"ca/auditlog":          {"internal/control", "internal/store"},
 	"ca/statement":         {"internal/control"},
 	"internal/algo":        {},
+	"internal/greeting":    {},
+	"internal/pace":        {},
 	"internal/command":     {},
 	"internal/destination": {},
 	"internal/environment": {},
@@ -35,7 +37,7 @@ var arrows = map[string][]string{
 	"internal/sshconfig":   {},
 	"internal/store":       {},
 	"internal/control":     {"internal/algo", "internal/sshsig"},
-	"internal/door":        {"internal/algo", "internal/socket"},
+	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
 	"internal/auditor":     {"internal/algo", "internal/control", "internal/sshsig", "recorder"},
 	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/sshsig", "recorder"},
 
@@ -43,7 +45,7 @@ var arrows = map[string][]string{
 	"ca":            {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/sshsig", "internal/store", "policy"},
 	"ca/server":     {"ca", "internal/control", "internal/door"},
 	"bastion/meter": {"recorder"},
-	"bastion":       {"internal/algo", "internal/control", "internal/socket", "recorder"},
+	"bastion":       {"internal/algo", "internal/control", "internal/greeting", "internal/socket", "recorder"},
 
 	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
 	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},

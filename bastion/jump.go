@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/algo"
+	"postern/internal/greeting"
 	"postern/internal/socket"
 )
 
@@ -34,17 +36,12 @@ func (b *Bastion) jump(l *login, ch ssh.NewChannel) {
 		_ = ch.Reject(ssh.ConnectionFailed, "malformed request")
 		return
 	}
-	gw, known := b.Gateway(strings.ToLower(to.Host))
-	err := b.admit(l.grant)
+	gw, err := b.leads(l.grant, to.Host, to.Port)
+	if err == nil {
+		err = b.admit(l.grant)
+	}
 	if err == nil {
 		err = b.current(l.grant.cert)
-	}
-	switch {
-	case err != nil:
-	case !known:
-		err = fmt.Errorf("this bastion leads to no host named %q", oneLine(to.Host))
-	case to.Port != 22:
-		err = fmt.Errorf("%s is reached at port 22 through this bastion, whatever its own port is", gw.Name)
 	}
 	if err != nil {
 		b.Log.Warn("jump refused", "client", tcpAddr(l.RemoteAddr()), "person", l.grant.person, "to", oneLine(to.Host), "port", to.Port, "why", err.Error())
@@ -62,6 +59,28 @@ func (b *Bastion) jump(l *login, ch ssh.NewChannel) {
 	b.inside(l, gw, c)
 }
 
+// leads finds the host that a jump is to. What the certificate is not for gets one answer, whether there is such a host or not.
+func (b *Bastion) leads(g *grant, name string, port uint32) (Gateway, error) {
+	gw, known := b.Gateway(strings.ToLower(name))
+	canonical := gw.Name
+	if !known {
+		canonical = name
+	}
+	covered := slices.ContainsFunc(g.cert.ValidPrincipals, func(p string) bool {
+		at := strings.LastIndexByte(p, '@')
+		return at >= 0 && p[at+1:] == canonical
+	})
+	switch {
+	case !covered:
+		return gw, fmt.Errorf("your certificate (%s) is for %s, not for the host %s", g.cert.KeyId, strings.Join(g.cert.ValidPrincipals, ", "), oneLine(name))
+	case !known:
+		return gw, fmt.Errorf("this bastion has no certificate for the host %s yet; try again in a moment", oneLine(name))
+	case port != 22:
+		return gw, fmt.Errorf("%s is reached at port 22 through this bastion, whatever its own port is", gw.Name)
+	}
+	return gw, nil
+}
+
 // inside serves the SSH connection in a jump.
 func (b *Bastion) inside(l *login, gw Gateway, c ssh.Channel) {
 	way := &channelConn{Channel: c, login: l, closed: make(chan struct{})}
@@ -70,7 +89,11 @@ func (b *Bastion) inside(l *login, gw Gateway, c ssh.Channel) {
 	defer in.wire.Close()
 	grace := time.AfterFunc(b.Limits.LoginGrace, func() { in.Close() })
 	defer grace.Stop()
-	conn, chans, reqs, err := ssh.NewServerConn(in.wire, b.innerConfig(gw, in))
+	client, wire, err := greeting.Exchange(in.wire, "SSH-2.0-"+Version)
+	if err != nil {
+		return
+	}
+	conn, chans, reqs, err := ssh.NewServerConn(wire, b.innerConfig(gw, in, client))
 	if err != nil {
 		b.Log.Debug("login inside a jump ended", "person", l.grant.person, "host", gw.Name, "why", err.Error())
 		return
@@ -83,7 +106,7 @@ func (b *Bastion) inside(l *login, gw Gateway, c ssh.Channel) {
 	}
 }
 
-func (b *Bastion) innerConfig(gw Gateway, in *inner) *ssh.ServerConfig {
+func (b *Bastion) innerConfig(gw Gateway, in *inner, client string) *ssh.ServerConfig {
 	check := func(conn ssh.ConnMetadata, key ssh.PublicKey) (*grant, string, error) {
 		g, err := b.certificate(key, in.outer.RemoteAddr())
 		if err != nil {
@@ -119,9 +142,19 @@ func (b *Bastion) innerConfig(gw Gateway, in *inner) *ssh.ServerConfig {
 			return &ssh.Permissions{ExtraData: map[any]any{loginKey{}: s}}, nil
 		},
 	}
-	algo.Harden(&c.Config)
-	c.AddHostKey(gw.Signer)
+	algo.HardenFor(&c.Config, client)
+	algo.HostKeys(c, gw.Signer, bare{gw.Signer})
 	return c
+}
+
+// bare is the key in a host certificate without the certificate, for clients that know none and pin it. It is the bastion's own.
+type bare struct{ ssh.Signer }
+
+func (b bare) PublicKey() ssh.PublicKey {
+	if cert, ok := b.Signer.PublicKey().(*ssh.Certificate); ok {
+		return cert.Key
+	}
+	return b.Signer.PublicKey()
 }
 
 // inner is the visitor inside a jump.

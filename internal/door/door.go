@@ -8,6 +8,7 @@
 package door
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/algo"
+	"postern/internal/greeting"
+	"postern/internal/pace"
 	"postern/internal/socket"
 )
 
@@ -52,6 +55,7 @@ type Door struct {
 	once   sync.Once
 	server *gliderlabs.Server
 	gate   *gate
+	turns  *turns
 }
 
 // Serve accepts connections until the listener fails or Close is called, and returns a non-nil error then.
@@ -103,7 +107,7 @@ func (d *Door) prepare() {
 	if d.Version == "" {
 		d.Version = "postern"
 	}
-	d.gate = newGate(d.Limits)
+	d.gate, d.turns = newGate(d.Limits), newTurns(d.Limits)
 	d.server = &gliderlabs.Server{
 		Version: d.Version,
 		// Without a PublicKeyHandler the library switches authentication off altogether, whatever the configuration says.
@@ -113,31 +117,44 @@ func (d *Door) prepare() {
 		ChannelHandlers:          map[string]gliderlabs.ChannelHandler{"default": d.channel},
 		RequestHandlers:          map[string]gliderlabs.RequestHandler{"default": refuseGlobal},
 		SubsystemHandlers:        map[string]gliderlabs.SubsystemHandler{},
-		ConnCallback:             func(ctx gliderlabs.Context, c net.Conn) net.Conn { ctx.SetValue(visitKey, c); return c },
+		ConnCallback: func(ctx gliderlabs.Context, c net.Conn) net.Conn {
+			greeted := c.(greeted)
+			ctx.SetValue(visitKey, greeted.visit)
+			return greeted.Conn
+		},
 	}
 }
 
 // visitKey is where a connection's visit is found in the library's context.
 var visitKey = &struct{ name string }{"postern visit"}
 
+// greeted is a visit whose identification lines have been exchanged, on its way through the library.
+type greeted struct {
+	net.Conn
+	visit *visit
+}
+
 // refuseGlobal answers every global request as a server would that does not know it. That serves keepalives too: any answer
 // is proof of life.
-func refuseGlobal(gliderlabs.Context, *gliderlabs.Server, *ssh.Request) (bool, []byte) {
+func refuseGlobal(ctx gliderlabs.Context, _ *gliderlabs.Server, _ *ssh.Request) (bool, []byte) {
+	ctx.Value(visitKey).(*visit).requests.Count()
 	return false, nil
 }
 
 func (d *Door) admit(c net.Conn) {
-	v := &visit{Conn: socket.New(c, d.Limits.Stall), from: host(c.RemoteAddr()), done: make(chan struct{})}
+	v := d.visit(c)
 	if why := d.gate.enter(v); why != "" {
 		if more, tell := d.gate.complain(time.Now()); tell {
 			d.Log.Warn("connection refused", "client", c.RemoteAddr().String(), "why", why, "and_before", more)
 		}
+		v.cancel()
 		c.Close()
 		return
 	}
 	v.grace = time.AfterFunc(d.Limits.LoginGrace, func() {
 		// A deadline would be wiped by the library at the next read.
 		d.Log.Info("login grace is over", "client", c.RemoteAddr().String())
+		v.cancel()
 		c.Close()
 	})
 	go func() {
@@ -146,8 +163,25 @@ func (d *Door) admit(c net.Conn) {
 		defer c.Close()
 		defer v.Close()
 		defer d.recover(v, "connection")
-		d.server.HandleConn(v)
+		client, after, err := greeting.Exchange(v, "SSH-2.0-"+d.Version)
+		if err != nil {
+			d.failed(v, err)
+			return
+		}
+		v.client = client
+		d.server.HandleConn(greeted{after, v})
 	}()
+}
+
+func (d *Door) visit(c net.Conn) *visit {
+	from := host(c.RemoteAddr())
+	v := &visit{
+		Conn: socket.New(c, d.Limits.Stall), from: from, done: make(chan struct{}),
+		turns: d.turns, work: d.turns.pace(from), requests: pace.New(d.Limits.RequestsPerSecond, d.Limits.RequestBurst),
+		crowded: int32(d.Limits.MaxChannels) + slack, fewer: make(chan struct{}, 1),
+	}
+	v.ctx, v.cancel = context.WithCancel(context.Background())
+	return v
 }
 
 // recover is deferred around everything that runs foreign bytes: a panic costs its connection and no other.
@@ -178,15 +212,14 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 		PreAuthConnCallback: func(conn ssh.ServerPreAuthConn) { v.login = conn },
 		AuthLogCallback:     func(conn ssh.ConnMetadata, method string, err error) { d.attempt(v, conn, method, err) },
 	}
-	algo.Harden(&c.Config)
-	for _, key := range d.HostKeys() {
-		c.AddHostKey(key)
-	}
+	algo.HardenFor(&c.Config, v.client)
+	algo.HostKeys(c, d.HostKeys()...)
 	return c
 }
 
 func (d *Door) lookup(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
 	v := ctx.Value(visitKey).(*visit)
+	v.work.Count() // a read may bring several, and asking costs no attempt when the answer is yes
 	if d.Lookup == nil {
 		return true
 	}
@@ -206,6 +239,7 @@ func (d *Door) attempt(v *visit, conn ssh.ConnMetadata, method string, err error
 	switch {
 	case err == nil:
 		v.grace.Stop()
+		v.known.Store(true)
 		d.gate.authenticated(v)
 		d.Log.Info("login", "client", conn.RemoteAddr().String(), "user", conn.User(), "version", string(conn.ClientVersion()))
 	case method != "none":
@@ -223,12 +257,12 @@ func (d *Door) channel(_ *gliderlabs.Server, conn *ssh.ServerConn, ch ssh.NewCha
 	if d.KeepAlive > 0 {
 		v.alive.Do(func() { go d.keepAlive(conn) })
 	}
+	v.requests.Count()
+	defer v.channelGone()
 	if v.channels.Add(1) > int32(d.Limits.MaxChannels) {
-		defer v.channels.Add(-1)
 		_ = ch.Reject(ssh.ResourceShortage, "too many channels on this connection")
 		return
 	}
-	defer v.channels.Add(-1)
 	d.Channel(conn, ch)
 }
 

@@ -3,12 +3,10 @@ package door
 import (
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"postern/internal/socket"
 )
@@ -20,8 +18,12 @@ type Limits struct {
 	MaxConnections     int           // in all; 8192
 	MaxUnauthenticated int           // in all; 512
 	MaxPerAddress      int           // not yet authenticated, of one IPv4 address or IPv6 /64; 128
+	MaxAtWork          int           // connections that exchange keys in the same moment; half of the processors
+	WorkPerAddress     int           // packets a second taken from the strangers of one address; 1000: a login is some seven of them
 	MaxChannels        int           // open at once on one connection; 128
 	MaxAuthTries       int           // 10: an agent may hold keys for many places
+	RequestsPerSecond  int           // channels asked for and global requests of one connection, when it goes on for long; 200
+	RequestBurst       int           // and at once, before it is slowed down; 2000
 }
 
 func (l Limits) withDefaults() Limits {
@@ -35,6 +37,10 @@ func (l Limits) withDefaults() Limits {
 	number(&l.MaxPerAddress, 128)
 	number(&l.MaxChannels, 128)
 	number(&l.MaxAuthTries, 10)
+	number(&l.MaxAtWork, max(1, runtime.GOMAXPROCS(0)/2))
+	number(&l.WorkPerAddress, 1000)
+	number(&l.RequestsPerSecond, 200)
+	number(&l.RequestBurst, 2000)
 	if l.LoginGrace == 0 {
 		l.LoginGrace = 30 * time.Second
 	}
@@ -44,52 +50,6 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// visit is one connection from accept to close.
-type visit struct {
-	*socket.Conn
-	from     netip.Prefix
-	login    ssh.ServerPreAuthConn // set when authentication begins
-	told     []string              // banners that were sent
-	done     chan struct{}
-	grace    *time.Timer
-	alive    sync.Once
-	channels atomic.Int32
-	known    bool // authenticated; under the gate's lock
-}
-
-// maxBanners of Lookup are shown on one connection: an agent may offer many keys.
-const maxBanners = 4
-
-func (v *visit) fresh(key ssh.PublicKey, banner string) bool {
-	_, certificate := key.(*ssh.Certificate)
-	if !certificate && len(v.told) > 0 || len(v.told) >= maxBanners || slices.Contains(v.told, banner) {
-		return false
-	}
-	v.told = append(v.told, banner)
-	return true
-}
-
-// first says whether a refusal was not shown yet, and remembers it.
-func (v *visit) first(banner string) bool {
-	if slices.Contains(v.told, banner) {
-		return false
-	}
-	v.told = append(v.told, banner)
-	return true
-}
-
-// Visitor is a client's connection, during login and afterwards.
-type Visitor struct {
-	ssh.ConnMetadata
-	visit *visit
-}
-
-// Done is closed when the connection is gone and nothing of the door's runs for it any more.
-func (v *Visitor) Done() <-chan struct{} { return v.visit.done }
-
-// Close ends the connection without waiting; what was written last still gets a moment to go out.
-func (v *Visitor) Close() error { return v.visit.Close() }
-
 // gate counts connections and knows them all.
 type gate struct {
 	limits    Limits
@@ -98,14 +58,15 @@ type gate struct {
 	listeners []net.Listener
 	visits    map[*visit]struct{}
 	strangers int
-	from      map[netip.Prefix]int // strangers by origin
+	from      map[netip.Prefix][]*visit // strangers by origin, the oldest first
+	entered   uint64                    // visits so far
 
 	complained time.Time // last time a refusal was logged
 	silent     int       // refusals since
 }
 
 func newGate(l Limits) *gate {
-	return &gate{limits: l, visits: map[*visit]struct{}{}, from: map[netip.Prefix]int{}}
+	return &gate{limits: l, visits: map[*visit]struct{}{}, from: map[netip.Prefix][]*visit{}}
 }
 
 func (g *gate) listen(l net.Listener) bool {
@@ -141,15 +102,35 @@ func (g *gate) enter(v *visit) string {
 		return "shutting down"
 	case len(g.visits) >= g.limits.MaxConnections:
 		return "too many connections"
-	case g.from[v.from] >= g.limits.MaxPerAddress:
+	case len(g.from[v.from]) >= g.limits.MaxPerAddress:
 		return "too many connections from this address that have not logged in"
-	case g.strangers >= g.limits.MaxUnauthenticated:
+	case g.strangers >= g.limits.MaxUnauthenticated && !g.makeRoom(v.from):
 		return "too many connections that have not logged in"
 	}
+	g.entered++
+	v.number = g.entered
 	g.visits[v] = struct{}{}
 	g.strangers++
-	g.from[v.from]++
+	g.from[v.from] = append(g.from[v.from], v)
 	return ""
+}
+
+// makeRoom closes the oldest stranger of the address that has most of them, unless that is the newcomer's own. So whoever fills the room
+// is who loses it, and to keep others out takes as many addresses as there are places, and new connections faster than others log in.
+func (g *gate) makeRoom(newcomer netip.Prefix) bool {
+	var crowd []*visit
+	for _, list := range g.from {
+		if len(list) > len(crowd) || len(list) == len(crowd) && list[0].number < crowd[0].number {
+			crowd = list
+		}
+	}
+	if len(g.from[newcomer]) >= len(crowd) {
+		return false
+	}
+	oldest := crowd[0]
+	g.recognise(oldest)
+	oldest.Close()
+	return true
 }
 
 // complain says whether a refusal is to be logged, and how many were not: a flood must not become a flood of the log.
@@ -178,14 +159,15 @@ func (g *gate) leave(v *visit) {
 	delete(g.visits, v)
 }
 
-// recognise takes v out of the count of strangers, once.
+// recognise takes v out of the strangers, once.
 func (g *gate) recognise(v *visit) {
-	if v.known {
+	list := g.from[v.from]
+	i := slices.Index(list, v)
+	if i < 0 {
 		return
 	}
-	v.known = true
 	g.strangers--
-	if g.from[v.from]--; g.from[v.from] <= 0 {
+	if g.from[v.from] = slices.Delete(list, i, i+1); len(list) == 1 {
 		delete(g.from, v.from)
 	}
 }
