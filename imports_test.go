@@ -18,7 +18,7 @@ const module = "postern/"
 // arrows says which packages of ours each package may import: it is the architecture. What is not here may not exist.
 var arrows = map[string][]string{
 	// What decides, what writes and what encodes knows no server and no command line.
-	"policy":               {},
+	"policy":               {"internal/destination", "internal/environment"},
 	"recorder":             {"internal/store"},
 	"recorder/play":        {"recorder"},
 	"ca/krl":               {},

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"postern/internal/destination"
 )
 
 const defaultPort = "22"
@@ -38,32 +40,10 @@ func joinAddress(host, port string) (string, error) {
 			return "", fmt.Errorf("%s is not the address of one machine", ip)
 		}
 		host = ip.Unmap().String()
-	} else if err := checkDNS(host); err != nil {
+	} else if host, err = destination.Name(host); err != nil {
 		return "", err
 	}
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
-}
-
-func checkDNS(host string) error {
-	if host == "" || len(host) > 253 {
-		return fmt.Errorf("%.100q is not a host name", host)
-	}
-	allDigits := true
-	for _, label := range strings.Split(host, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' {
-			return fmt.Errorf("%.100q is not a host name", host)
-		}
-		for _, r := range label {
-			if !nameRune(r) {
-				return fmt.Errorf("%.100q is not a host name: it holds %q", host, r)
-			}
-			allDigits = allDigits && '0' <= r && r <= '9'
-		}
-	}
-	if allDigits { // resolvers read 2130706433 as 127.0.0.1
-		return fmt.Errorf("%.100q is neither an IP address nor a host name", host)
-	}
-	return nil
 }
 
 // parseSource reads an address or range from which a bastion comes. It goes into the source-address option of

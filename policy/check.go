@@ -126,6 +126,8 @@ func (c checker) scope(r *rule) {
 			"one of its capabilities, or administrative actions, not both")
 	case administer && len(r.tree.Annotations) > 1:
 		c.ps.add(r.file, r.line, "annotations other than @id have no meaning on a permit of administrative actions")
+	case len(r.duties.destinations) > 0 && !c.covered(r, []string{ForwardLocal}):
+		c.ps.add(r.file, r.lineOf("@destinations"), "@destinations has no meaning on a permit without forward-local")
 	}
 }
 

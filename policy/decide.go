@@ -27,19 +27,23 @@ type Query struct {
 // Decision is the answer. When Allowed is empty the answer is no; of the rest only Refused, Why and Max (the longest
 // that could have been had, 0 when time was not the matter) are set then.
 type Decision struct {
-	Allowed     []string      // in the order of Capabilities
-	Refused     []string      // asked for by name, and not allowed
-	Rules       []string      // ids of the permits whose duties bind, sorted
-	Needs       []Need        // approvals, sorted by group; the requester never counts
-	Max         time.Duration // never above HardMax
-	Claim       time.Duration // how long approvals may be gathered and stay unused
-	Touch       bool          // approvals need a FIDO key and a touch
-	PIN         bool          // and its PIN
-	PinSource   bool          // certificates work from the requester's address only
-	Idle        time.Duration // 0: no limit
-	Keystrokes  bool          // record what is typed
-	Environment []string      // variables that pass, a trailing * allowed
-	Why         []string      // lines for a person: what is missing, what would be needed
+	Allowed      []string      // in the order of Capabilities
+	Refused      []string      // asked for by name, and not allowed
+	Rules        []string      // ids of the permits whose duties bind, sorted
+	Needs        []Need        // approvals, sorted by group; the requester never counts
+	Max          time.Duration // never above HardMax
+	Claim        time.Duration // how long approvals may be gathered and stay unused
+	Touch        bool          // approvals need a FIDO key and a touch
+	PIN          bool          // and its PIN
+	PinSource    bool          // certificates work from the requester's address only
+	Idle         time.Duration // 0: no limit
+	Keystrokes   bool          // record what is typed
+	Environment  []string      // variables that pass, a trailing * allowed
+	Files        string        // how much is kept of the contents of files: FilesFull, FilesHead or FilesHash
+	Streams      int64         // bytes that are kept of each stream of a command, or Full
+	Forwards     int64         // bytes that are kept of each direction of a forward, or Full
+	Destinations []string      // where forward-local may lead, as package destination reads it; sorted, set if that is allowed
+	Why          []string      // lines for a person: what is missing, what would be needed
 }
 
 // Decide answers a query. Each capability is judged by itself, so nothing that is asked for along with it, and no
@@ -51,13 +55,14 @@ func (s *Set) Decide(q Query) Decision {
 
 // verdict is the judgement of one capability.
 type verdict struct {
-	capability string
-	permits    rules // that bind
-	duties     duties
-	why        string // empty: allowed, or no rule allows it
-	allowed    bool
-	noRule     bool
-	tooLong    bool
+	capability   string
+	permits      rules // that bind
+	duties       duties
+	destinations []string // of forward-local
+	why          string   // empty: allowed, or no rule allows it
+	allowed      bool
+	noRule       bool
+	tooLong      bool
 }
 
 func (s *Set) decide(q Query) (Decision, []verdict) {
@@ -183,7 +188,15 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 			return v
 		}
 	}
-	return s.bind(q, v)
+	if capability != ForwardLocal {
+		return s.bind(q, v)
+	}
+	nowhere := v.lead()
+	v = s.bind(q, v)
+	if nowhere != "" && v.allowed {
+		v.allowed, v.why = false, nowhere
+	}
+	return v
 }
 
 // bind finds what the permits oblige to, and whether that can be met.
@@ -239,6 +252,9 @@ func unite(verdicts []verdict) Decision {
 			continue
 		}
 		d.Allowed = append(d.Allowed, v.capability)
+		if v.capability == ForwardLocal {
+			d.Destinations = slices.Clone(v.destinations)
+		}
 		for _, r := range v.permits {
 			d.Rules = append(d.Rules, r.id)
 		}
@@ -261,6 +277,8 @@ func unite(verdicts []verdict) Decision {
 	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
 	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
 	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
+	k := keepOf(verdicts)
+	d.Files, d.Streams, d.Forwards = k.files, k.streams, k.forwards
 	return d
 }
 

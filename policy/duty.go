@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"postern/internal/environment"
 )
 
 // Need is one requirement on approvals: Count different people of Group.
@@ -24,21 +26,27 @@ type duties struct {
 	idle                              time.Duration // 0: no limit
 	touch, pin, pinSource, keystrokes bool
 	environment                       []string // sorted
+	keep                              keep
+	destinations                      []string // sorted; of forward-local alone
 }
 
-func noDuties() duties { return duties{max: DefaultMax, claim: DefaultClaim} }
+func noDuties() duties { return duties{max: DefaultMax, claim: DefaultClaim, keep: unsaid} }
 
 // annotations are the names a permit may carry besides @id, and what each does.
 var annotations = map[string]func(d *duties, value string) error{
-	"approve":     func(d *duties, v string) (err error) { d.needs, err = parseNeeds(v); return },
-	"max":         func(d *duties, v string) (err error) { d.max, err = parseDuration(v, HardMax); return },
-	"claim":       func(d *duties, v string) (err error) { d.claim, err = parseDuration(v, MaxClaim); return },
-	"idle":        func(d *duties, v string) (err error) { d.idle, err = parseDuration(v, HardMax); return },
-	"touch":       func(d *duties, v string) (err error) { d.touch, err = parseBool(v); return },
-	"pin":         func(d *duties, v string) (err error) { d.pin, err = parseBool(v); return },
-	"source":      func(d *duties, v string) (err error) { d.pinSource, err = parsePinSource(v); return },
-	"keystrokes":  func(d *duties, v string) (err error) { d.keystrokes, err = parseBool(v); return },
-	"environment": func(d *duties, v string) (err error) { d.environment, err = parseEnvironment(v); return },
+	"approve":      func(d *duties, v string) (err error) { d.needs, err = parseNeeds(v); return },
+	"max":          func(d *duties, v string) (err error) { d.max, err = parseDuration(v, HardMax); return },
+	"claim":        func(d *duties, v string) (err error) { d.claim, err = parseDuration(v, MaxClaim); return },
+	"idle":         func(d *duties, v string) (err error) { d.idle, err = parseDuration(v, HardMax); return },
+	"touch":        func(d *duties, v string) (err error) { d.touch, err = parseBool(v); return },
+	"pin":          func(d *duties, v string) (err error) { d.pin, err = parseBool(v); return },
+	"source":       func(d *duties, v string) (err error) { d.pinSource, err = parsePinSource(v); return },
+	"keystrokes":   func(d *duties, v string) (err error) { d.keystrokes, err = parseBool(v); return },
+	"environment":  func(d *duties, v string) (err error) { d.environment, err = parseEnvironment(v); return },
+	"files":        func(d *duties, v string) (err error) { d.keep.files, err = parseFiles(v); return },
+	"streams":      func(d *duties, v string) (err error) { d.keep.streams, err = parseSize(v); return },
+	"forwards":     func(d *duties, v string) (err error) { d.keep.forwards, err = parseSize(v); return },
+	"destinations": func(d *duties, v string) (err error) { d.destinations, err = parseDestinations(v); return },
 }
 
 func annotationNames() []string {
@@ -109,13 +117,21 @@ func parseEnvironment(value string) ([]string, error) {
 		if !variableForm.MatchString(name) {
 			return nil, fmt.Errorf("%q is not a list of variables such as \"LANG, LC_*\"", value)
 		}
+		switch clash := environment.Clash(name); {
+		case clash == "":
+		case strings.HasSuffix(name, "*"):
+			return nil, fmt.Errorf("%q would let %s pass, which changes what a program loads or runs and never may; name the variables one by one", name, clash)
+		default:
+			return nil, fmt.Errorf("%s changes what a program loads or runs; it never passes, whatever a policy says", name)
+		}
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
 
-// stricter unites what two rules demand: each of both is satisfied by whoever satisfies the result.
+// stricter unites what two rules demand: each of both is satisfied by whoever satisfies the result. What is kept and
+// where forwards lead is united elsewhere, by the capability it belongs to.
 func (d duties) stricter(o duties) duties {
 	return duties{
 		needs:       uniteNeeds(d.needs, o.needs),

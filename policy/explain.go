@@ -25,9 +25,18 @@ type Explanation struct {
 	PinSource  bool                `json:"pin_source,omitempty"`
 	Keystrokes bool                `json:"keystrokes,omitempty"`
 	Environ    []string            `json:"environment,omitempty"`
+	Kept       *Kept               `json:"kept,omitempty"`
+	Leads      []string            `json:"destinations,omitempty"` // of forward-local
 	Why        []string            `json:"why,omitempty"`
 
 	decision Decision
+}
+
+// Kept says how much is recorded of what passes, as rules write it.
+type Kept struct {
+	Files    string `json:"files"`
+	Streams  string `json:"streams"`
+	Forwards string `json:"forwards"`
 }
 
 // Matched is a rule that binds, and where it stands.
@@ -49,10 +58,12 @@ func (s *Set) Explain(q Query) Explanation {
 		Allowed: d.Allowed, NotGranted: s.refusals(q, verdicts), Needs: d.Needs,
 		MaxSeconds: int64(d.Max.Seconds()), Claim: int64(d.Claim.Seconds()), Idle: int64(d.Idle.Seconds()),
 		Touch: d.Touch, PIN: d.PIN, PinSource: d.PinSource, Keystrokes: d.Keystrokes,
-		Environ: d.Environment, Why: d.Why, decision: d,
+		Environ: d.Environment, Leads: d.Destinations, Why: d.Why, decision: d,
 	}
 	if e.Allowed == nil {
 		e.Allowed = []string{}
+	} else {
+		e.Kept = &Kept{d.Files, Size(d.Streams), Size(d.Forwards)}
 	}
 	for _, id := range d.Rules {
 		r := s.rules.byID[id]
@@ -135,6 +146,10 @@ func (e Explanation) terms() []string {
 	}
 	if e.Keystrokes {
 		terms = append(terms, "keystrokes are recorded")
+	}
+	terms = append(terms, keep{e.decision.Files, e.decision.Streams, e.decision.Forwards}.terms()...)
+	if len(e.Leads) > 0 {
+		terms = append(terms, "forward-local leads to "+strings.Join(e.Leads, ", "))
 	}
 	if len(e.Environ) > 0 {
 		terms = append(terms, "variables that pass: "+strings.Join(e.Environ, ", "))

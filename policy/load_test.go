@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -76,6 +77,15 @@ func TestExamplesLoad(t *testing.T) {
 			t.Errorf("%s: something is missing: %s", dir, set.Summary())
 		}
 	}
+}
+
+// destinations lists n of them.
+func destinations(n int) string {
+	var all []string
+	for port := range n {
+		all = append(all, fmt.Sprintf("db:%d", port+1))
+	}
+	return strings.Join(all, ", ")
 }
 
 // Every mistake, as an edit of testdata/minimal, and the lines that report it.
@@ -189,7 +199,7 @@ var mistakes = []struct {
 		`rules.cedar:1: @id: name "dba phi" holds ' '; names are made of lower case letters, digits, '.', '_' and '-'`}},
 	{"rules.cedar", `@id("dba-phi")`, `@id`, []string{`rules.cedar:1: @id: a name is empty`}},
 	{"rules.cedar", "@max", "@maximum", []string{
-		`rules.cedar:3: unknown annotation @maximum (annotations are: @approve, @claim, @environment, @id, @idle, @keystrokes, @max, @pin, @source, @touch)`}},
+		`rules.cedar:3: unknown annotation @maximum (annotations are: @approve, @claim, @destinations, @environment, @files, @forwards, @id, @idle, @keystrokes, @max, @pin, @source, @streams, @touch)`}},
 	{"rules.cedar", `"30m"`, `"half an hour"`, []string{`rules.cedar:3: @max: "half an hour" is not a duration such as 30m or 1h`}},
 	{"rules.cedar", `"30m"`, `"61m"`, []string{`rules.cedar:3: @max: 61m is more than 1h, which nothing may exceed`}},
 	{"rules.cedar", `"30m"`, `"0s"`, []string{`rules.cedar:3: @max: 0s is not a positive number of whole seconds`}},
@@ -199,6 +209,33 @@ var mistakes = []struct {
 	{"rules.cedar", `@max("30m")`, `@source("any")`, []string{`rules.cedar:3: @source: "any" is unknown; the only value is "pin"`}},
 	{"rules.cedar", `@max("30m")`, `@keystrokes("yes")`, []string{`rules.cedar:3: @keystrokes: "yes" is neither "true" nor "false"`}},
 	{"rules.cedar", `@max("30m")`, `@environment("*")`, []string{`rules.cedar:3: @environment: "*" is not a list of variables such as "LANG, LC_*"`}},
+	{"rules.cedar", `@max("30m")`, `@environment("LANG, LD_PRELOAD")`, []string{
+		`rules.cedar:3: @environment: LD_PRELOAD changes what a program loads or runs; it never passes, whatever a policy says`}},
+	{"rules.cedar", `@max("30m")`, `@environment("GIT_SSH_COMMAND")`, []string{
+		`rules.cedar:3: @environment: GIT_SSH_COMMAND changes what a program loads or runs; it never passes, whatever a policy says`}},
+	{"rules.cedar", `@max("30m")`, `@environment("L*")`, []string{
+		`rules.cedar:3: @environment: "L*" would let LD_* pass, which changes what a program loads or runs and never may; name the variables one by one`}},
+	{"rules.cedar", `@max("30m")`, `@environment("GIT_*")`, []string{
+		`rules.cedar:3: @environment: "GIT_*" would let GIT_* pass, which changes what a program loads or runs and never may; name the variables one by one`}},
+	{"rules.cedar", `@max("30m")`, `@files("all")`, []string{`rules.cedar:3: @files: "all" is none of "full", "head" and "hash"`}},
+	{"rules.cedar", `@max("30m")`, `@streams("16")`, []string{
+		`rules.cedar:3: @streams: "16" is not a size such as 64K, 16M or 2G, nor "full" nor "0", which keeps a checksum alone`}},
+	{"rules.cedar", `@max("30m")`, `@forwards("64k")`, []string{
+		`rules.cedar:3: @forwards: "64k" is not a size such as 64K, 16M or 2G, nor "full" nor "0", which keeps a checksum alone`}},
+	{"rules.cedar", `@max("30m")`, `@destinations("")`, []string{`rules.cedar:3: @destinations: "" has no port`}},
+	{"rules.cedar", `@max("30m")`, "@max(\"30m\")\n@destinations(\"10.0.0.0/8:443, db\")", []string{
+		`rules.cedar:4: @destinations: "db" has no port; write db:443, or db:* for every port`}},
+	{"rules.cedar", `@max("30m")`, `@destinations("10.0.0.1/8:443")`, []string{
+		`rules.cedar:3: @destinations: 10.0.0.1/8 has bits set outside its mask; write 10.0.0.0/8`}},
+	{"rules.cedar", `@max("30m")`, `@destinations("2130706433:80")`, []string{
+		`rules.cedar:3: @destinations: "2130706433" is neither an IP address nor a host name`}},
+	{"rules.cedar", `@max("30m")`, `@destinations("` + destinations(33) + `")`, []string{
+		`rules.cedar:3: @destinations: 33 destinations, at most 32 fit; use a range, or another rule`}},
+	{"rules.cedar", `@max("30m")
+permit (principal in Group::"dba", action in Action::"connect"`, `@max("30m")
+@destinations("db:443")
+permit (principal in Group::"dba", action in [Action::"shell", Action::"forward-remote"]`, []string{
+		`rules.cedar:4: @destinations has no meaning on a permit without forward-local`}},
 	{"rules.cedar", "1 of privacy", "one of privacy", []string{
 		`rules.cedar:2: @approve: "one of privacy" is not of the form "1 of privacy, 1 of ehr-owners"`}},
 	{"rules.cedar", "1 of privacy", "0 of privacy", []string{

@@ -19,10 +19,18 @@ func randomRule(r *rand.Rand, effect, id string) string {
 	if effect == "permit" {
 		fmt.Fprintf(&b, "@max(\"%dm\")\n", 1+r.IntN(60))
 		b.WriteString(pick("", "", `@approve("1 of privacy")`, `@approve("1 of privacy, 1 of ehr-owners")`, `@approve("2 of privacy") @touch("true")`))
+		b.WriteString(pick("", "", `@files("hash")`, `@files("full")`, `@streams("0")`, `@streams("1M")`, `@streams("full")`, `@forwards("1G")`))
 		b.WriteString(pick("", `@keystrokes("true")`, `@source("pin")`, `@environment("LANG, LC_*")`, `@idle("5m")`, `@claim("1h")`))
 	}
 	capability := func() string { return `Action::"` + pick(Capabilities()...) + `"` }
+	leads := effect == "permit" && r.IntN(2) == 0
+	if leads {
+		b.WriteString(pick(`@destinations("127.0.0.1:5432")`, `@destinations("127.0.0.1:5432, db:443")`, `@destinations("*:443")`))
+	}
 	action := pick(`in Action::"connect"`, `in Action::"connect"`, "== "+capability(), "in ["+capability()+", "+capability()+"]")
+	if leads {
+		action = pick(`in Action::"connect"`, `== Action::"forward-local"`)
+	}
 	fmt.Fprintf(&b, "\n%s (principal%s, action %s, resource%s)", effect,
 		pick("", "", "", ` in Group::"dba"`, ` in Group::"oncall"`, ` == Person::"erin"`), action,
 		pick("", "", "", ` in Host::"ehr-db-1"`, ` == Account::"root@ehr-db-1"`, ` == Account::"viewer@monitor-1"`))
@@ -105,6 +113,10 @@ func checkBounds(t *testing.T, q Query, d Decision) {
 		t.Fatalf("allowed without bounds: %+v: %+v", q, d)
 	case len(d.Allowed) == 0 && len(d.Why) == 0:
 		t.Fatalf("denied without a word: %+v", q)
+	case slices.Contains(d.Allowed, ForwardLocal) != (len(d.Destinations) > 0):
+		t.Fatalf("forward-local without destinations, or the other way round: %+v: %+v", q, d)
+	case len(d.Allowed) > 0 && (d.Files == "" || d.Streams < Full || d.Forwards < Full):
+		t.Fatalf("allowed, and not said what is kept: %+v: %+v", q, d)
 	case len(d.Allowed) == 0 && (len(d.Rules) > 0 || len(d.Needs) > 0):
 		t.Fatalf("denied, with duties: %+v: %+v", q, d)
 	}
@@ -138,6 +150,8 @@ func TestPermitsNeverLoosen(t *testing.T) {
 			}
 			compared++
 			if a.Max > b.Max || !reflect.DeepEqual(uniteNeeds(a.Needs, b.Needs), a.Needs) || b.Touch && !a.Touch ||
+				MoreFiles(a.Files, b.Files) != a.Files || MoreOf(a.Streams, b.Streams) != a.Streams || MoreOf(a.Forwards, b.Forwards) != a.Forwards ||
+				!reflect.DeepEqual(common(b.Destinations, a.Destinations), a.Destinations) ||
 				b.PinSource && !a.PinSource || b.Keystrokes && !a.Keystrokes || !slices.Equal(intersect(a.Environment, b.Environment), a.Environment) {
 				t.Fatalf("looser\n%s%s%+v\n%+v\n%+v", f["rules.cedar"], f["more.cedar"], q, b, a)
 			}
