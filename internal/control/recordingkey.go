@@ -37,6 +37,9 @@ func (k RecordingKey) Statement() string {
 		"box: sha256:" + hex.EncodeToString(box[:]),
 		"auditor: " + oneLine(k.Auditor),
 	}
+	if k.Purpose != "" { // keys of sessions were signed before there was another purpose
+		lines = append(lines, "purpose: "+oneLine(k.Purpose))
+	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
@@ -45,7 +48,8 @@ func oneLine(s string) string {
 }
 
 // Verify checks that k is whole and returns the SSH key that signed it, which is AuditKey. Whether that key is an
-// auditor's is the caller's to say: the CA and verifiers go by the policy, a bastion by its own list.
+// auditor's is the caller's to say: the CA and verifiers go by the policy, a bastion by its own list. So is whether the
+// purpose is the one that is needed: a key for the one must never be taken for the other.
 func (k RecordingKey) Verify() (ssh.PublicKey, error) {
 	if k.ID != RecordingKeyID(k.Public) {
 		return nil, fmt.Errorf("recording key %q: its public half is %s", k.ID, RecordingKeyID(k.Public))

@@ -11,13 +11,13 @@ import (
 	"postern/internal/sshsig"
 )
 
-func signedKey(t *testing.T, seed byte) RecordingKey {
+func signedKey(t *testing.T, seed byte, purpose ...string) RecordingKey {
 	t.Helper()
 	signer, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), 32))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := RecordingKey{Month: "2026-11", Public: []byte("the public half"), Auditor: "carol", Box: []byte("box")}
+	k := RecordingKey{Month: "2026-11", Public: []byte("the public half"), Auditor: "carol", Box: []byte("box"), Purpose: strings.Join(purpose, "")}
 	k.ID = RecordingKeyID(k.Public)
 	k.AuditKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 	signature, err := sshsig.Sign(signer, RecordingKeyNamespace, []byte(k.Statement()))
@@ -35,6 +35,31 @@ func TestRecordingKeyStatement(t *testing.T) {
 		"\nbox: sha256:26f8567f2569182294c3fa5b9f9cb2270b554eef628b4c149cf82a42888ff4ae\nauditor: carol\\nmonth: 2027-01\n"
 	if got := k.Statement(); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
+	}
+	k.Purpose = Keystrokes
+	if got := k.Statement(); got != want+"purpose: keystrokes\n" {
+		t.Errorf("for keystrokes: %q", got)
+	}
+	k.Purpose, k.Auditor = "", k.Auditor+"\npurpose: keystrokes"
+	if got := k.Statement(); strings.Contains(got, "\npurpose: ") {
+		t.Errorf("the auditor speaks for the purpose: %q", got)
+	}
+}
+
+// The attack: what one auditor signed for the key that all of them hold is taken for the one that few hold, or the other way round.
+func TestThePurposeIsSigned(t *testing.T) {
+	session := signedKey(t, 'a')
+	session.Purpose = Keystrokes
+	if _, err := session.Verify(); err == nil {
+		t.Error("a session's key passed for keystrokes")
+	}
+	keystrokes := signedKey(t, 'a', Keystrokes)
+	if _, err := keystrokes.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	keystrokes.Purpose = ""
+	if _, err := keystrokes.Verify(); err == nil {
+		t.Error("a key for keystrokes passed for a session's")
 	}
 }
 

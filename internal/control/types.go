@@ -53,6 +53,11 @@ type Request struct {
 	Notes        []string  `json:"notes,omitempty"` // what the policy left out, and why
 	Digest       string    `json:"digest"`          // sha256: over the request as asked
 	Nonce        string    `json:"nonce"`
+
+	// Destinations are where forward-local may lead, sorted; a later policy can only take some away.
+	Destinations []string `json:"destinations,omitempty"`
+	// Record is how much is kept of its sessions; a later policy can only want more.
+	Record *Record `json:"record,omitempty"`
 }
 
 // Need is one requirement such as "1 of privacy".
@@ -113,6 +118,7 @@ type Session struct {
 	Sealed       bool      `json:"sealed,omitempty"`      // no segment will follow
 	Interrupted  bool      `json:"interrupted,omitempty"` // the bastion died before the session ended
 	RecordingKey string    `json:"recording_key"`
+	KeystrokeKey string    `json:"keystroke_key,omitempty"` // what is typed is sealed to this one; empty: it is not recorded
 }
 
 // OpenRequest is how a bastion asks to open a session.
@@ -166,11 +172,15 @@ type Progress struct {
 	Interrupted bool   `json:"interrupted,omitempty"`
 }
 
+// Keystrokes is the purpose of a recording key that what is typed is sealed to.
+const Keystrokes = "keystrokes"
+
 // RecordingKey is the public half of a month's key, and what auditors need to open the private half.
 type RecordingKey struct {
-	ID        string    `json:"id"`     // K- and 16 hex digits of the SHA-256 of Public
-	Month     string    `json:"month"`  // 2026-11
-	Public    []byte    `json:"public"` // HPKE MLKEM768-X25519
+	ID        string    `json:"id"`                // K- and 16 hex digits of the SHA-256 of Public
+	Month     string    `json:"month"`             // 2026-11
+	Purpose   string    `json:"purpose,omitempty"` // empty: sessions; or Keystrokes
+	Public    []byte    `json:"public"`            // HPKE MLKEM768-X25519
 	Auditor   string    `json:"auditor"`
 	AuditKey  string    `json:"audit_key"` // the auditor's SSH key, authorized_keys form
 	Signature string    `json:"signature"` // armoured SSHSIG over [RecordingKey.Statement]
@@ -243,4 +253,7 @@ type Audit struct {
 	Certificate  string       `json:"certificate"`
 	Bastion      Place        `json:"bastion"`
 	RecordingKey RecordingKey `json:"recording_key"`
+
+	// KeystrokeKey is there when what was typed is recorded too; its box is for others than auditors, or for some of them.
+	KeystrokeKey *RecordingKey `json:"keystroke_key,omitempty"`
 }
