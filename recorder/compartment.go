@@ -87,7 +87,7 @@ func (c *Compartment) Append(f Frame) (*Commit, error) {
 	if w.closed {
 		return nil, w.wrap(ErrClosed)
 	}
-	if err := c.begin(); err != nil {
+	if err := c.begin(f.At); err != nil {
 		return nil, err
 	}
 	c.plain = append(append(c.plain[:0], byte(f.Type), f.Stream), f.Data...)
@@ -101,8 +101,8 @@ func (c *Compartment) Append(f Frame) (*Commit, error) {
 	return w.append(f, kindFrame)
 }
 
-// begin sees to it that there is a context that is young enough. w.mu is held.
-func (c *Compartment) begin() error {
+// begin sees to it that there is a context that is young enough, for a frame of this time. w.mu is held.
+func (c *Compartment) begin(at time.Duration) error {
 	w := c.w
 	if c.sender != nil && w.store.now().Sub(c.born) < w.store.cfg.SegmentAge {
 		return nil
@@ -113,7 +113,7 @@ func (c *Compartment) begin() error {
 		return w.wrap(fmt.Errorf("key %s: %w", c.to.ID(), err))
 	}
 	begin := CompartmentKey{w.contexts, c.to.ID(), encapsulated}
-	if _, err := w.append(Frame{Type: TypeCompartment, Channel: Global, Data: begin.Marshal()}, kindFrame); err != nil {
+	if _, err := w.append(Frame{Type: TypeCompartment, Channel: Global, At: at, Data: begin.Marshal()}, kindFrame); err != nil {
 		return err
 	}
 	c.sender, c.number, c.born = sender, w.contexts, w.store.now()

@@ -31,11 +31,12 @@ func Frames(r *recorder.Reader) iter.Seq2[recorder.Frame, error] {
 
 // Player shows the output of a session with its timing.
 type Player struct {
-	Speed  float64       // 2 is twice as fast; 0: 1
-	Idle   time.Duration // longest pause shown, before Speed; 0: as long as they were
-	From   time.Duration // what came before is shown at once
-	Notes  io.Writer     // lines for people: what was run, notes, the end; nil: dropped
-	Colour bool          // colour the lines in Notes
+	Speed      float64       // 2 is twice as fast; 0: 1
+	Idle       time.Duration // longest pause shown, before Speed; 0: as long as they were
+	From       time.Duration // what came before is shown at once
+	Notes      io.Writer     // lines for people: what was run, transferred and forwarded, notes, the end; nil: dropped
+	Keystrokes bool          // what was typed is in Notes, as far as the reader can open it
+	Colour     bool          // colour the lines in Notes
 
 	// Wait is how time passes; nil: it does. An error ends the show.
 	Wait func(context.Context, time.Duration) error
@@ -44,10 +45,10 @@ type Player struct {
 // Restore brings a terminal back after a recording that was cut off in the middle of a full screen program.
 const Restore = "\x1b[?1049l\x1b[!p\x1b[0m\x1b[?25h\r\n"
 
-// Play writes the output of all channels to out, filtered for a terminal.
+// Play writes the output of all channels to out, filtered for a terminal. Protocols between programs are left out: the notes tell of them.
 func (p Player) Play(ctx context.Context, r *recorder.Reader, out io.Writer) error {
-	clock := clock{Player: p}
-	filters, hidden := make(map[uint32]*Filter), protocols{}
+	clock, tell := clock{Player: p}, newTeller()
+	filters, typed := make(map[uint32]*Filter), newTypist(tell.channels)
 	var shown []byte
 	for f, err := range Frames(r) {
 		if err != nil {
@@ -56,12 +57,16 @@ func (p Player) Play(ctx context.Context, r *recorder.Reader, out io.Writer) err
 		if err := clock.until(ctx, f.At); err != nil {
 			return err
 		}
-		if hidden.hides(f) {
-			continue
+		tell.channels.see(f)
+		for _, line := range typed.lines(f) {
+			if p.Keystrokes {
+				p.note(line)
+			}
 		}
-		if f.Type != recorder.TypeData || f.Stream == recorder.Stdin {
-			p.note(Line(f))
-			p.note(hidden.line(f))
+		for _, line := range tell.lines(f) {
+			p.note(line)
+		}
+		if f.Type != recorder.TypeData || f.Stream == recorder.Stdin || tell.channels.hides(f) {
 			continue
 		}
 		filter := filters[f.Channel]
@@ -117,26 +122,4 @@ func (p Player) note(line string) {
 		line = "\x1b[2m" + line + "\x1b[0m"
 	}
 	io.WriteString(p.Notes, line+"\r\n")
-}
-
-// Text writes the standard output and error of a recording as they were, with no timing and nothing filtered: not to
-// a terminal. Either writer may be nil. A channel of -1 means all, without those that carry sftp or the like.
-func Text(r *recorder.Reader, channel int64, stdout, stderr io.Writer) error {
-	to, hidden := map[byte]io.Writer{recorder.Stdout: stdout, recorder.Stderr: stderr}, protocols{}
-	for f, err := range Frames(r) {
-		if err != nil {
-			return err
-		}
-		if channel < 0 && hidden.hides(f) {
-			continue
-		}
-		w := to[f.Stream]
-		if f.Type != recorder.TypeData || w == nil || channel >= 0 && uint32(channel) != f.Channel {
-			continue
-		}
-		if _, err := w.Write(f.Data); err != nil {
-			return err
-		}
-	}
-	return nil
 }

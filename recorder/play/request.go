@@ -88,8 +88,8 @@ func (d *Detail) text() *string {
 	return &d.Signal
 }
 
-// Line is what a frame says to a person, safe for a terminal; empty for data and for what only programs ask about.
-func Line(f recorder.Frame) string {
+// plainLine is what a frame says by itself.
+func plainLine(f recorder.Frame) string {
 	switch f.Type {
 	case recorder.TypeRequest:
 		return requestLine(f)
@@ -104,12 +104,6 @@ func Line(f recorder.Frame) string {
 		return fmt.Sprintf("[%s: exit %d]", at(f), e.Status)
 	case recorder.TypeNote:
 		return fmt.Sprintf("[%s: %s]", at(f), printable(string(f.Data)))
-	case recorder.TypeEnd:
-		return fmt.Sprintf("[%s: the session ended: %s]", at(f), printable(string(f.Data)))
-	case recorder.TypeEvent:
-		if e, err := f.Event(); err == nil {
-			return fmt.Sprintf("[%s: %s %s]", at(f), printable(e.Name), printable(string(e.JSON)))
-		}
 	}
 	return ""
 }
@@ -144,7 +138,7 @@ func at(f recorder.Frame) string {
 // printable has controls and what is not UTF-8 as question marks.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r <= 0x9f || r == '\ufffd' || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
+		if r < ' ' || r >= 0x7f && r <= 0x9f || r == '\ufffd' || r == '\u061c' || r >= '\u200b' && r <= '\u200f' || r == '\ufeff' || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
 			return '?'
 		}
 		return r
