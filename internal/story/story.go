@@ -6,6 +6,8 @@
 //	                             as they read ~/.ssh/config on an admin's own machine
 //	exec ssh-as alice phi1 …     stock ssh with that person's ssh_config
 //	exec ca-as alice COMMAND…    stock ssh to the CA, as that person
+//	exec as alice ways SCRIPT    runs a script three times in an empty directory, with $to what a client calls the host: direct, which
+//	                             is without the bastion, through a jump, and by -l; what it prints must be the same
 package story
 
 import (
@@ -31,11 +33,22 @@ const patience = 60 * time.Second
 // helpers are what a story executes beside the four programs and OpenSSH.
 var helpers = map[string]string{
 	"as":     `WHO=$1; export WHO; shift; . "$LAB/$WHO/env"; PATH="${0%/*}/own:$PATH"; exec "$@"`,
+	"ways":   ways,
 	"ssh-as": `who=$1; shift; . "$LAB/$who/env"; exec ssh -F "$LAB/$who/ssh_config" "$@"`,
 	"ca-as": `who=$1; shift; . "$LAB/$who/env"
 exec ssh -F none -p "$CA_PORT" -o IdentitiesOnly=yes -i "$LAB/$who/id_ed25519.pub" -o HostKeyAlias=postern-ca \
 	-o UserKnownHostsFile="$LAB/trust/known_hosts" -o LogLevel=ERROR -o BatchMode=yes 127.0.0.1 "$@"`,
 }
+
+const ways = `set -e
+for to in direct phi1 "$ACCOUNT@phi1@bastion-1"; do
+	export to
+	mkdir way; cd way
+	sh -e "$WORK/$1" >../said."$to" 2>&1 || { cat ../said."$to"; echo "$1 failed, to $to"; exit 1; }
+	cd ..; rm -rf way
+	diff said.direct said."$to"
+done
+cat said.direct`
 
 // own are the programs of OpenSSH that read a configuration.
 var own = []string{"ssh", "scp", "sftp"}
