@@ -146,6 +146,9 @@ func (b *Bastion) Channel(conn *ssh.ServerConn, ch ssh.NewChannel) {
 	case l.audit != "":
 		b.serveRecording(l, ch)
 	case l.session != nil:
+		l.session.setClientConn(conn)
+		l.session.globals.Lock() // a request that came before is answered before
+		l.session.globals.Unlock()
 		l.session.channel(ch)
 	case ch.ChannelType() == "direct-tcpip":
 		b.jump(l, ch)

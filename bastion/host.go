@@ -49,14 +49,25 @@ func (s *session) dial(key ssh.Signer) (ssh.Conn, error) {
 		wire.Close()
 		return nil, s.unreachable(err)
 	}
-	// What a host asks of the connection (hostkeys-00, keepalives) is between it and us, and it opens no channels.
+	// What a host asks of the connection (hostkeys-00, keepalives) is between it and us.
 	go ssh.DiscardRequests(reqs)
-	go func() {
-		for ch := range chans {
-			_ = ch.Reject(ssh.Prohibited, "not granted")
-		}
-	}()
+	go s.hostChannels(chans)
 	return conn, nil
+}
+
+// hostChannels serves what the host opens, once the session has begun: what happens is recorded.
+func (s *session) hostChannels(chans <-chan ssh.NewChannel) {
+	select {
+	case <-s.begun:
+	case <-s.ctx.Done():
+	}
+	for ch := range chans {
+		if s.ctx.Err() != nil || s.pace() != nil {
+			_ = ch.Reject(ssh.Prohibited, errEnded.Error())
+			continue
+		}
+		go s.b.guard(s, func() { s.backward(ch) })
+	}
 }
 
 func (s *session) unreachable(err error) error {

@@ -99,11 +99,7 @@ func (b *Bastion) inside(l *login, gw Gateway, c ssh.Channel) {
 		return
 	}
 	grace.Stop()
-	go ssh.DiscardRequests(reqs)
-	s := conn.Permissions.ExtraData[loginKey{}].(*session)
-	for ch := range chans {
-		go b.guard(s, func() { s.channel(ch) })
-	}
+	conn.Permissions.ExtraData[loginKey{}].(*session).serve(conn, chans, reqs)
 }
 
 func (b *Bastion) innerConfig(gw Gateway, in *inner, client string) *ssh.ServerConfig {

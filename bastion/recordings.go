@@ -69,10 +69,14 @@ type recordingKey struct {
 	signer string // wire form
 }
 
-// recordingKey checks that an auditor whom this bastion was told about signed the key, so that a stolen CA cannot choose who reads.
-func (b *Bastion) recordingKey(k control.RecordingKey) (recorder.PublicKey, error) {
+// recordingKey checks that an auditor whom this bastion was told about signed the key for that purpose, so that a stolen CA cannot choose who
+// reads, nor have what is typed sealed to the key that more people hold.
+func (b *Bastion) recordingKey(k control.RecordingKey, purpose string) (recorder.PublicKey, error) {
 	if k.ID == "" {
 		return recorder.PublicKey{}, errors.New("there is no recording key, and nothing opens unrecorded; an auditor makes one with: postern recording-key new")
+	}
+	if k.Purpose != purpose {
+		return recorder.PublicKey{}, fmt.Errorf("recording key %s is for %q, not for %q; nothing opens unrecorded; tell your operator", oneLine(k.ID), oneLine(k.Purpose), purpose)
 	}
 	b.keys.mu.Lock()
 	defer b.keys.mu.Unlock()

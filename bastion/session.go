@@ -14,7 +14,10 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"postern/bastion/meter"
 	"postern/internal/control"
+	"postern/internal/destination"
+	"postern/internal/pace"
 	"postern/recorder"
 )
 
@@ -22,6 +25,12 @@ const (
 	tellTime   = 50 * time.Millisecond // for the last line to the admin and the last signal to the host
 	hostLinger = 50 * time.Millisecond // for sshd to read that signal before its connection closes
 	settleTime = 3 * time.Second       // for the channels of an ended session to let go
+)
+
+// What a client may ask of its connection inside a jump before it is slowed down, as at the door.
+const (
+	requestsPerSecond = 200
+	requestBurst      = 2000
 )
 
 // session is one login of an admin to one account of one host: from the CA's leave to its end.
@@ -36,11 +45,21 @@ type session struct {
 	ctx     context.Context // done when the session ends: nothing is released from then on
 	cancel  context.CancelFunc
 
+	begun        chan struct{} // closed when both sides and the recording are there
+	destinations destination.List
+	requests     *pace.Pace // channels and global requests inside a jump; the door has its own for the outer connection
+	noMore       atomic.Bool
+	globals      sync.Mutex // held while a request about the whole connection is answered
+
 	mu       sync.Mutex
 	host     ssh.Conn
+	client   ssh.Conn
 	rec      *recorder.Writer
+	typed    func(recorder.Frame) (*recorder.Commit, error) // records keystrokes; nil: nobody asked for them
 	channels map[*channel]struct{}
-	next     uint32 // number of the next channel
+	open     int                 // channels of all kinds
+	next     uint32              // number of the next channel
+	expects  map[string]struct{} // what the host may open
 	over     bool
 	why      string // what the admin was or is to be told of the end
 
@@ -75,8 +94,11 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 	}
 	s := &session{
 		b: b, grant: g, reply: reply, allowed: reply.Capabilities, link: link, ctx: ctx, cancel: cancel,
-		channels: map[*channel]struct{}{},
-		log:      b.Log.With("session", reply.Session.ID, "person", g.person, "request", g.request, "target", reply.Session.Target),
+		begun: make(chan struct{}), channels: map[*channel]struct{}{}, expects: map[string]struct{}{}, requests: pace.New(requestsPerSecond, requestBurst),
+		log: b.Log.With("session", reply.Session.ID, "person", g.person, "request", g.request, "target", reply.Session.Target),
+	}
+	if reply.Record.Files == "" { // a CA that does not say how much to keep
+		reply.Record.Files, reply.Record.Streams, reply.Record.Forwards = meter.Full, -1, -1
 	}
 	s.account, _, _ = strings.Cut(reply.Session.Target, "@")
 	s.touch()
@@ -132,10 +154,14 @@ func endOf(err error) string {
 
 // begin records and dials at the same time: both are waiting, one for the disk and one for the host.
 func (s *session) begin(key ssh.Signer) error {
-	to, err := s.b.recordingKey(s.reply.RecordingKey)
+	to, err := s.recordingKeys()
 	if err != nil {
 		s.log.Error("recording key", "error", err)
 		return failed{"recorder", err}
+	}
+	if s.destinations, err = destination.ParseList(s.reply.Destinations); err != nil {
+		s.log.Error("the CA's answer is unusable", "error", err)
+		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
 	}
 	if err := s.b.register(s); err != nil {
 		return failed{"revoked", err}
@@ -165,6 +191,7 @@ func (s *session) begin(key ssh.Signer) error {
 		return errEnded
 	}
 	s.host = host
+	close(s.begun)
 	return nil
 }
 
@@ -175,13 +202,30 @@ func closeConn(c ssh.Conn) error {
 	return nil
 }
 
-func (s *session) record(to recorder.PublicKey) error {
+// sealedTo is whom a recording is for.
+type sealedTo struct {
+	all   recorder.PublicKey
+	typed recorder.PublicKey // keystrokes, if they are recorded
+}
+
+func (s *session) recordingKeys() (to sealedTo, err error) {
+	if to.all, err = s.b.recordingKey(s.reply.RecordingKey, ""); err != nil || !s.reply.Record.Keystrokes {
+		return to, err
+	}
+	if s.reply.KeystrokeKey == nil {
+		return to, errors.New("this session's keystrokes are to be recorded, and there is no key to seal them to")
+	}
+	to.typed, err = s.b.recordingKey(*s.reply.KeystrokeKey, control.Keystrokes)
+	return to, err
+}
+
+func (s *session) record(to sealedTo) error {
 	_, host, _ := strings.Cut(s.reply.Session.Target, "@")
 	w, err := s.b.Recorder.Create(recorder.Header{
 		Session: s.reply.Session.ID, Request: s.grant.request, Person: s.grant.person, Account: s.account, Host: host,
 		Bastion: s.b.Name, Client: tcpAddr(s.link.RemoteAddr()), Key: s.grant.key, Serial: s.grant.cert.Serial,
 		Facts: map[string]string{"client-version": oneLine(string(s.link.ClientVersion()))},
-	}, to)
+	}, to.all)
 	if err != nil {
 		return err
 	}
@@ -192,6 +236,13 @@ func (s *session) record(to recorder.PublicKey) error {
 		return errEnded
 	}
 	s.rec = w
+	if s.reply.Record.Keystrokes {
+		typed, err := w.Compartment(to.typed)
+		if err != nil {
+			return err
+		}
+		s.typed = typed.Append
+	}
 	return nil
 }
 
@@ -258,14 +309,11 @@ func (s *session) cut(reason, why string) {
 }
 
 // dismiss kills what runs on the host, tells the admin and the recording, all at once, and waits for none of them longer than tellTime.
-//
-// sshd refuses the signal for root's forced commands and for subsystems, and it ends a job with its terminal anyway; it matters
-// for commands without a terminal, which would run on after their connection is gone.
 func (s *session) dismiss(channels []*channel, rec *recorder.Writer, why string) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.note(rec, why) })
 	for _, c := range channels {
-		wg.Go(func() { _, _ = c.host.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"KILL"})) })
+		wg.Go(c.kill)
 		wg.Go(func() { c.tell(why) })
 	}
 	within(tellTime, wg.Wait)
@@ -321,6 +369,9 @@ func head(rec *recorder.Writer) (uint64, string) {
 	n, h := rec.Head()
 	return n, hex.EncodeToString(h[:])
 }
+
+// pace waits while the client asks for too much; an error: the session has ended.
+func (s *session) pace() error { return s.requests.Wait(s.ctx) }
 
 func (s *session) touch() { s.touched.Store(time.Now().UnixNano()) }
 

@@ -116,13 +116,37 @@ func TestATerminal(t *testing.T) {
 
 func TestKeystrokesAreRecordedWhereThePolicySaysSo(t *testing.T) {
 	w := newWorld(t)
-	w.answer(func(r *control.OpenReply) { r.Record.Keystrokes = true })
+	w.answer(func(r *control.OpenReply) { r.Record.Keystrokes, r.KeystrokeKey = true, &w.typedKey })
 	got := w.run("echo typed; exit\n", "ssh", "-tt", "direct")
 	if got.status != 0 {
 		t.Fatalf("%+v", got)
 	}
-	if got := stream(w.recording(w.ending().Session), recorder.Stdin); got != "echo typed; exit\n" {
-		t.Fatalf("recorded %q", got)
+	id := w.ending().Session
+	if got := stream(w.recording(id, w.typedPrivate), recorder.Stdin); got != "echo typed; exit\n" {
+		t.Errorf("recorded %q", got)
+	}
+	if got := stream(w.recording(id), recorder.Stdin); got != "" {
+		t.Errorf("who holds the recording key alone reads %q", got)
+	}
+	for _, f := range w.recording(id) {
+		if f.Type != recorder.TypeData && bytes.Contains(f.Data, []byte("echo typed")) {
+			t.Errorf("a %v frame holds what was typed", f.Type)
+		}
+	}
+}
+
+// A key for the one purpose is not taken for the other, and without one nothing opens.
+func TestKeystrokesNeedAKeyOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	for name, answer := range map[string]func(*control.OpenReply){
+		"none":                func(r *control.OpenReply) { r.Record.Keystrokes = true },
+		"that of the month":   func(r *control.OpenReply) { r.Record.Keystrokes, r.KeystrokeKey = true, &r.RecordingKey },
+		"keystrokes' for all": func(r *control.OpenReply) { r.RecordingKey = w.typedKey },
+	} {
+		w.answer(answer)
+		if got := w.run("", "ssh", "direct", "true"); got.status == 0 || !strings.Contains(got.err, "key") {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

@@ -35,7 +35,8 @@ type world struct {
 
 	userCA, sessionCA, hostCA, gatewayCA ssh.Signer
 	alice, auditor, identity             ssh.Signer
-	private                              recorder.PrivateKey
+	private, typedPrivate                recorder.PrivateKey
+	typedKey                             control.RecordingKey
 	signing                              ed25519.PrivateKey
 
 	b       *Bastion
@@ -99,8 +100,9 @@ func newWorld(t *testing.T, changes ...configure) *world {
 	}
 	var public recorder.PublicKey
 	w.private, public = recorder.NewKey()
-	key := control.RecordingKey{ID: public.ID(), Month: "2026-11", Public: public.Marshal(), Auditor: "carol", AuditKey: line(w.auditor.PublicKey()), Box: []byte("box")}
-	key.Signature = string(must(sshsig.Sign(w.auditor, control.RecordingKeyNamespace, []byte(key.Statement()))))
+	key := w.signedKey(public, "")
+	w.typedPrivate, public = recorder.NewKey()
+	w.typedKey = w.signedKey(public, control.Keystrokes)
 	w.startHost()
 	_, w.signing, _ = ed25519.GenerateKey(nil)
 	cfg := recorder.Config{Dir: filepath.Join(w.dir, "recordings"), Signer: w.signing, FileSize: 4 << 20, LowSpace: -1}
@@ -144,6 +146,13 @@ func newWorld(t *testing.T, changes ...configure) *world {
 	})
 	w.clientFiles()
 	return w
+}
+
+// signedKey is a recording key as an auditor makes it.
+func (w *world) signedKey(public recorder.PublicKey, purpose string) control.RecordingKey {
+	key := control.RecordingKey{ID: public.ID(), Purpose: purpose, Month: "2026-11", Public: public.Marshal(), Auditor: "carol", AuditKey: line(w.auditor.PublicKey()), Box: []byte("box")}
+	key.Signature = string(must(sshsig.Sign(w.auditor, control.RecordingKeyNamespace, []byte(key.Statement()))))
+	return key
 }
 
 func (w *world) serve() {
@@ -453,7 +462,7 @@ func (w *world) ending() control.Progress {
 }
 
 // recording reads back what was recorded of a session, the way an auditor does.
-func (w *world) recording(id string) (frames []recorder.Frame) {
+func (w *world) recording(id string, compartments ...recorder.PrivateKey) (frames []recorder.Frame) {
 	w.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
@@ -473,6 +482,11 @@ func (w *world) recording(id string) (frames []recorder.Frame) {
 	r, err := recorder.Open(&sealed, w.private, w.signing.Public())
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	for _, key := range compartments {
+		if err := r.OpenCompartment(key); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 	for {
 		f, err := r.Next()

@@ -152,10 +152,10 @@ type OpenReply struct {
 	Seq uint64 `json:"seq"`
 }
 
-// Record says how much is kept of a session.
+// Record says how much is kept of a session. Without Files it says nothing, and everything is kept but keystrokes.
 type Record struct {
 	Keystrokes bool   `json:"keystrokes,omitempty"`
-	Files      string `json:"files,omitempty"`    // contents of files: full, head (the first 64 KiB of each; also when empty) or hash
+	Files      string `json:"files,omitempty"`    // contents of files: full, head (the first 64 KiB of each) or hash
 	Streams    int64  `json:"streams,omitempty"`  // bytes kept of each stream of a command; -1: all. What follows is hashed and sampled
 	Forwards   int64  `json:"forwards,omitempty"` // bytes kept of each direction of a forward; -1: all
 }

@@ -1,0 +1,226 @@
+package bastion
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"postern/recorder"
+)
+
+// errFrozen is a disk that neither fails nor works.
+var errFrozen = errors.New("frames do not become durable in time")
+
+const (
+	largeRead = 32 << 10 // what one SSH packet carries
+	smallRead = 1 << 10
+
+	// inFlight bytes of a lane may be read and not yet released, the window of an x/crypto channel, so that a slow disk or reader
+	// stops the sender and costs no more memory; nor more than so many pieces, for those of one byte.
+	inFlight       = 2 << 20
+	piecesInFlight = 64
+)
+
+// An idle lane waits in Read with a small buffer; a thousand idle sessions have three thousand of them.
+var (
+	largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeRead); return &b }}
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallRead); return &b }}
+	wideBuffers  = sync.Pool{New: func() any { b := make([]byte, 2*largeRead); return &b }} // what decoders write to; they grow
+)
+
+const widest = 1 << 20 // of a buffer that is kept
+
+func borrow(large bool) *[]byte {
+	if large {
+		return largeBuffers.Get().(*[]byte)
+	}
+	return smallBuffers.Get().(*[]byte)
+}
+
+func giveBack(b *[]byte) {
+	*b = (*b)[:cap(*b)]
+	switch n := len(*b); {
+	case n == smallRead:
+		smallBuffers.Put(b)
+	case n == largeRead:
+		largeBuffers.Put(b)
+	case n >= 2*largeRead && n <= widest:
+		wideBuffers.Put(b)
+	}
+}
+
+// held is a piece that was read and recorded and may not be seen yet.
+type held struct {
+	buf    *[]byte
+	n      int
+	commit *recorder.Commit // nil: nothing of it needs to be on record
+}
+
+// taker puts on record what was read into buf, and says what goes on; it owns buf from then on.
+type taker func(buf *[]byte, n int) (held, error)
+
+// lane is one direction of a channel. Recording and releasing are two steps with a queue between them: the first goes on reading
+// while the disk is busy, and one flush covers all that came meanwhile.
+type lane struct {
+	s      *session
+	ctx    context.Context // done when nothing more goes on
+	from   io.Reader
+	to     io.Writer
+	take   taker
+	counts bool // its bytes are a sign that somebody is there
+
+	queue chan held
+	room  *semaphore.Weighted
+	gone  chan struct{} // closed when nothing is released any more
+}
+
+func (s *session) lane(ctx context.Context, from io.Reader, to io.Writer, take taker) *lane {
+	return &lane{
+		s: s, ctx: ctx, from: from, to: to, take: take,
+		queue: make(chan held, piecesInFlight), room: semaphore.NewWeighted(inFlight), gone: make(chan struct{}),
+	}
+}
+
+// run carries the lane until its source ends, and returns when everything is released.
+func (l *lane) run() {
+	if l.take == nil {
+		l.pass()
+		return
+	}
+	var releaser sync.WaitGroup
+	releaser.Go(func() { l.s.b.guard(l.s, l.release) })
+	defer releaser.Wait()
+	defer l.send(held{}) // the end
+	l.s.b.guard(l.s, l.pump)
+}
+
+// pump reads and records.
+func (l *lane) pump() {
+	// Recording waits when the journal is full, so it needs a bound of its own.
+	late := time.AfterFunc(time.Hour, func() { l.s.unrecorded(errFrozen) })
+	defer late.Stop()
+	late.Stop()
+	large := false
+	for {
+		buf := borrow(large)
+		n, err := l.from.Read(*buf)
+		large = n >= smallRead
+		if n == 0 {
+			giveBack(buf)
+		} else {
+			if l.counts {
+				l.s.touch()
+			}
+			late.Reset(l.s.b.Limits.FreezeTime)
+			h, terr := l.take(buf, n)
+			late.Stop()
+			if h.n > 0 && !l.send(h) {
+				return
+			}
+			if terr != nil {
+				l.refused(terr)
+				return
+			}
+		}
+		if err != nil || l.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// refused ends the session when the recorder cannot go on. A protocol that was left has ended its channel already.
+func (l *lane) refused(err error) {
+	if !errors.Is(err, errNotTheProtocol) {
+		l.s.unrecorded(err)
+	}
+}
+
+// send queues a piece, or the end. False: nothing goes on any more.
+func (l *lane) send(h held) bool {
+	if h.n > 0 && l.room.Acquire(l.ctx, int64(min(h.n, inFlight))) != nil {
+		return false
+	}
+	select {
+	case l.queue <- h:
+		return true
+	case <-l.gone:
+	case <-l.ctx.Done():
+	}
+	return false
+}
+
+// release writes what has become durable. When the reader is gone it goes on taking from the queue, so that nothing upstream waits for it.
+func (l *lane) release() {
+	defer close(l.gone)
+	open := true
+	for {
+		var h held
+		select {
+		case h = <-l.queue:
+		case <-l.ctx.Done():
+			return
+		}
+		if h.n == 0 {
+			return
+		}
+		open = open && (h.commit == nil || l.s.durable(l.ctx, h.commit))
+		if open {
+			_, err := l.to.Write((*h.buf)[:h.n])
+			open = err == nil
+		}
+		giveBack(h.buf)
+		l.room.Release(int64(min(h.n, inFlight)))
+	}
+}
+
+// pass copies without recording: keystrokes, where the policy does not ask for them.
+func (l *lane) pass() {
+	large := false
+	for {
+		buf := borrow(large)
+		n, err := l.from.Read(*buf)
+		large = n >= smallRead
+		if n > 0 {
+			l.s.touch()
+			if l.ctx.Err() == nil {
+				if _, werr := l.to.Write((*buf)[:n]); werr != nil {
+					err = werr
+				}
+			}
+		}
+		giveBack(buf)
+		if err != nil || l.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// durable waits for a frame; false: the session, or what ctx is for, is ending.
+func (s *session) durable(ctx context.Context, commit *recorder.Commit) bool {
+	if commit == nil {
+		return false
+	}
+	select {
+	case <-commit.Done():
+	default:
+		late := time.NewTimer(s.b.Limits.FreezeTime)
+		defer late.Stop()
+		select {
+		case <-commit.Done():
+		case <-late.C:
+			s.unrecorded(errFrozen)
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if err := commit.Err(); err != nil {
+		s.unrecorded(err)
+		return false
+	}
+	return true
+}
