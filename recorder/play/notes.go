@@ -152,25 +152,18 @@ func pieces(t recorder.Transfer) string {
 	return "bytes " + strings.Join(list, " ")
 }
 
-// reading are the requests that change nothing. One that failed or was denied is told all the same.
-var reading = []string{
-	"stat", "lstat", "fstat", "opendir", "readdir", "realpath", "readlink", "init", "version",
-	"statvfs@openssh.com", "fstatvfs@openssh.com", "limits@openssh.com", "expand-path@openssh.com",
-	"home-directory", "users-groups-by-id@openssh.com", "check-file-handle", "check-file-name", "space-available",
-}
-
-// operation is the text of one that changed something, or did not work. A change is asked for first: that is remembered.
+// operation is the text of one that changed something, or did not work. A change is told when it is asked for: that is remembered.
 func (c *channel) operation(o recorder.Operation) string {
+	if o.Status == "" && !o.Denied {
+		c.asked = append(c.asked, o)
+		return ""
+	}
 	asked := slices.IndexFunc(c.asked, func(a recorder.Operation) bool { return a.Number == o.Number })
 	if asked >= 0 {
 		c.asked = slices.Delete(c.asked, asked, asked+1)
 	}
-	if slices.Contains(reading, o.Name) && !o.Denied && (o.Status == "" || o.Status == "ok") {
-		return ""
-	}
-	if o.Status == "" && !o.Denied {
-		c.asked = append(c.asked, o)
-		return ""
+	if asked < 0 && !o.Denied && o.Status == "ok" {
+		return "" // somebody looked around
 	}
 	return operationText(o) + ", " + status(o.Status)
 }

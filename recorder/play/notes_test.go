@@ -56,7 +56,7 @@ func TestNotes(t *testing.T) {
 			"[rename /a to /b, ok]"},
 		{"a change in the dark", []recorder.Frame{operation(recorder.Operation{Number: 1, Name: "remove", Path: "/a"}), operation(recorder.Operation{Number: 2, Name: "setstat", Path: "/b", Detail: "mode 0600"})},
 			"[remove /a, never answered]\n[setstat /b, mode 0600, never answered]"},
-		{"one of the future", []recorder.Frame{operation(recorder.Operation{Number: 1, Name: "erase@example.org", Path: "/a", Status: "ok"})},
+		{"one of the future", []recorder.Frame{operation(recorder.Operation{Number: 1, Name: "erase@example.org", Path: "/a"}), operation(recorder.Operation{Number: 1, Name: "erase@example.org", Path: "/a", Status: "ok"})},
 			"[erase@example.org /a, ok]"},
 		{"denied change", []recorder.Frame{operation(recorder.Operation{Number: 1, Name: "mkdir", Path: "/a", Denied: true, Status: "permission denied"})},
 			"[denied: mkdir /a, permission denied]"},
