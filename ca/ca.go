@@ -282,7 +282,7 @@ const (
 	issuedRows     = "issued/"       // name of a CA / serial to issued
 	deadKeyRows    = "deadkey/"      // fingerprint of a revoked key
 	recordingRows  = "recordingkey/" // K-… to control.RecordingKey
-	monthRows      = "month/"        // 2026-11 to K-…
+	monthRows      = "month/"        // 2026-11, 2026-11/keystrokes to K-…
 )
 
 func key(prefix, id string) []byte { return []byte(prefix + id) }

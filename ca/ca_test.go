@@ -3,8 +3,6 @@ package ca
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -85,7 +83,9 @@ func newWorld(t *testing.T) *world {
 	}
 	db.Close()
 	w.start(w.policy(rules))
-	w.addRecordingKey()
+	if err := w.add(w.recordingKey("")); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -173,12 +173,12 @@ func (w *world) who(name string) Caller {
 	return c
 }
 
-func (w *world) addRecordingKey() {
+// recordingKey is one that carol made for this month.
+func (w *world) recordingKey(purpose string) control.RecordingKey {
 	w.t.Helper()
-	public := []byte("a public half that the CA only passes on")
-	sum := sha256.Sum256(public)
+	public := []byte("a public half that the CA only passes on " + purpose)
 	k := control.RecordingKey{
-		ID: "K-" + hex.EncodeToString(sum[:8]), Month: "2026-11", Public: public, Auditor: "carol",
+		ID: control.RecordingKeyID(public), Month: "2026-11", Purpose: purpose, Public: public, Auditor: "carol",
 		AuditKey: line(w.signers["carol"].PublicKey()), Box: []byte("box"),
 	}
 	sig, err := sshsig.Sign(w.signers["carol"], control.RecordingKeyNamespace, []byte(k.Statement()))
@@ -186,7 +186,19 @@ func (w *world) addRecordingKey() {
 		w.t.Fatal(err)
 	}
 	k.Signature = string(sig)
-	if _, err := w.AddRecordingKey(w.who("carol"), k); err != nil {
+	return k
+}
+
+func (w *world) add(k control.RecordingKey) error {
+	_, err := w.AddRecordingKey(w.who("carol"), k)
+	return err
+}
+
+// reload puts other rules for sessions into force.
+func (w *world) reload(connect string) {
+	w.t.Helper()
+	_, rest, _ := strings.Cut(rules, `@id("revoke")`)
+	if err := w.SetPolicy(w.policy(connect + `@id("revoke")` + rest)); err != nil {
 		w.t.Fatal(err)
 	}
 }

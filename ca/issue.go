@@ -122,7 +122,8 @@ func (ca *CA) signUser(tx *store.Tx, r *request, d policy.Decision, pub ssh.Publ
 // permit adds the extensions that sshd wants for what was granted, and no others.
 func permit(cert *ssh.Certificate, capabilities []string) {
 	for capability, extension := range map[string]string{
-		policy.Shell: "permit-pty", policy.ForwardLocal: "permit-port-forwarding", policy.ForwardRemote: "permit-port-forwarding",
+		policy.Shell: "permit-pty", policy.Exec: "permit-pty", // ssh -t gives a command a terminal
+		policy.ForwardLocal: "permit-port-forwarding", policy.ForwardRemote: "permit-port-forwarding",
 		policy.Agent: "permit-agent-forwarding", policy.X11: "permit-X11-forwarding",
 	} {
 		if slices.Contains(capabilities, capability) {

@@ -17,14 +17,17 @@ const (
 	maxBox    = 64 << 10
 )
 
-// AddRecordingKey takes the public half of a month's key, signed by an auditor. The newest of a month is the one
-// that sessions are recorded to.
+// AddRecordingKey takes the public half of a month's key, signed by an auditor. The newest of a month and purpose is the one
+// that sessions, or what is typed in them, are recorded to.
 func (ca *CA) AddRecordingKey(c Caller, k control.RecordingKey) (control.RecordingKey, error) {
 	if !ca.May(c, "recording-key") {
 		return k, refuse("%s may not add recording keys: no rule permits it", c.Name)
 	}
 	if k.Auditor != c.Name {
 		return k, refuse("the key names auditor %s, but %s brought it", k.Auditor, c.Name)
+	}
+	if k.Purpose != "" && k.Purpose != control.Keystrokes {
+		return k, refuse("recording key for %q: there is no such purpose (it is %s, or none for sessions)", k.Purpose, control.Keystrokes)
 	}
 	if len(k.Public) > maxPublic || len(k.Box) > maxBox {
 		return k, refuse("public half of %d bytes and box of %d bytes: at most %d and %d fit", len(k.Public), len(k.Box), maxPublic, maxBox)
@@ -44,7 +47,7 @@ func (ca *CA) AddRecordingKey(c Caller, k control.RecordingKey) (control.Recordi
 		if err := write(tx, key(recordingRows, k.ID), k); err != nil {
 			return err
 		}
-		if err := tx.Set(key(monthRows, k.Month), []byte(k.ID)); err != nil {
+		if err := tx.Set(current(k.Month, k.Purpose), []byte(k.ID)); err != nil {
 			return err
 		}
 		return ca.record(tx, auditlog.Entry{Type: auditlog.TypeRecordingKey, Actor: c.Name, RecordingKey: &k})
@@ -66,17 +69,32 @@ func (ca *CA) RecordingKeys() ([]control.RecordingKey, error) {
 	return list, err
 }
 
-// currentKey is this month's. Without one nothing is recorded, so nothing is opened.
-func (ca *CA) currentKey(tx *store.Tx) (control.RecordingKey, error) {
+// current is the row of a month's key. Keys of sessions were there before there was another purpose.
+func current(month, purpose string) []byte {
+	if purpose != "" {
+		month += "/" + purpose
+	}
+	return key(monthRows, month)
+}
+
+// currentKey is this month's for a purpose. Without one nothing is recorded, so nothing is opened.
+func (ca *CA) currentKey(tx *store.Tx, purpose string) (control.RecordingKey, error) {
 	now := ca.now().UTC().Format(month)
-	id, err := tx.Get(key(monthRows, now))
-	if errors.Is(err, store.ErrNotFound) {
+	id, err := tx.Get(current(now, purpose))
+	switch {
+	case errors.Is(err, store.ErrNotFound) && purpose == control.Keystrokes:
+		return control.RecordingKey{}, refuse("the policy wants what is typed recorded and there is no key of %s to seal it to, so this session does not open; an auditor makes one with: postern recording-key new --keystrokes --month %s --recipient RECIPIENT", now, now)
+	case errors.Is(err, store.ErrNotFound):
 		return control.RecordingKey{}, refuse("no recording key for %s, so no session opens; an auditor makes one with: postern recording-key new --month %s", now, now)
 	}
 	if err != nil {
 		return control.RecordingKey{}, err
 	}
-	return read[control.RecordingKey](tx, key(recordingRows, string(id)))
+	return keyCalled(tx, string(id))
+}
+
+func keyCalled(tx *store.Tx, id string) (control.RecordingKey, error) {
+	return read[control.RecordingKey](tx, key(recordingRows, id))
 }
 
 // Audit lets an auditor at one recording: it is logged first, then a certificate of minutes is signed that the
@@ -102,9 +120,15 @@ func (ca *CA) Audit(c Caller, session, reason string, pub ssh.PublicKey) (contro
 		if !ok {
 			return refuse("bastion %s, which keeps %s, is not in the policy", s.Bastion, session)
 		}
-		rk, err := read[control.RecordingKey](tx, key(recordingRows, s.RecordingKey))
-		if err != nil {
+		if out.RecordingKey, err = keyCalled(tx, s.RecordingKey); err != nil {
 			return err
+		}
+		if s.KeystrokeKey != "" {
+			keystrokes, err := keyCalled(tx, s.KeystrokeKey)
+			if err != nil {
+				return err
+			}
+			out.KeystrokeKey = &keystrokes
 		}
 		if err := ca.ownKey(tx, c.Name, pub); err != nil {
 			return err
@@ -113,7 +137,7 @@ func (ca *CA) Audit(c Caller, session, reason string, pub ssh.PublicKey) (contro
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeView, Actor: c.Name, View: view}); err != nil {
 			return err
 		}
-		out = control.Audit{Session: s, Bastion: control.Place{Name: b.Name, Address: b.Address, Key: b.Key.Line}, RecordingKey: rk}
+		out.Session, out.Bastion = s, control.Place{Name: b.Name, Address: b.Address, Key: b.Key.Line}
 		cert := &ssh.Certificate{
 			Key: pub, CertType: ssh.UserCert, KeyId: c.Name + " audit " + session,
 			ValidPrincipals: []string{"recordings@" + b.Name},

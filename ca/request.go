@@ -111,8 +111,10 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 		Needs: needs(d.Needs), Touch: d.Touch, PIN: d.PIN, Notes: d.Why,
 		// Whole seconds, because a certificate and a statement have no others.
 		Created: now.Truncate(time.Second), ClaimBy: now.Add(d.Claim).Truncate(time.Second),
-		Nonce: hex.EncodeToString(nonce),
+		Nonce: hex.EncodeToString(nonce), Destinations: d.Destinations,
 	}}
+	kept := record(d)
+	r.Record = &kept
 	r.NotAfter = r.ClaimBy.Add(ask.For)
 	r.Digest = statement.Digest(r.Request)
 	return r, nil
@@ -178,14 +180,17 @@ func decide(set *policy.Set, person string, ask Ask, source string, at time.Time
 		}
 		unite(&all, d)
 	}
-	if len(all.Allowed) == 0 {
+	switch {
+	case len(all.Allowed) == 0:
 		return all, refuse("%s has no capability that all of these targets allow; ask for them one by one", person)
+	case slices.Contains(ask.Only, policy.ForwardLocal) && len(all.Destinations) == 0:
+		return all, refuse("these targets have no destination in common where forward-local could lead; ask for them one by one")
 	}
 	return all, nil
 }
 
 func unite(all *policy.Decision, d policy.Decision) {
-	all.Allowed = slices.DeleteFunc(slices.Clone(all.Allowed), func(c string) bool { return !slices.Contains(d.Allowed, c) })
+	all.Allowed = common(all.Allowed, d.Allowed)
 	all.Rules = append(all.Rules, d.Rules...)
 	slices.Sort(all.Rules)
 	all.Rules = slices.Compact(all.Rules)
@@ -196,7 +201,13 @@ func unite(all *policy.Decision, d policy.Decision) {
 	if d.Idle > 0 && (all.Idle == 0 || d.Idle < all.Idle) {
 		all.Idle = d.Idle
 	}
-	all.Environment = slices.DeleteFunc(slices.Clone(all.Environment), func(e string) bool { return !slices.Contains(d.Environment, e) })
+	all.Environment = common(all.Environment, d.Environment)
+	all.Files, all.Streams, all.Forwards = policy.MoreFiles(all.Files, d.Files), policy.MoreOf(all.Streams, d.Streams), policy.MoreOf(all.Forwards, d.Forwards)
+	all.Destinations = common(all.Destinations, d.Destinations)
+	if i := slices.Index(all.Allowed, policy.ForwardLocal); i >= 0 && len(all.Destinations) == 0 {
+		all.Allowed = slices.Delete(all.Allowed, i, i+1)
+		all.Why = append(all.Why, policy.ForwardLocal+": these targets have no destination in common")
+	}
 	for _, n := range d.Needs {
 		i := slices.IndexFunc(all.Needs, func(m policy.Need) bool { return m.Group == n.Group })
 		if i < 0 {
@@ -205,6 +216,16 @@ func unite(all *policy.Decision, d policy.Decision) {
 			all.Needs[i].Count = max(all.Needs[i].Count, n.Count)
 		}
 	}
+}
+
+// common returns what both lists hold, in the order of the first.
+func common(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
+}
+
+// record is how much is kept under a decision.
+func record(d policy.Decision) control.Record {
+	return control.Record{Keystrokes: d.Keystrokes, Files: d.Files, Streams: d.Streams, Forwards: d.Forwards}
 }
 
 func needs(in []policy.Need) []control.Need {

@@ -90,9 +90,16 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	if err != nil {
 		return reply, err
 	}
-	recordingKey, err := ca.currentKey(tx)
+	recordingKey, err := ca.currentKey(tx, "")
 	if err != nil {
 		return reply, err
+	}
+	if d.Keystrokes {
+		key, err := ca.currentKey(tx, control.Keystrokes)
+		if err != nil {
+			return reply, err
+		}
+		reply.KeystrokeKey = &key
 	}
 	if reply.Seq, err = last(tx, key(serialRows, revocationSerial)); err != nil {
 		return reply, err
@@ -104,9 +111,11 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 		ID: reply.Session.ID, Request: r.ID, Person: r.Person, Key: ssh.FingerprintSHA256(cert.Key), Serial: cert.Serial,
 		Target: target, Bastion: c.Name, Client: open.Client, Started: now, Deadline: r.Ends, RecordingKey: recordingKey.ID,
 	}
-	reply.Capabilities, reply.Environment = d.Allowed, d.Environment
-	reply.IdleSeconds, reply.Record.Keystrokes = int64(d.Idle/time.Second), d.Keystrokes
-	reply.RecordingKey = recordingKey
+	if reply.KeystrokeKey != nil {
+		reply.Session.KeystrokeKey = reply.KeystrokeKey.ID
+	}
+	reply.Capabilities, reply.Destinations, reply.Environment = d.Allowed, d.Destinations, d.Environment
+	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey
 	return reply, ca.admit(tx, c, &r, set, pub, &reply)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -205,11 +206,25 @@ func (ca *CA) giveBack(tx *store.Tx, c Caller, r *request, because string) error
 	return ca.become(tx, r, control.Withdrawn, "withdrawn by "+c.Name)
 }
 
-// decideAgain asks the policy in force now about a request made earlier: what it no longer allows ends there.
+// decideAgain asks the policy in force now about a request made earlier: what it no longer allows ends there. Forwards lead
+// nowhere that was not asked for, and what the approvers were told is recorded stays recorded.
 func (ca *CA) decideAgain(r request) (policy.Decision, error) {
 	ask := r.Asked
 	ask.Only = r.Capabilities
-	return decide(ca.policy.Load(), r.Person, ask, r.Source, ca.now())
+	d, err := decide(ca.policy.Load(), r.Person, ask, r.Source, ca.now())
+	if err != nil {
+		return d, err
+	}
+	d.Destinations = common(d.Destinations, r.Destinations)
+	if slices.Contains(r.Capabilities, policy.ForwardLocal) && len(d.Destinations) == 0 {
+		return d, refuse("the policy in force lets no forward lead where %s asked for (%s); ask again", r.ID, strings.Join(r.Destinations, ", "))
+	}
+	if r.Record != nil {
+		d.Keystrokes = d.Keystrokes || r.Record.Keystrokes
+		d.Files = policy.MoreFiles(d.Files, r.Record.Files)
+		d.Streams, d.Forwards = policy.MoreOf(d.Streams, r.Record.Streams), policy.MoreOf(d.Forwards, r.Record.Forwards)
+	}
+	return d, nil
 }
 
 // stillApproved says whether the policy in force now, and the approvals there are, carry the request.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -27,8 +28,8 @@ func recordingKeys(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return rows(c, list, "KEY\tMONTH\tBY\tADDED", func(k control.RecordingKey) string {
-		return strings.Join([]string{k.ID, k.Month, k.Auditor, k.Added.Format("2006-01-02 15:04:05Z")}, "\t")
+	return rows(c, list, "KEY\tMONTH\tFOR\tBY\tADDED", func(k control.RecordingKey) string {
+		return strings.Join([]string{k.ID, k.Month, recorded(k), k.Auditor, k.Added.Format("2006-01-02 15:04:05Z")}, "\t")
 	})
 }
 
@@ -41,8 +42,11 @@ func addRecordingKey(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(k, "%s records the sessions of %s from now on\n", k.ID, k.Month)
+	return c.answer(k, "%s records the %s of %s from now on\n", k.ID, recorded(k), k.Month)
 }
+
+// recorded is what a key is for.
+func recorded(k control.RecordingKey) string { return cmp.Or(k.Purpose, "sessions") }
 
 func printLog(_ context.Context, c *call) error {
 	from, err := c.number("from")

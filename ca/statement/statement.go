@@ -30,6 +30,8 @@ type Statement struct {
 	Requester    string
 	Targets      []string
 	Capabilities []string
+	Destinations []string // where forward-local may lead; may be empty
+	Records      []string // what is kept that an approver should know of; may be empty
 	For          time.Duration
 	NotAfter     time.Time
 	Reason       string
@@ -49,16 +51,41 @@ func About(r control.Request, ca, decision, person, because string) Statement {
 	return Statement{
 		CA: ca, Decision: decision, Person: person, Because: because,
 		Request: r.ID, Digest: r.Digest, Requester: r.Person, Targets: r.Targets, Capabilities: r.Capabilities,
+		Destinations: r.Destinations, Records: records(r.Record),
 		For: time.Duration(r.ForSeconds) * time.Second, NotAfter: r.NotAfter, Reason: r.Reason,
 		Rules: r.Rules, Policy: r.Policy, Nonce: r.Nonce,
 	}
 }
 
-// Digest is the digest of a request as it was asked, which nothing that happens later changes.
+// records names what is kept of a session that makes the recording a second copy of something: an approver answers for that too.
+func records(r *control.Record) []string {
+	if r == nil {
+		return nil
+	}
+	var words []string
+	for _, kept := range []struct {
+		word string
+		is   bool
+	}{{"keystrokes", r.Keystrokes}, {"full-files", r.Files == "full"}, {"full-streams", r.Streams < 0}, {"full-forwards", r.Forwards < 0}} {
+		if kept.is {
+			words = append(words, kept.word)
+		}
+	}
+	return words
+}
+
+// Digest is the digest of a request as it was asked, which nothing that happens later changes. What older requests did not have is
+// left out where there is none.
 func Digest(r control.Request) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "postern request v1\nid: %s\nperson: %s\nkey: %s\ntargets: %s\ncapabilities: %s\nreason: %q\nfor: %d\ncreated: %s\n",
 		r.ID, r.Person, r.Key, strings.Join(r.Targets, " "), strings.Join(r.Capabilities, " "), r.Reason, r.ForSeconds, stamp(r.Created))
+	if len(r.Destinations) > 0 {
+		fmt.Fprintf(h, "destinations: %s\n", strings.Join(r.Destinations, " "))
+	}
+	if words := records(r.Record); len(words) > 0 {
+		fmt.Fprintf(h, "records: %s\n", strings.Join(words, " "))
+	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
@@ -83,6 +110,14 @@ func (s Statement) fields() []field {
 			field{"requester", s.Requester},
 			field{"targets", strings.Join(s.Targets, " ")},
 			field{"capabilities", strings.Join(s.Capabilities, " ")},
+		)
+		if len(s.Destinations) > 0 {
+			fs = append(fs, field{"destinations", strings.Join(s.Destinations, " ")})
+		}
+		if len(s.Records) > 0 {
+			fs = append(fs, field{"records", strings.Join(s.Records, " ")})
+		}
+		fs = append(fs,
 			field{"for", s.For.String()},
 			field{"not-after", stamp(s.NotAfter)},
 			field{"reason", strconv.Quote(s.Reason)},
@@ -142,6 +177,10 @@ func (s *Statement) set(name, value string) (err error) {
 		s.Targets = strings.Fields(value)
 	case "capabilities":
 		s.Capabilities = strings.Fields(value)
+	case "destinations":
+		s.Destinations = strings.Fields(value)
+	case "records":
+		s.Records = strings.Fields(value)
 	case "for":
 		s.For, err = time.ParseDuration(value)
 	case "not-after":

@@ -41,6 +41,44 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// forwarded is a request with what older ones did not have. The statements and digests of those stay as they are: TestGolden.
+func forwarded() control.Request {
+	r := asked
+	r.Capabilities = []string{"forward-local", "shell"}
+	r.Destinations = []string{"/run/x", "127.0.0.1:5432", "[2001:db8::/32]:*"}
+	r.Record = &control.Record{Keystrokes: true, Files: "full", Streams: 16 << 20, Forwards: -1}
+	return r
+}
+
+func TestDestinationsAndRecords(t *testing.T) {
+	r := forwarded()
+	r.Digest = "sha256:df"
+	want := strings.Replace(golden, "capabilities: exec shell\n", "capabilities: forward-local shell\n"+
+		"destinations: /run/x 127.0.0.1:5432 [2001:db8::/32]:*\nrecords: keystrokes full-files full-forwards\n", 1)
+	if got := About(r, "postern-ca", control.Approve, "bob", "").Text(); got != want {
+		t.Fatalf("got:\n%s\nwant:\n%s", got, want)
+	}
+	if s, err := Parse(want); err != nil || len(s.Destinations) != 3 || len(s.Records) != 3 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for name, record := range map[string]*control.Record{
+		"none": nil, "the ordinary": {Files: "head", Streams: 16 << 20, Forwards: 64 << 10}, "nothing": {Files: "hash"},
+	} {
+		r := asked
+		r.Record, r.Digest = record, "sha256:df"
+		if got := About(r, "postern-ca", control.Approve, "bob", "").Text(); got != golden || Digest(r) != Digest(asked) {
+			t.Errorf("%s: got:\n%s", name, got)
+		}
+	}
+}
+
+// The digests of requests that are in logs must never change.
+func TestOldDigest(t *testing.T) {
+	if got := Digest(asked); got != "sha256:aec9289e4be9ab51b5d74c235e9d24a70fc0f3160fe4cddc4c5888caa4a9eadd" {
+		t.Error(got)
+	}
+}
+
 func TestEveryDecisionRoundTrips(t *testing.T) {
 	all := []Statement{
 		{CA: "ca", Decision: control.Revoke, Person: "olga", Target: "person:adam", Sequence: 3, Because: "left; laptop\nlost"},
@@ -50,7 +88,7 @@ func TestEveryDecisionRoundTrips(t *testing.T) {
 		if d != control.Approve {
 			because = "no ticket"
 		}
-		all = append(all, About(asked, "postern-ca", d, "bob", because))
+		all = append(all, About(asked, "postern-ca", d, "bob", because), About(forwarded(), "postern-ca", d, "bob", because))
 	}
 	seen := map[string]bool{}
 	for _, s := range all {
@@ -80,6 +118,10 @@ func TestParseRefusesWhatTextDoesNotWrite(t *testing.T) {
 		"carriage returns":      strings.ReplaceAll(golden, "\n", "\r\n"),
 		"two spaces":            strings.Replace(golden, "root@phi1 root@phi2", "root@phi1  root@phi2", 1),
 		"because on approve":    golden + "because: \"x\"\n",
+		"no destinations":       strings.Replace(golden, "for:", "destinations: \nfor:", 1),
+		"no records":            strings.Replace(golden, "for:", "records: \nfor:", 1),
+		"records before them":   strings.Replace(golden, "for:", "records: keystrokes\ndestinations: db:443\nfor:", 1),
+		"destinations too late": golden + "destinations: db:443\n",
 	} {
 		if s, err := Parse(text); err == nil {
 			t.Errorf("%s: accepted as %+v", name, s)
@@ -90,14 +132,17 @@ func TestParseRefusesWhatTextDoesNotWrite(t *testing.T) {
 func TestDigestBindsEveryFieldAsAsked(t *testing.T) {
 	base := Digest(asked)
 	for name, change := range map[string]func(*control.Request){
-		"id":      func(r *control.Request) { r.ID = "R-7K2M4R" },
-		"person":  func(r *control.Request) { r.Person = "adam" },
-		"key":     func(r *control.Request) { r.Key = "SHA256:abd" },
-		"target":  func(r *control.Request) { r.Targets = []string{"root@phi1"} },
-		"cap":     func(r *control.Request) { r.Capabilities = []string{"exec"} },
-		"reason":  func(r *control.Request) { r.Reason = "x" },
-		"for":     func(r *control.Request) { r.ForSeconds = 901 },
-		"created": func(r *control.Request) { r.Created = r.Created.Add(time.Second) },
+		"id":           func(r *control.Request) { r.ID = "R-7K2M4R" },
+		"person":       func(r *control.Request) { r.Person = "adam" },
+		"key":          func(r *control.Request) { r.Key = "SHA256:abd" },
+		"target":       func(r *control.Request) { r.Targets = []string{"root@phi1"} },
+		"cap":          func(r *control.Request) { r.Capabilities = []string{"exec"} },
+		"reason":       func(r *control.Request) { r.Reason = "x" },
+		"for":          func(r *control.Request) { r.ForSeconds = 901 },
+		"created":      func(r *control.Request) { r.Created = r.Created.Add(time.Second) },
+		"destinations": func(r *control.Request) { r.Destinations = []string{"db:443"} },
+		"keystrokes":   func(r *control.Request) { r.Record = &control.Record{Keystrokes: true} },
+		"full files":   func(r *control.Request) { r.Record = &control.Record{Files: "full"} },
 	} {
 		r := asked
 		if change(&r); Digest(r) == base {
@@ -113,6 +158,7 @@ func TestDigestBindsEveryFieldAsAsked(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(golden)
+	f.Add(About(forwarded(), "ca", control.Approve, "bob", "").Text())
 	f.Add(Statement{CA: "ca", Decision: control.Revoke, Person: "olga", Target: "all:", Because: "x"}.Text())
 	f.Fuzz(func(t *testing.T, text string) {
 		if s, err := Parse(text); err == nil && s.Text() != text {

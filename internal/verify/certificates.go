@@ -132,7 +132,7 @@ func fits(r *request, cert *ssh.Certificate) error {
 		return errors.New("it begins before the grant")
 	}
 	permits := map[string][]string{
-		"permit-pty": {"shell"}, "permit-port-forwarding": {"forward-local", "forward-remote"},
+		"permit-pty": {"shell", "exec"}, "permit-port-forwarding": {"forward-local", "forward-remote"},
 		"permit-agent-forwarding": {"agent"}, "permit-X11-forwarding": {"x11"},
 	}
 	for name, value := range cert.Extensions {

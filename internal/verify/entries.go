@@ -21,7 +21,7 @@ type verifier struct {
 	requests      map[string]*request
 	sessions      map[string]*session
 	order         []*session
-	recordingKeys map[string]bool
+	recordingKeys map[string]string // of every key that an auditor signed, what it is for
 	dead          map[string]bool   // fingerprints of revoked keys
 	unclaimed     map[string]*claim // session to its certificate, until the session leaf comes
 }

@@ -50,7 +50,7 @@ func begin(t *testing.T) *chronicle {
 	c.write(auditlog.Entry{Type: auditlog.TypeGenesis, Genesis: &auditlog.Genesis{Name: "postern-ca",
 		UserCA: c.public("user"), SessionCA: c.public("session"), HostCA: c.public("host"), GatewayCA: c.public("gateway")}})
 	c.write(auditlog.Entry{Type: auditlog.TypePolicy, Policy: c.policy()})
-	c.recordingKey("carol")
+	c.recordingKey("carol", "")
 	return c
 }
 
@@ -81,8 +81,8 @@ func (c *chronicle) write(e auditlog.Entry) {
 	c.entries = append(c.entries, e)
 }
 
-func (c *chronicle) recordingKey(auditor string) {
-	k := control.RecordingKey{Month: "2026-11", Public: []byte("public half"), Auditor: auditor, AuditKey: c.public(auditor), Box: []byte("box")}
+func (c *chronicle) recordingKey(auditor, purpose string) {
+	k := control.RecordingKey{Month: "2026-11", Purpose: purpose, Public: []byte("public half" + purpose), Auditor: auditor, AuditKey: c.public(auditor), Box: []byte("box")}
 	k.ID = control.RecordingKeyID(k.Public)
 	signature, err := sshsig.Sign(c.signers[auditor], control.RecordingKeyNamespace, []byte(k.Statement()))
 	if err != nil {
@@ -93,7 +93,10 @@ func (c *chronicle) recordingKey(auditor string) {
 }
 
 // ask begins a request of alice's that needs 1 of privacy and 1 of ehr-owners.
-func (c *chronicle) ask() {
+func (c *chronicle) ask() { c.askFor(nil) }
+
+// askFor lets change make it another one before it is filed.
+func (c *chronicle) askFor(change func(*control.Request)) {
 	r := control.Request{
 		ID: "R-7K2M4Q", State: control.Pending, Person: "alice", Key: c.print("alice"), Targets: []string{"root@phi2"},
 		Capabilities: []string{"exec", "shell"}, Reason: "INC-4412", ForSeconds: 900, Rules: []string{"dba-phi"}, Policy: "sha256:01",
@@ -101,6 +104,9 @@ func (c *chronicle) ask() {
 		Created: c.now, ClaimBy: c.now.Add(8 * time.Hour), Nonce: "0011",
 	}
 	r.NotAfter = r.ClaimBy.Add(15 * time.Minute)
+	if change != nil {
+		change(&r)
+	}
 	r.Digest = statement.Digest(r)
 	c.request, c.votes = r, nil
 	c.write(auditlog.Entry{Type: auditlog.TypeRequest, Actor: "alice", Request: &r})
@@ -131,9 +137,11 @@ func (c *chronicle) state(state string, ends time.Time) {
 	c.write(auditlog.Entry{Type: auditlog.TypeState, State: &auditlog.State{Request: c.request.ID, State: state, Ends: ends}})
 }
 
-// approved asks, lets bob and dana approve, and grants.
-func (c *chronicle) granted() {
-	c.ask()
+// granted asks, lets bob and dana approve, and grants.
+func (c *chronicle) granted() { c.grantedFor(nil) }
+
+func (c *chronicle) grantedFor(change func(*control.Request)) {
+	c.askFor(change)
 	c.vote(control.Approve, "bob", "bob")
 	c.vote(control.Approve, "dana", "dana")
 	c.state(control.Approved, time.Time{})

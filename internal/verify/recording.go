@@ -49,14 +49,29 @@ func readAll(r io.Reader, s Session, key recorder.PrivateKey, bastion crypto.Pub
 		return recorder.Summary{}, err
 	}
 	for {
-		_, err := reader.Next()
+		frame, err := reader.Next()
 		if errors.Is(err, io.EOF) {
 			return reader.Summary(), nil
+		}
+		if err == nil && frame.Type == recorder.TypeCompartment {
+			err = keystrokes(frame, s)
 		}
 		if err != nil {
 			return reader.Summary(), err
 		}
 	}
+}
+
+// keystrokes checks that what was typed is sealed to the key that was logged: only the holder of the recording key can see to which.
+func keystrokes(frame recorder.Frame, s Session) error {
+	compartment, err := frame.CompartmentKey()
+	if err != nil {
+		return err
+	}
+	if compartment.Key != s.KeystrokeKey {
+		return fmt.Errorf("frames in it are sealed to key %.40q, logged is %.40q", compartment.Key, s.KeystrokeKey)
+	}
+	return nil
 }
 
 // Expect tells the reader of a recording what was logged of it. Frames of a session that goes on are logged before they

@@ -16,6 +16,7 @@ import (
 // recordings are two of a real store, with what the CA would have logged of them.
 type recordings struct {
 	private recorder.PrivateKey
+	typed   recorder.PublicKey // what keystrokes are sealed to
 	files   map[string][]byte
 	logged  map[string]Session
 }
@@ -41,13 +42,21 @@ func record(t *testing.T, sessions ...string) recordings {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	made := recordings{private, map[string][]byte{}, map[string]Session{}}
+	_, typed := recorder.NewKey()
+	made := recordings{private, typed, map[string][]byte{}, map[string]Session{}}
 	for _, id := range sessions {
 		w, err := store.Create(recorder.Header{Session: id, Bastion: "bastion-1"}, key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Append(recorder.Frame{Type: recorder.TypeData, Stream: recorder.Stdout, Data: []byte("output of " + id)}); err != nil {
+			t.Fatal(err)
+		}
+		compartment, err := w.Compartment(typed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := compartment.Append(recorder.Frame{Type: recorder.TypeData, Stream: recorder.Stdin, Data: []byte("secret")}); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Close("closed"); err != nil {
@@ -59,7 +68,7 @@ func record(t *testing.T, sessions ...string) recordings {
 			t.Fatal(err)
 		}
 		made.files[id] = file.Bytes()
-		made.logged[id] = Session{BastionKey: bastion, Session: control.Session{ID: id, Bastion: "bastion-1", RecordingKey: key.ID(), Sealed: true,
+		made.logged[id] = Session{BastionKey: bastion, Session: control.Session{ID: id, Bastion: "bastion-1", RecordingKey: key.ID(), KeystrokeKey: typed.ID(), Sealed: true,
 			Frames: p.Frames, Head: hex.EncodeToString(p.Head[:]), Segments: p.Segments, SealedHead: hex.EncodeToString(p.SealedHead[:])}}
 	}
 	return made
@@ -105,6 +114,13 @@ func TestRecording(t *testing.T) {
 			if _, err := Recording(bytes.NewReader(test.file), s, key); (err == nil) != test.good {
 				t.Errorf("%s, opened %v: %v", test.name, key != nil, err)
 			}
+		}
+	}
+	for _, logged := range []string{"", "K-00", made.private.ID()} {
+		s := made.logged["S-1"]
+		s.KeystrokeKey = logged
+		if _, err := Recording(bytes.NewReader(one), s, &made.private); err == nil {
+			t.Errorf("keystrokes sealed to %s, logged is %q", made.typed.ID(), logged)
 		}
 	}
 	other, _ := recorder.NewKey()

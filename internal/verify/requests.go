@@ -13,6 +13,7 @@ import (
 	"postern/ca/auditlog"
 	"postern/ca/statement"
 	"postern/internal/control"
+	"postern/internal/destination"
 	"postern/internal/sshsig"
 )
 
@@ -69,8 +70,21 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s may live until %s, longer than it was asked for", asked.ID, asked.NotAfter)
 	case len(asked.Targets) == 0:
 		v.fail("request %s is for nothing", asked.ID)
+	case len(asked.Destinations) > 0 && !slices.Contains(asked.Capabilities, "forward-local"):
+		v.fail("request %s names destinations without forward-local", asked.ID)
+	default:
+		v.destinations(asked)
 	}
 	r.State = control.Pending
+}
+
+// destinations makes sure that what an approver read is what a bastion reads: one with a space in it would look like two.
+func (v *verifier) destinations(asked control.Request) {
+	for _, text := range asked.Destinations {
+		if p, err := destination.Parse(text); err != nil || p.String() != text {
+			v.fail("request %s names the destination %q, which is none as they are written", asked.ID, text)
+		}
+	}
 }
 
 func (v *verifier) vote(cast auditlog.Vote, at time.Time) {

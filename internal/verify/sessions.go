@@ -55,8 +55,23 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 		return fmt.Errorf("it may last until %s, the grant ends %s", s.Deadline.UTC().Format(time.RFC3339), r.Ends.UTC().Format(time.RFC3339))
 	case s.BastionKey == nil:
 		return fmt.Errorf("the policy knows no bastion %s", s.Bastion)
-	case !v.recordingKeys[s.RecordingKey]:
-		return fmt.Errorf("it is recorded to key %s, which no auditor signed", s.RecordingKey)
+	}
+	return v.sealedTo(s, r)
+}
+
+// sealedTo checks whom a recording is for.
+func (v *verifier) sealedTo(s *session, r *request) error {
+	if purpose, signed := v.recordingKeys[s.RecordingKey]; !signed || purpose != "" {
+		return fmt.Errorf("it is recorded to key %s, which no auditor signed for sessions", s.RecordingKey)
+	}
+	if s.KeystrokeKey == "" {
+		if r.Record != nil && r.Record.Keystrokes {
+			return fmt.Errorf("the approvers of %s were told that keystrokes are recorded, and they are not", r.ID)
+		}
+		return nil
+	}
+	if v.recordingKeys[s.KeystrokeKey] != control.Keystrokes {
+		return fmt.Errorf("its keystrokes are sealed to key %s, which no auditor signed for that", s.KeystrokeKey)
 	}
 	return nil
 }
@@ -93,7 +108,11 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 		v.fail("recording key %s is signed by a key that is not %s's", k.ID, k.Auditor)
 		return
 	}
-	v.recordingKeys[k.ID] = true
+	if _, again := v.recordingKeys[k.ID]; again {
+		v.fail("recording key %s appears twice", k.ID)
+		return
+	}
+	v.recordingKeys[k.ID] = k.Purpose
 }
 
 func (v *verifier) view(seen auditlog.View) {

@@ -72,7 +72,7 @@ type Session struct {
 // Leaves checks what the leaves say. Call [Log] first: it makes sure that they are all there, and in this order.
 func Leaves(leaves [][]byte, keys Keys) Report {
 	v := &verifier{
-		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]bool{},
+		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]string{},
 		dead: map[string]bool{}, unclaimed: map[string]*claim{},
 		report: Report{Certificates: map[string]uint64{}},
 	}
