@@ -2,8 +2,11 @@ package scp
 
 import (
 	"bytes"
+	"flag"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -30,7 +33,7 @@ var commands = []struct {
 	{"scp -t -- *dir", Command{Paths: []string{"*dir"}}},
 	{"scp -f ~", Command{Source: true, Paths: []string{"~"}}},
 	{"scp -f ~/notes", Command{Source: true, Paths: []string{"~/notes"}}},
-	{"scp -t ~postgres-adm/in", Command{Paths: []string{"~postgres-adm/in"}}},
+	{"scp -t ~root/in", Command{Paths: []string{"~root/in"}}},
 	{"scp -f draft.txt~", Command{Source: true, Paths: []string{"draft.txt~"}}},
 	{"scp -f a=b", Command{Source: true, Paths: []string{"a=b"}}},
 	{"scp -f 100%", Command{Source: true, Paths: []string{"100%"}}},
@@ -101,69 +104,108 @@ func TestRefusedCommands(t *testing.T) {
 	}
 }
 
-// The shells that a machine has run the accepted commands. In the place of scp is a program that says what it was run with; nothing else may
+// The shells of this machine run the accepted commands. In the place of scp is a program that says what it was run with; nothing else may
 // run, be written or be said.
 func TestShellsAgree(t *testing.T) {
-	bin, empty := t.TempDir(), t.TempDir()
-	report := filepath.Join(t.TempDir(), "report")
-	script := "#!/bin/sh\nprintf '%s\\0' RUN \"$@\" >>'" + report + "'\n"
-	if err := os.WriteFile(filepath.Join(bin, "scp"), []byte(script), 0o755); err != nil {
+	witness := newWitness(t)
+	for _, c := range commands {
+		witness.check(t, c.line)
+	}
+}
+
+// The same for whatever else is accepted of lines that are made of what shells make much of.
+func TestShellsAgreeOnAnything(t *testing.T) {
+	witness := newWitness(t)
+	pieces := strings.Split("a|b|-|/|.| | |'|'|\"|\"|\\|\\|\\\\|;|&|$|`|(|)|<|>|#|{|}|!|*|?|[|]|^|=|~|%|%self|:|,|@|+|é|あ|ａ|id|''|\\'|'; id #'|\\;|\\ |'a b'|\"c d\"", "|")
+	pieces = append(pieces, "|")
+	rng := rand.New(rand.NewPCG(20, 26))
+	for n := 0; n < *lines; {
+		line := "scp -f -- a"
+		for range 1 + rng.IntN(7) {
+			line += pieces[rng.IntN(len(pieces))]
+		}
+		if _, ok := ParseCommand(line); ok && !strings.Contains(line, " ~") {
+			witness.check(t, line)
+			n++
+		}
+	}
+}
+
+var (
+	lines  = flag.Int("lines", 150, "random commands that the shells are asked about")
+	locale = flag.String("locale", "C.UTF-8", "in which locale")
+)
+
+// witness stands where scp would.
+type witness struct {
+	shells             []shell
+	bin, empty, report string
+}
+
+func newWitness(t *testing.T) *witness {
+	w := &witness{shells: shells(t), bin: t.TempDir(), empty: t.TempDir(), report: filepath.Join(t.TempDir(), "report")}
+	script := "#!/bin/sh\nprintf '%s\\0' RUN \"$@\" >>'" + w.report + "'\n"
+	if err := os.WriteFile(filepath.Join(w.bin, "scp"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, shell := range shells(t) {
-		for _, c := range commands {
-			if strings.HasPrefix(shell.name, "fish") && strings.Contains(c.line, "~") || needsFiles(shell.name) && strings.ContainsAny(c.line, patterns) {
-				continue // they say that nothing matches, and run nothing
-			}
-			os.Remove(report)
-			cmd := exec.Command(shell.path, append(shell.flags, "-c", c.line)...)
-			cmd.Dir, cmd.Env = empty, append(os.Environ(), "PATH="+bin, "HOME=/home/nobody", "LC_ALL=C.UTF-8")
-			said, err := cmd.CombinedOutput()
-			if strings.Contains(c.line, "~postgres-adm") && shell.name == "busybox" || strings.Contains(string(said), "nknown user") || strings.Contains(string(said), "no such user") {
-				continue
-			}
-			got, _ := os.ReadFile(report)
-			want := expect(c.line)
-			if err != nil || len(said) > 0 || !bytes.Equal(got, want) {
-				t.Errorf("%s -c %s\nran scp with %q\nwant         %q\n%s %v", shell.name, c.line, got, want, said, err)
-			}
-			if left, _ := os.ReadDir(empty); len(left) > 0 {
-				t.Fatalf("%s -c %s made %v", shell.name, c.line, left)
-			}
+	return w
+}
+
+func (w *witness) check(t *testing.T, line string) {
+	t.Helper()
+	want, patterns := expect(line)
+	for _, shell := range w.shells {
+		if patterns && shell.needsFiles {
+			continue
+		}
+		os.Remove(w.report)
+		cmd := exec.Command(shell.path, append(shell.flags, "-c", line)...)
+		cmd.Dir, cmd.Env = w.empty, append(os.Environ(), "PATH="+w.bin, "HOME=/home/nobody", "LC_ALL="+*locale)
+		said, err := cmd.CombinedOutput()
+		got, _ := os.ReadFile(w.report)
+		if err != nil || len(said) > 0 || !bytes.Equal(got, want) {
+			t.Errorf("%s -c %s\nran scp with %q\nwant         %q\n%s %v", shell.path, line, got, want, said, err)
+		}
+		if left, _ := os.ReadDir(w.empty); len(left) > 0 {
+			t.Fatalf("%s -c %s made %v", shell.path, line, left)
 		}
 	}
 }
 
 // expect is the report of an accepted line: its words, with the shell's part of the work done.
-func expect(line string) []byte {
+func expect(line string) (report []byte, patterned bool) {
 	list, _ := split(line)
 	b := []byte("RUN\x00")
 	for _, w := range list[1:] {
-		if w.plain && (w.text == "~" || strings.HasPrefix(w.text, "~/")) {
+		if root, err := user.Lookup("root"); err == nil && strings.HasPrefix(w.text, "~root/") {
+			w.text = root.HomeDir + w.text[5:]
+		} else if w.plain && (w.text == "~" || strings.HasPrefix(w.text, "~/")) {
 			w.text = "/home/nobody" + w.text[1:]
 		}
 		b = append(append(b, w.text...), 0)
+		patterned = patterned || !w.plain && strings.ContainsAny(w.text, patterns)
 	}
-	return b
+	return b, patterned
 }
 
 type shell struct {
-	name, path string
+	path       string
 	flags      []string
+	needsFiles bool // it runs nothing if a pattern has no match
 }
 
-// shells are sh and bash, which are everywhere that these tests run, and whichever others are there.
+// shells are sh and bash, which are wherever these tests run, and those of the others that are there.
 func shells(t *testing.T) (list []shell) {
-	for name, flags := range map[string][]string{"sh": nil, "bash": nil, "dash": nil, "ksh93": nil, "mksh": nil, "busybox": {"ash"}, "zsh": {"-f"}, "fish": {"--no-config"}, "tcsh": {"-f"}} {
-		path, err := exec.LookPath(name)
-		if err != nil && (name == "sh" || name == "bash") {
+	for _, s := range []shell{{path: "sh"}, {path: "bash"}, {path: "dash"}, {path: "ksh93"}, {path: "mksh"}, {path: "busybox", flags: []string{"ash"}},
+		{"zsh", []string{"-f"}, true}, {"fish", []string{"--no-config"}, true}, {"tcsh", []string{"-f"}, true}} {
+		path, err := exec.LookPath(s.path)
+		if err != nil && (s.path == "sh" || s.path == "bash") {
 			t.Fatal(err)
 		}
 		if err == nil {
-			list = append(list, shell{name, path, flags})
+			s.path = path
+			list = append(list, s)
 		}
 	}
 	return list
 }
-
-func needsFiles(name string) bool { return name == "zsh" || name == "tcsh" || name == "fish" }
