@@ -153,6 +153,12 @@ func details(r control.Request) string {
 	line("who", "%s, key %s", r.Person, r.Key)
 	line("targets", "%s", strings.Join(r.Targets, " "))
 	line("capabilities", "%s", strings.Join(r.Capabilities, " "))
+	if len(r.Destinations) > 0 {
+		line("leads to", "%s", strings.Join(r.Destinations, " "))
+	}
+	if r.Record != nil {
+		line("keeps", "%s", keeps(*r.Record))
+	}
 	line("for", "%s", duration(r))
 	line("reason", "%s", r.Reason)
 	line("rules", "%s", strings.Join(r.Rules, " "))
@@ -172,6 +178,21 @@ func details(r control.Request) string {
 		line(v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
 	}
 	return b.String()
+}
+
+// keeps names what makes a recording a second copy of something.
+func keeps(r control.Record) string {
+	words := []string{"files " + r.Files}
+	if r.Keystrokes {
+		words = append(words, "keystrokes")
+	}
+	if r.Streams < 0 {
+		words = append(words, "streams of commands full")
+	}
+	if r.Forwards < 0 {
+		words = append(words, "forwards full")
+	}
+	return strings.Join(words, ", ")
 }
 
 func waiting(r control.Request) string {

@@ -75,6 +75,9 @@ func decide(c *cli.Context, decision string) error {
 	if err != nil {
 		return err
 	}
+	if decision == control.Approve {
+		printTerms(os.Stderr, request)
+	}
 	signature, err := signShown(text, signer, c.Bool("yes"))
 	if err != nil {
 		return err
@@ -121,6 +124,9 @@ func (c *client) requestStatement(cc *cli.Context, request control.Request, deci
 func checkDecision(text string, request control.Request, want statement.Statement) error {
 	if statement.Digest(request) != request.Digest {
 		return fmt.Errorf("%s: the CA shows a request that does not have its digest %s; nothing was signed", request.ID, request.Digest)
+	}
+	if _, err := statement.Parse(text); err != nil { // something in it speaks for something else
+		return fmt.Errorf("%s: %w; nothing was signed:\n%s", request.ID, err, strings.TrimSpace(text))
 	}
 	if text != want.Text() {
 		return fmt.Errorf("%s: the statement of the CA does not say what its request says; nothing was signed:\n%s", request.ID, strings.TrimSpace(text))

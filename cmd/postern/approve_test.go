@@ -15,8 +15,8 @@ import (
 
 func shownRequest() control.Request {
 	r := control.Request{
-		ID: "R-7K2M4Q", Person: "alice", Key: "SHA256:x", Targets: []string{"root@phi1"}, Capabilities: []string{"shell"}, Reason: "INC-4412",
-		ForSeconds: 900, Rules: []string{"dba"}, Policy: "sha256:01", Created: time.Unix(1e9, 0), NotAfter: time.Unix(1e9+900, 0), Nonce: "00",
+		ID: "R-7K2M4Q", Person: "alice", Key: "SHA256:x", Targets: []string{"root@phi1"}, Capabilities: []string{"forward-local", "shell"}, Reason: "INC-4412",
+		ForSeconds: 900, Rules: []string{"dba"}, Policy: "sha256:01", Created: time.Unix(1e9, 0), Destinations: []string{"db:443"}, Record: &control.Record{Files: "head"}, NotAfter: time.Unix(1e9+900, 0), Nonce: "00",
 	}
 	r.Digest = statement.Digest(r)
 	return r
@@ -39,6 +39,10 @@ func TestWhatYouSeeIsWhatYouSign(t *testing.T) {
 		"another policy":        func(r *control.Request) { r.Policy = "sha256:02" },
 		"another digest":        func(r *control.Request) { r.Digest = "sha256:00" },
 		"another request":       func(r *control.Request) { r.ID = "R-000000" },
+		"other destinations":    func(r *control.Request) { r.Destinations = []string{"*:*"} },
+		"no destinations":       func(r *control.Request) { r.Destinations = nil },
+		"keystrokes":            func(r *control.Request) { r.Record = &control.Record{Keystrokes: true} },
+		"files in full":         func(r *control.Request) { r.Record = &control.Record{Files: "full"} },
 		"a nonce of an old one": func(r *control.Request) { r.Nonce = "11" },
 	} {
 		signed := r

@@ -90,6 +90,7 @@ func (c *client) followUp(cc *cli.Context, request control.Request) error {
 
 func printAsked(r control.Request) {
 	fmt.Printf("%s  %s for %s\n", colour(bold, r.ID), word(strings.Join(r.Targets, ", ")), short(time.Duration(r.ForSeconds)*time.Second))
+	printTerms(os.Stdout, r)
 	if r.State == control.Pending {
 		fmt.Printf("waiting for %s until %s; they approve with: postern approve %s\n", waitingFor(r), when(r.ClaimBy, time.Now()), r.ID)
 		return

@@ -102,6 +102,8 @@ func printRequest(r control.Request, now time.Time) error {
 		"who", r.Person + " with key " + r.Key,
 		"what", strings.Join(r.Targets, ", "),
 		"may", strings.Join(r.Capabilities, ", "),
+		"leads to", strings.Join(r.Destinations, ", "),
+		"recorded", recordedOf(r),
 		"for", short(time.Duration(r.ForSeconds) * time.Second),
 		"reason", r.Reason,
 		"rules", strings.Join(r.Rules, ", ") + " of policy " + r.Policy,
@@ -117,6 +119,13 @@ func printRequest(r control.Request, now time.Time) error {
 		pairs = append(pairs, v.Decision, fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
 	}
 	return facts(os.Stdout, pairs...)
+}
+
+func recordedOf(r control.Request) string {
+	if r.Record == nil {
+		return "" // asked before requests said so
+	}
+	return strings.Join(kept(*r.Record, r.Capabilities), ", ")
 }
 
 func needs(r control.Request) string {

@@ -16,6 +16,8 @@ import (
 	"postern/internal/control"
 )
 
+var november = control.RecordingKey{Month: "2026-11", Auditor: "carol"}
+
 var now = time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC)
 
 func noAsk(string) ([]byte, error) { return nil, errors.New("asked for a passphrase") }
@@ -102,7 +104,7 @@ func TestRecordingKeyRoundTrip(t *testing.T) {
 	if err != nil || len(to) != 2 {
 		t.Fatalf("%d recipients, %v", len(to), err)
 	}
-	k, err := NewRecordingKey("2026-11", "carol", newSigner(t), to)
+	k, err := NewRecordingKey(november, newSigner(t), to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +116,7 @@ func TestRecordingKeyRoundTrip(t *testing.T) {
 	if _, err := OpenRecordingKey(k, stranger); err == nil || !strings.Contains(err.Error(), "not sealed to you") {
 		t.Errorf("a stranger opened the box: %v", err)
 	}
-	swapped, err := NewRecordingKey("2026-11", "carol", newSigner(t), to)
+	swapped, err := NewRecordingKey(november, newSigner(t), to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +126,50 @@ func TestRecordingKeyRoundTrip(t *testing.T) {
 	}
 	if _, err := k.Verify(); err == nil {
 		t.Error("a swapped box passed the auditor's signature")
+	}
+}
+
+func TestKeystrokeKey(t *testing.T) {
+	dana, danaIdentity := newAuditor(t)
+	carol, carolIdentity := newAuditor(t)
+	made := func(purpose, recipient string) control.RecordingKey {
+		to, err := Recipients([]string{recipient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := NewRecordingKey(control.RecordingKey{Month: "2026-11", Auditor: "carol", Purpose: purpose}, newSigner(t), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	sessions, keystrokes, other := made("", carol), made(control.Keystrokes, dana), made(control.Keystrokes, carol)
+	audit := control.Audit{Session: control.Session{ID: "S-1", RecordingKey: sessions.ID, KeystrokeKey: keystrokes.ID}, RecordingKey: sessions, KeystrokeKey: &keystrokes}
+	if private, err := OpenKeystrokeKey(audit, danaIdentity); err != nil || private.ID() != keystrokes.ID {
+		t.Error(err)
+	}
+	for name, try := range map[string]struct {
+		says  string
+		spoil func(*control.Audit)
+	}{
+		"the auditor who made it": {"not to you", func(*control.Audit) {}},
+		"nothing was recorded":    {"was not recorded", func(a *control.Audit) { a.KeystrokeKey = nil }},
+		"the session's key":       {"not the one", func(a *control.Audit) { a.KeystrokeKey = &sessions }},
+		"the session's key, and the session says so": {"not the one", func(a *control.Audit) {
+			a.KeystrokeKey, a.Session.KeystrokeKey = &sessions, sessions.ID
+		}},
+		"another month's": {"not the one", func(a *control.Audit) { a.KeystrokeKey = &other }},
+		"the session's key under another purpose": {"signature", func(a *control.Audit) {
+			renamed := sessions
+			renamed.Purpose = control.Keystrokes
+			a.KeystrokeKey, a.Session.KeystrokeKey = &renamed, renamed.ID
+		}},
+	} {
+		a := audit
+		try.spoil(&a)
+		if _, err := OpenKeystrokeKey(a, carolIdentity); err == nil || !strings.Contains(err.Error(), try.says) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -143,7 +189,7 @@ func TestRecordingKeyRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, month := range []string{"", "2026-13", "11-2026", "2026-11-01"} {
-		if _, err := NewRecordingKey(month, "carol", newSigner(t), to); err == nil {
+		if _, err := NewRecordingKey(control.RecordingKey{Month: month, Auditor: "carol"}, newSigner(t), to); err == nil {
 			t.Errorf("accepted month %q", month)
 		}
 	}

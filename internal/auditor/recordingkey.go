@@ -50,18 +50,16 @@ func Recipients(words []string) ([]age.Recipient, error) {
 	return all, nil
 }
 
-// NewRecordingKey makes the key pair of a month, seals its private half to the recipients and signs the public one as
-// the auditor. The private half is nowhere else.
-func NewRecordingKey(month, auditor string, signer ssh.Signer, to []age.Recipient) (control.RecordingKey, error) {
+// NewRecordingKey makes a key pair for the month, purpose and auditor that k names, seals its private half to the recipients and
+// signs the public one as the auditor. The private half is nowhere else.
+func NewRecordingKey(k control.RecordingKey, signer ssh.Signer, to []age.Recipient) (control.RecordingKey, error) {
 	private, public := recorder.NewKey()
 	box, err := seal(private.Marshal(), to)
 	if err != nil {
 		return control.RecordingKey{}, fmt.Errorf("private half of the recording key: %w", err)
 	}
-	k := control.RecordingKey{
-		ID: public.ID(), Month: month, Public: public.Marshal(), Auditor: auditor, Box: box,
-		AuditKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))),
-	}
+	k.ID, k.Public, k.Box = public.ID(), public.Marshal(), box
+	k.AuditKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 	signature, err := sshsig.Sign(signer, control.RecordingKeyNamespace, []byte(k.Statement()))
 	if err != nil {
 		return control.RecordingKey{}, err
@@ -88,6 +86,9 @@ func OpenRecordingKey(k control.RecordingKey, identity Identity) (recorder.Priva
 	var none recorder.PrivateKey
 	plain, err := age.Decrypt(bytes.NewReader(k.Box), identity)
 	var notFor *age.NoIdentityMatchError
+	if errors.As(err, &notFor) && k.Purpose == control.Keystrokes {
+		return none, fmt.Errorf("what was typed is sealed to key %s, and that not to you; somebody it is sealed to can read it", k.ID)
+	}
 	if errors.As(err, &notFor) {
 		return none, fmt.Errorf("recording key %s is not sealed to you; an auditor it is sealed to can replay", k.ID)
 	}
@@ -106,4 +107,20 @@ func OpenRecordingKey(k control.RecordingKey, identity Identity) (recorder.Priva
 		return none, fmt.Errorf("the box of recording key %s holds another key", k.ID)
 	}
 	return private, nil
+}
+
+// OpenKeystrokeKey opens the private half of the key that what was typed in the session of a is sealed to. The CA must not have
+// swapped in one for sessions, which more people hold.
+func OpenKeystrokeKey(a control.Audit, identity Identity) (recorder.PrivateKey, error) {
+	k := a.KeystrokeKey
+	if k == nil {
+		return recorder.PrivateKey{}, fmt.Errorf("what was typed in %s was not recorded; a rule with @keystrokes(\"true\") has it recorded", a.Session.ID)
+	}
+	if _, err := k.Verify(); err != nil {
+		return recorder.PrivateKey{}, err
+	}
+	if k.Purpose != control.Keystrokes || k.ID != a.Session.KeystrokeKey {
+		return recorder.PrivateKey{}, fmt.Errorf("the CA answered with key %s, which is not the one that the keystrokes of %s are sealed to", k.ID, a.Session.ID)
+	}
+	return OpenRecordingKey(*k, identity)
 }
