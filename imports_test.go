@@ -20,7 +20,8 @@ var arrows = map[string][]string{
 	// What decides, what writes and what encodes knows no server and no command line.
 	"policy":               {"internal/destination", "internal/environment"},
 	"recorder":             {"internal/store"},
-	"recorder/play":        {"recorder"},
+	"recorder/play":        {"recorder", "recorder/pcapng"},
+	"recorder/pcapng":      {},
 	"ca/krl":               {},
 	"ca/keys":              {},
 	"ca/auditlog":          {"internal/control", "internal/store"},
