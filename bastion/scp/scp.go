@@ -86,8 +86,8 @@ func (d *Decoder) Client(dst, b []byte) (meter.Step, error) { return d.take(reco
 // Host takes bytes that the host sent, like [Decoder.Client].
 func (d *Decoder) Host(dst, b []byte) (meter.Step, error) { return d.take(recorder.Stdout, dst, b) }
 
-// Held is what came in one direction, [recorder.Stdin] or [recorder.Stdout], and did not go on: a line that is not complete, and
-// with an error all that came with what is wrong.
+// Held is what came in one direction, [recorder.Stdin] or [recorder.Stdout], and did not go on: a line that is not complete, and after the
+// call that returned the first error what followed the good part of its bytes. Later calls take nothing.
 func (d *Decoder) Held(stream byte) []byte { return d.held[stream] }
 
 // Close tells what became of the file that was under way when the channel ended.
@@ -106,6 +106,9 @@ func (d *Decoder) Close() {
 }
 
 func (d *Decoder) take(stream byte, dst, b []byte) (meter.Step, error) {
+	if d.err != nil {
+		return meter.Step{Forward: dst}, d.err
+	}
 	sender := d.command.Source == (stream == recorder.Stdout)
 	for d.err == nil && len(b) > 0 {
 		if sender && d.phase == content {
