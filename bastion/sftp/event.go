@@ -23,7 +23,7 @@ func cutPath(b []byte, most int) path {
 	if len(cut) == len(b) && utf8.Valid(b) {
 		return path{text: string(b)}
 	}
-	return path{text: strings.ToValidUTF8(string(cut), "\ufffd"), raw: bytes.Clone(cut)}
+	return path{text: strings.Clone(strings.ToValidUTF8(string(cut), "\ufffd")), raw: bytes.Clone(cut)} // in no more room than it needs
 }
 
 // brief is its beginning, for requests of a few bytes that name a handle: they must not make events of thousands.
@@ -98,9 +98,9 @@ func (d *Decoder) named(key []byte) (path, string) {
 	return h.path, fmt.Sprintf("directory of operation %d", h.list.Number)
 }
 
-// operationSize is what an operation holds, and its answer may add.
+// operationSize is what an operation holds.
 func operationSize(op *recorder.Operation) int {
-	return len(op.Path) + len(op.PathBytes) + len(op.To) + len(op.ToBytes) + len(op.Detail) + maxBrief
+	return len(op.Path) + len(op.PathBytes) + len(op.To) + len(op.ToBytes) + len(op.Detail)
 }
 
 func (d *Decoder) tell(op *recorder.Operation) { d.log.Event(recorder.EventOperation, op) }

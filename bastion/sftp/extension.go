@@ -30,10 +30,11 @@ func (d *Decoder) agree(step *meter.Step, p []byte) error {
 		return fmt.Errorf("the host begins with packet type %d instead of answering INIT with VERSION", p[4])
 	}
 	f := fields{b: p[head:]}
-	if got := f.uint32(); !f.short && got != version {
+	got := f.uint32()
+	if !f.short && got != version {
 		return fmt.Errorf("the host speaks SFTP version %d; only version %d can be relayed", got, version)
 	}
-	shown := slices.Clone(p[:head+4])
+	shown := slices.Clone(p[:len(p)-len(f.b)])
 	for len(f.b) > 0 && !f.short {
 		pair := f.b
 		name, data := f.string(), f.string()

@@ -29,8 +29,8 @@ type handle struct {
 
 // What is held costs about this much beside its texts.
 const (
-	handleCost  = 320
-	fileCost    = 3 << 10 // a hash and 64 ranges for each direction
+	handleCost  = 640  // with what the host said of a transfer that failed
+	fileCost    = 2560 // a hash and 64 ranges for each direction
 	pendingCost = 320
 )
 

@@ -104,17 +104,22 @@ func (in *inbound) next(b []byte) (p, rest []byte, err error) {
 // size of a packet with its length field. OpenSSH ends at longer ones too.
 func size(b []byte) (int, error) {
 	n := binary.BigEndian.Uint32(b)
-	if n == 0 || n > maxPacket {
-		if text := strings.ToValidUTF8(string(b[:4]), "?"); isText(text) {
-			return 0, fmt.Errorf("not SFTP: text that begins with %q (does a login script print something?)", text)
-		}
-		return 0, fmt.Errorf("a packet of %d bytes", n)
+	switch {
+	case n > 0 && n <= maxPacket:
+		return int(n) + 4, nil
+	case isText(b[:4]):
+		return 0, fmt.Errorf("text that begins with %q instead of a packet (does a login script print something?)", b[:4])
 	}
-	return int(n) + 4, nil
+	return 0, fmt.Errorf("a packet of %d bytes", n)
 }
 
-func isText(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == '?' })
+func isText(b []byte) bool {
+	for _, c := range b {
+		if (c < ' ' || c > '~') && c != '\n' && c != '\r' && c != '\t' && c != 0x1b {
+			return false
+		}
+	}
+	return true
 }
 
 // hold keeps what is not going to be read here.

@@ -18,7 +18,7 @@
 //
 // # Bounds
 //
-// A decoder holds at most 24 MiB ([maxTransfers] reads and writes that wait for their answers, [maxHeld] bytes of paths, other
+// A decoder holds at most 16 MiB ([maxTransfers] reads and writes that wait for their answers, [maxHeld] bytes of paths, other
 // requests and open files, and a packet of [maxPacket] bytes from each side); one at rest holds a few hundred bytes and what its open
 // files cost. Beyond, Client or Host returns an error. Events come to at most 128 bytes for each byte that passed: a path is told with
 // the request that names it, and only its first [maxBrief] bytes with requests that name a handle.
@@ -34,7 +34,7 @@ import (
 
 const (
 	maxPacket    = 256<<10 + 1<<10 // OpenSSH takes 256 KiB; others send contents of 256 KiB and what surrounds them
-	maxTransfers = 1 << 18         // paramiko asks for a whole file at once: what fits into two SSH windows and the pipes between
+	maxTransfers = 200_000         // paramiko asks for a whole file at once: what fits into two SSH windows and the pipes between
 	maxHeld      = 4 << 20
 	maxPath      = 4096 // bytes of a path that an event tells
 	maxBrief     = 256  // bytes of it when the request did not name it
@@ -43,7 +43,7 @@ const (
 
 var (
 	errClosed  = errors.New("sftp: the channel has ended")
-	errTooMuch = errors.New("sftp: more requests or open files at a time than a client has")
+	errTooMuch = errors.New("more requests or open files at a time than a client has")
 )
 
 // Config says what the grant allows and how much of files is recorded.

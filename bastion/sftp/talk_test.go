@@ -57,6 +57,7 @@ type talk struct {
 	log            meter.Log
 	toHost, toUser []byte // what the two sides got
 	answers        []byte // of toUser, what the decoder said itself
+	fromHost       []byte // of toUser, the rest
 	frames         []recorder.Frame
 	err            error
 }
@@ -79,7 +80,7 @@ func begun(t testing.TB, c Config) *talk {
 	k := newTalk(t, c)
 	k.user(hello)
 	k.host(helloBack)
-	k.toHost, k.toUser, k.frames = nil, nil, nil
+	k.toHost, k.toUser, k.fromHost, k.frames = nil, nil, nil, nil
 	return k
 }
 
@@ -106,6 +107,7 @@ func (k *talk) host(b []byte) {
 	k.t.Helper()
 	step, err := k.d.Host(nil, b)
 	k.toUser = append(k.toUser, step.Forward...)
+	k.fromHost = append(k.fromHost, step.Forward...)
 	if step.Answer != nil {
 		k.t.Error("an answer to the host")
 	}
@@ -176,80 +178,73 @@ func events[T any](t testing.TB, frames []recorder.Frame, name string) (list []T
 // that were denied are on no record; missing says how many bytes of them there are.
 func replayed(t testing.TB, frames []recorder.Frame, stream byte) (b []byte, missing int) {
 	t.Helper()
-	var protocol []byte // what is left of it
-	contents := 0       // bytes of contents that are due
+	var begun []byte       // a packet that is not complete
+	contents, tail := 0, 0 // bytes that are due of contents, and behind them
 	for _, f := range frames {
-		if f.Stream != stream {
-			continue
-		}
-		switch f.Type {
-		case recorder.TypeData:
-			missing += contents
-			contents = 0
-			protocol = append(protocol, f.Data...)
-			for {
-				n, inside := whole(protocol)
-				if n == 0 {
-					break
-				}
-				b = append(b, protocol[:n]...)
-				protocol = protocol[n:]
-				if contents > 0 {
-					missing += contents
-				}
-				contents = inside
-			}
-		case recorder.TypeExtent:
+		switch {
+		case f.Stream != stream:
+		case f.Type == recorder.TypeExtent:
 			e, err := f.Extent()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(e.Kept) != int(e.Length) || len(protocol) != 0 || contents < int(e.Length) {
-				t.Fatalf("an extent of %d bytes, %d kept, where %d are due and %d of a packet are open", e.Length, len(e.Kept), contents, len(protocol))
+			if len(e.Kept) != int(e.Length) || len(begun) != 0 || contents < int(e.Length) {
+				t.Fatalf("an extent of %d bytes, %d kept, where %d are due and %d of a packet are open", e.Length, len(e.Kept), contents, len(begun))
 			}
 			b = append(b, e.Kept...)
 			contents -= int(e.Length)
+		case f.Type == recorder.TypeData:
+			for data := f.Data; len(data) > 0; {
+				missing += contents
+				contents = 0
+				n := min(tail, len(data))
+				b = append(b, data[:n]...)
+				tail -= n
+				begun = append(begun, data[n:]...)
+				data = nil
+				var head int
+				if head, contents, tail = layout(begun); head > 0 {
+					b = append(b, begun[:head]...)
+					data, begun = begun[head:], nil
+				}
+			}
 		}
 	}
-	if len(protocol) > 0 {
-		t.Fatalf("%d bytes are left over", len(protocol))
+	if len(begun) > 0 || tail > 0 {
+		t.Fatalf("%d bytes are left over, %d are due", len(begun), tail)
 	}
 	return b, missing + contents
 }
 
-// whole is the length of the packet at the beginning of b without contents, and how many bytes of contents follow; 0: it is not complete. It
-// takes the bytes behind the contents for the next packet, so it is for packets without any.
-func whole(b []byte) (n, contents int) {
-	if len(b) < headID {
-		return 0, 0
+// layout says how many bytes of a packet come before its contents, are its contents, and come after. head 0: p, which is without contents, is
+// too short to know.
+func layout(p []byte) (head, contents, tail int) {
+	if len(p) < headID {
+		return 0, 0, 0
 	}
-	n = int(binary.BigEndian.Uint32(b)) + 4
-	at := 0
-	switch b[4] {
-	case typeData:
-		at = headID
+	n := int(binary.BigEndian.Uint32(p)) + 4
+	switch at := headID; p[4] {
 	case typeWrite:
-		if len(b) < headID+4 {
-			return 0, 0
+		if len(p) < at+4 {
+			return 0, 0, 0
 		}
-		at = headID + 4 + int(binary.BigEndian.Uint32(b[headID:])) + 8
-	}
-	if at > 0 {
-		if len(b) < at+4 {
-			return 0, 0
+		at += 4 + int(binary.BigEndian.Uint32(p[at:])) + 8
+		fallthrough
+	case typeData:
+		if len(p) < at+4 {
+			return 0, 0, 0
 		}
-		contents = int(binary.BigEndian.Uint32(b[at:]))
-		n -= contents
+		contents = int(binary.BigEndian.Uint32(p[at:]))
+		return at + 4, contents, n - at - 4 - contents
 	}
-	if len(b) < n {
-		return 0, 0
+	if len(p) < n {
+		return 0, 0, 0
 	}
-	return n, contents
+	return n, 0, 0
 }
 
-// packets cuts a stream.
-func packets(t testing.TB, b []byte) (list [][]byte) {
-	t.Helper()
+// packets cuts a stream, and returns what is no packet yet.
+func packets(b []byte) (list [][]byte, rest []byte) {
 	for len(b) >= 4 {
 		n := int(binary.BigEndian.Uint32(b)) + 4
 		if n > len(b) {
@@ -258,10 +253,7 @@ func packets(t testing.TB, b []byte) (list [][]byte) {
 		list = append(list, b[:n])
 		b = b[n:]
 	}
-	if len(b) > 0 {
-		t.Fatalf("%d bytes are no packet", len(b))
-	}
-	return list
+	return list, b
 }
 
 func sum(b []byte) string {
