@@ -68,7 +68,7 @@ type Limits struct {
 	DialTime    time.Duration // to reach and log in to the host; 15 s
 	FreezeTime  time.Duration // a session whose frames do not become durable waits so long and ends; 10 s
 	HeadEvery   time.Duration // between heads of a live recording for the CA's log; 5 s
-	MaxChannels int           // open at once in one session; 64
+	MaxChannels int           // open at once in one session; 128
 }
 
 func (b *Bastion) prepare() {
@@ -90,7 +90,7 @@ func (b *Bastion) prepare() {
 		duration(&b.Limits.FreezeTime, 10*time.Second)
 		duration(&b.Limits.HeadEvery, 5*time.Second)
 		if b.Limits.MaxChannels == 0 {
-			b.Limits.MaxChannels = 64
+			b.Limits.MaxChannels = 128
 		}
 	})
 }

@@ -180,6 +180,10 @@ func (s *session) keep(frames ...recorder.Frame) (last *recorder.Commit) {
 func (c *channel) clientRequests(reqs <-chan *ssh.Request) {
 	for req := range reqs {
 		c.s.touch()
+		if c.s.pace() != nil {
+			_ = req.Reply(false, nil)
+			continue
+		}
 		c.s.b.guard(c.s, func() { c.clientRequest(req) })
 	}
 }

@@ -131,10 +131,11 @@ func (d *decoded) leave(stream byte, h held, why error) (held, error) {
 }
 
 func (d *decoded) release(stream byte) (held, error) {
-	if len(d.rest[stream]) == 0 {
+	rest := d.rest[stream]
+	if d.rest[stream] = nil; len(rest) == 0 {
 		return held{}, nil
 	}
-	return d.bytes[stream].take(&d.rest[stream], len(d.rest[stream]))
+	return d.bytes[stream].take(&rest, len(rest))
 }
 
 func (d *decoded) lane(stream byte) *lane {

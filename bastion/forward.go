@@ -3,6 +3,7 @@ package bastion
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -183,6 +184,9 @@ func (c *carried) run(clientReqs, hostReqs <-chan *ssh.Request) {
 	up, down := c.s.lane(c.ctx, c.client, c.host, nil), c.s.lane(c.ctx, c.host, c.client, nil)
 	up.counts, down.counts = true, true
 	closing := c.record(up, down)
+	// Nothing sends extended data on such a channel; what does would else fill the window for ever.
+	go func() { _, _ = io.Copy(io.Discard, c.client.Stderr()) }()
+	go func() { _, _ = io.Copy(io.Discard, c.host.Stderr()) }()
 	upDone, downDone := make(chan struct{}), make(chan struct{})
 	go func() { defer close(upDone); up.run(); _ = c.host.CloseWrite() }()
 	go func() { defer close(downDone); down.run(); _ = c.client.CloseWrite() }()

@@ -6,33 +6,28 @@ import (
 )
 
 // relay starts the three lanes of a program. What is read from a terminal are keystrokes, which may hold passwords: recorded only where
-// the policy says so. Everything else is recorded for what it is: a protocol that has a decoder, a screen, or bytes.
+// the policy says so. Everything else is recorded for what it is: a protocol that has a decoder, a screen, or bytes. A terminal does not
+// excuse a program from the one protocol that it was granted for.
 func (c *channel) relay(p *protocol) {
 	terminal := c.pty.Load()
 	up, down, errs := c.lanes()
+	stderr := c.s.metered(c.id, recorder.Stderr, c.s.reply.Record.Streams)
 	switch {
+	case p != nil && (p.only != "" || !terminal):
+		d := c.s.decoded(c.id, p, up, down)
+		d.abort = c.abort
+		up.take, down.take, errs.take = d.client, d.host, stderr.take
+		c.close = func() { d.close(); stderr.close() }
 	case terminal:
 		up.take = c.s.keystrokes(c.id)
 		down.take = c.s.plain(c.id, recorder.Stdout)
 		errs.take = c.s.plain(c.id, recorder.Stderr)
 		down.counts, errs.counts = false, false
-	case p != nil:
-		d := c.s.decoded(c.id, p, up, down)
-		d.abort = c.abort
-		stderr := c.s.metered(c.id, recorder.Stderr, c.s.reply.Record.Streams)
-		up.take, down.take, errs.take = d.client, d.host, stderr.take
-		c.close = func() { d.close(); stderr.close() }
 	default:
-		var all [3]*metered
-		for i := range all {
-			all[i] = c.s.metered(c.id, byte(i), c.s.reply.Record.Streams)
-		}
-		up.take, down.take, errs.take = all[recorder.Stdin].take, all[recorder.Stdout].take, all[recorder.Stderr].take
-		c.close = func() {
-			for _, m := range all {
-				m.close()
-			}
-		}
+		stdin := c.s.metered(c.id, recorder.Stdin, c.s.reply.Record.Streams)
+		stdout := c.s.metered(c.id, recorder.Stdout, c.s.reply.Record.Streams)
+		up.take, down.take, errs.take = stdin.take, stdout.take, stderr.take
+		c.close = func() { stdin.close(); stdout.close(); stderr.close() }
 	}
 	c.run(up, down, errs)
 }

@@ -159,7 +159,7 @@ func (w *world) serve() {
 	self := w.hostCertificate(w.gatewayCA, w.identity, "bastion-1")
 	w.door = &door.Door{
 		Version: Version, HostKeys: func() []ssh.Signer { return []ssh.Signer{self} },
-		Lookup: w.b.Lookup, Authorise: w.b.Authorise, Channel: w.b.Channel, Log: w.b.Log,
+		Lookup: w.b.Lookup, Authorise: w.b.Authorise, Channel: w.b.Channel, Request: w.b.Request, Log: w.b.Log,
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,0 +1,453 @@
+package bastion
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+	"postern/recorder"
+)
+
+// events are those of one name, by channel.
+func events[T any](t *testing.T, frames []recorder.Frame, name string) (list []T) {
+	t.Helper()
+	for _, f := range frames {
+		e, err := f.Event()
+		if err != nil || e.Name != name {
+			continue
+		}
+		var v T
+		if err := json.Unmarshal(e.JSON, &v); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+// echo is a service that sends back what it gets, in capitals.
+func echo(t *testing.T, network, address string) net.Listener {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				b, _ := io.ReadAll(c)
+				_, _ = c.Write(bytes.ToUpper(b))
+			}()
+		}
+	}()
+	return l
+}
+
+func grantForwards(w *world, destinations ...string) {
+	w.answer(func(r *control.OpenReply) {
+		r.Capabilities = []string{"exec", "shell", "forward-local", "forward-remote", "x11", "agent"}
+		r.Destinations = destinations
+		r.Record = control.Record{Files: "head", Streams: -1, Forwards: 1000}
+	})
+}
+
+func TestForwardsLeadWhereTheGrantSays(t *testing.T) {
+	w := newWorld(t)
+	service, other := echo(t, "tcp", "127.0.0.1:0"), echo(t, "tcp", "127.0.0.1:0")
+	socket := echo(t, "unix", w.file("service.sock"))
+	_, port, _ := net.SplitHostPort(service.Addr().String())
+	grantForwards(w, service.Addr().String(), socket.Addr().String())
+	for _, way := range ways {
+		got := w.run(strings.Repeat("x", 5000), "ssh", "-W", service.Addr().String(), way)
+		if got.out != strings.Repeat("X", 5000) {
+			t.Errorf("%s: %d bytes came back, %s", way, len(got.out), got.err)
+		}
+		frames := w.recording(w.ending().Session)
+		told := events[recorder.Forward](t, frames, recorder.EventForward)
+		if len(told) != 2 || told[0].Ended || !told[1].Ended || told[1].To != service.Addr().String() || told[1].Sent != 5000 || told[1].Received != 5000 || told[1].Seconds <= 0 {
+			t.Errorf("%s: told %+v", way, told)
+		}
+		if kept := stream(frames, recorder.Stdin); len(kept) != 1000 {
+			t.Errorf("%s: %d bytes are kept", way, len(kept))
+		}
+		streams := events[recorder.Stream](t, frames, recorder.EventStream)
+		if len(streams) != 2 || streams[0].Bytes != 5000 || streams[0].Kept != 1000 || streams[0].SHA256 == "" {
+			t.Errorf("%s: %+v", way, streams)
+		}
+	}
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	// The addresses of the service, written as a resolver would take them.
+	for _, where := range []string{other.Addr().String(), "localhost:" + port, "127.1:" + port, "2130706433:" + port, "0x7f000001:" + port, "0:" + port, "[::ffff:127.0.0.1]:22",
+		"169.254.169.254:80", "[fe80::1]:" + port, "[::]:" + port, "127.0.0.1:22", "example.org:443"} {
+		if _, err := client.Dial("tcp", where); err == nil || !strings.Contains(err.Error(), "does not include forward-local") {
+			t.Errorf("%s: %v", where, err)
+		}
+	}
+	if c, err := client.Dial("unix", w.file("service.sock")); err != nil {
+		t.Errorf("the socket: %v", err)
+	} else {
+		c.Close()
+	}
+	for _, where := range []string{w.file("other.sock"), w.dir + "/x/../service.sock", "/run/docker.sock", "service.sock"} {
+		if _, err := client.Dial("unix", where); err == nil {
+			t.Errorf("socket %s", where)
+		}
+	}
+	for _, malformed := range [][]byte{nil, {0}, ssh.Marshal(struct {
+		H string
+		P uint32
+		F string
+		O uint32
+	}{"127.0.0.1", 65536 + 22, "", 0})} {
+		if _, _, err := client.OpenChannel("direct-tcpip", malformed); err == nil {
+			t.Errorf("payload %x", malformed)
+		}
+	}
+	client.Close()
+	told := events[recorder.Forward](t, w.recording(w.ending().Session), recorder.EventForward)
+	denied := 0
+	for _, f := range told {
+		if f.Denied && f.Why != "" {
+			denied++
+		}
+	}
+	if denied != 12+4+3 {
+		t.Errorf("%d refusals are recorded: %+v", denied, told)
+	}
+}
+
+// A client that asks for a remote forward and runs a command that uses it must find it there.
+func TestTheHostReachesBackWhereItWasAskedTo(t *testing.T) {
+	w := newWorld(t)
+	service := echo(t, "tcp", "127.0.0.1:0")
+	grantForwards(w)
+	for _, way := range ways {
+		port := freePort(t)
+		command := fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; printf hello >&3; exec 3>&-", port)
+		// bash alone keeps both directions open; socat and nc may be missing. What counts is that the service hears it.
+		got := w.run("", "ssh", "-o", "ExitOnForwardFailure=yes", "-R", fmt.Sprintf("%d:%s", port, service.Addr()), way, "bash", "-c", "'"+command+"'")
+		if got.status != 0 {
+			t.Errorf("%s: %+v", way, got)
+		}
+		frames := w.recording(w.ending().Session)
+		told := events[recorder.Forward](t, frames, recorder.EventForward)
+		listens := events[recorder.Listen](t, frames, recorder.EventListen)
+		if len(listens) == 0 || !listens[0].OK || listens[0].Address != fmt.Sprintf("localhost:%d", port) {
+			t.Errorf("%s: listening %+v", way, listens)
+		}
+		if len(told) != 2 || told[1].Kind != "forwarded-tcpip" || told[1].Received != 5 || told[1].Sent != 5 {
+			t.Errorf("%s: told %+v", way, told)
+		}
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestTheHostListensOnItsLoopbackOnly(t *testing.T) {
+	w := newWorld(t)
+	grantForwards(w)
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	listen := func(address string, port uint32) bool {
+		ok, _, err := client.SendRequest("tcpip-forward", true, ssh.Marshal(struct {
+			A string
+			P uint32
+		}{address, port}))
+		return ok && err == nil
+	}
+	for _, address := range []string{"", "0.0.0.0", "::", "*", "192.0.2.1", "127.1", "::ffff:0.0.0.0"} {
+		if listen(address, 0) {
+			t.Errorf("it listens on %q", address)
+		}
+	}
+	for _, address := range []string{"localhost", "127.0.0.1"} {
+		if !listen(address, 0) {
+			t.Errorf("it does not listen on %q", address)
+		}
+	}
+	if listen("localhost", 65536+22) {
+		t.Error("it listens on port 65558")
+	}
+	if ok, _, _ := client.SendRequest("streamlocal-forward@openssh.com", true, ssh.Marshal(struct{ P string }{"relative"})); ok {
+		t.Error("it listens on a relative path")
+	}
+	for range 2 * mostListening {
+		if !listen("localhost", 0) {
+			return
+		}
+	}
+	t.Error("there is no bound")
+}
+
+// What the client did not ask for, or has taken back, the host cannot open.
+func TestTheHostReachesBackNowhereElse(t *testing.T) {
+	w := newWorld(t)
+	grantForwards(w)
+	tries := make(chan string)
+	answers := make(chan error)
+	reachingHost(w, tries, answers)
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	got := client.HandleChannelOpen("forwarded-tcpip")
+	try := func(kind string) error { tries <- kind; return <-answers }
+	go func() {
+		for ch := range got {
+			c, reqs, _ := ch.Accept()
+			go ssh.DiscardRequests(reqs)
+			c.Close()
+		}
+	}()
+	payload := ssh.Marshal(struct {
+		A string
+		P uint32
+	}{"localhost", 4711})
+	for _, kind := range []string{"forwarded-tcpip", "x11", "auth-agent@openssh.com", "forwarded-streamlocal@openssh.com", "session", "direct-tcpip"} {
+		if err := try(kind); err == nil || !strings.Contains(err.Error(), "not granted") {
+			t.Errorf("%s before it was asked: %v", kind, err)
+		}
+	}
+	if ok, _, err := client.SendRequest("tcpip-forward", true, payload); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := try("forwarded-tcpip"); err != nil {
+		t.Errorf("as asked: %v", err)
+	}
+	if ok, _, err := client.SendRequest("cancel-tcpip-forward", true, payload); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := try("forwarded-tcpip"); err == nil {
+		t.Error("after it was taken back")
+	}
+	if err := try("x11"); err == nil {
+		t.Error("x11 after a forward")
+	}
+}
+
+// reachingHost is a host that opens channels on demand, as if it listened on localhost:4711.
+func reachingHost(w *world, tries <-chan string, answers chan<- error) {
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
+	config.AddHostKey(w.hostCertificate(w.hostCA, newSigner(), "phi1"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { l.Close() })
+	w.hostAt(l.Addr().String())
+	payload := ssh.Marshal(struct {
+		A string
+		P uint32
+		O string
+		Q uint32
+	}{"localhost", 4711, "127.0.0.1", 5})
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		conn, chans, reqs, err := ssh.NewServerConn(c, config)
+		if err != nil {
+			return
+		}
+		go func() {
+			for r := range reqs {
+				_ = r.Reply(true, nil)
+			}
+		}()
+		go func() {
+			for ch := range chans {
+				_ = ch.Reject(ssh.Prohibited, "")
+			}
+		}()
+		for kind := range tries {
+			ch, reqs, err := conn.OpenChannel(kind, payload)
+			if err == nil {
+				go ssh.DiscardRequests(reqs)
+				ch.Close()
+			}
+			answers <- err
+		}
+	}()
+}
+
+// A display's payload is keystrokes and screens: counted and hashed, not kept.
+func TestADisplayIsCounted(t *testing.T) {
+	w := newWorld(t)
+	grantForwards(w)
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
+	config.AddHostKey(w.hostCertificate(w.hostCA, newSigner(), "phi1"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	w.hostAt(l.Addr().String())
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		conn, chans, reqs, err := ssh.NewServerConn(c, config)
+		if err != nil {
+			return
+		}
+		go ssh.DiscardRequests(reqs)
+		for ch := range chans {
+			_, reqs, _ := ch.Accept()
+			for r := range reqs {
+				_ = r.Reply(true, nil)
+				display, reqs, err := conn.OpenChannel("x11", ssh.Marshal(struct {
+					From string
+					Port uint32
+				}{"127.0.0.1", 6010}))
+				if err == nil {
+					go ssh.DiscardRequests(reqs)
+					_, _ = display.Write([]byte("a screen"))
+					_ = display.CloseWrite()
+				}
+			}
+		}
+	}()
+	client, ch, _ := w.session(t)
+	displays := client.HandleChannelOpen("x11")
+	if ok, err := ch.SendRequest("x11-req", true, nil); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	display, reqs, err := (<-displays).Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(reqs)
+	_, _ = display.Write([]byte("keys"))
+	if b, err := io.ReadAll(display); err != nil || string(b) != "a screen" {
+		t.Errorf("%q, %v", b, err)
+	}
+	display.Close()
+	client.Close()
+	frames := w.recording(w.ending().Session)
+	told := events[recorder.Forward](t, frames, recorder.EventForward)
+	if len(told) != 2 || told[1].Kind != "x11" || told[1].Received != 8 {
+		t.Errorf("%+v", told)
+	}
+	for _, f := range frames {
+		if f.Type == recorder.TypeData && len(f.Data) > 0 {
+			t.Errorf("kept %q", f.Data)
+		}
+	}
+}
+
+// Both directions end on their own, and neither takes the other with it.
+func TestAForwardHalfCloses(t *testing.T) {
+	w := newWorld(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	grantForwards(w, l.Addr().String())
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	c, err := client.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	served, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = served.(*net.TCPConn).CloseWrite()
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("the service's end came as %v", err)
+	}
+	big := bytes.Repeat([]byte("late"), 1<<18)
+	go func() {
+		_, _ = c.Write(big)
+		_ = c.(interface{ CloseWrite() error }).CloseWrite()
+	}()
+	got, err := io.ReadAll(served)
+	if err != nil || !bytes.Equal(got, big) {
+		t.Errorf("%d bytes after the other direction ended, %v", len(got), err)
+	}
+}
+
+func TestNoMoreSessions(t *testing.T) {
+	w := newWorld(t)
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, _, err := client.SendRequest("no-more-sessions@openssh.com", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		ch, _, err := client.OpenChannel("session", nil)
+		if err != nil && strings.Contains(err.Error(), "no more sessions") {
+			return
+		}
+		if err == nil {
+			ch.Close()
+		}
+	}
+	t.Error("there are more")
+}
+
+// agentOf starts a real ssh-agent that holds one new key.
+func agentOf(t *testing.T) (socket, fingerprint string) {
+	t.Helper()
+	dir := t.TempDir()
+	socket = filepath.Join(dir, "agent")
+	cmd := exec.Command("ssh-agent", "-D", "-a", socket)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	key := newSigner2(t, filepath.Join(dir, "key"))
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		add := exec.Command("ssh-add", "-q", filepath.Join(dir, "key"))
+		add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
+		if add.Run() == nil {
+			return socket, ssh.FingerprintSHA256(key.PublicKey())
+		}
+		if time.Now().After(end) {
+			t.Fatal("ssh-agent does not answer")
+		}
+	}
+}
