@@ -90,8 +90,12 @@ func whom(key control.RecordingKey, n int, alone bool) string {
 	switch {
 	case alone:
 		return "you alone; name who opens it in an emergency with --recipient"
+	case key.Purpose == control.Keystrokes && n == 1:
+		return "the recipient named and nobody else"
 	case key.Purpose == control.Keystrokes:
 		return fmt.Sprintf("the %d recipients named and nobody else", n)
+	case n == 1:
+		return "you alone; name the other auditors with --recipient"
 	}
 	return fmt.Sprintf("%d auditors", n)
 }
