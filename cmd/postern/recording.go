@@ -63,8 +63,8 @@ func writing(path string, fn func(io.Writer) error) error {
 }
 
 // fetch copies the sealed recording of a session to w. The view is in the log before the first byte comes.
-func (c *client) fetch(cc *cli.Context, id string, w io.Writer) (control.Audit, error) {
-	audit, err := control.Call[control.Audit](cc.Context, c.Client, nil, append([]string{"audit", id}, reasonWords(cc.String("reason"))...)...)
+func (c *client) fetch(cc *cli.Context, id, because string, w io.Writer) (control.Audit, error) {
+	audit, err := control.Call[control.Audit](cc.Context, c.Client, nil, append([]string{"audit", id}, reasonWords(because)...)...)
 	if err != nil {
 		return audit, err
 	}
@@ -85,21 +85,26 @@ type recording struct {
 	*os.File
 	session verify.Session
 	key     recorder.PrivateKey
-	damage  error // why it does not verify
+	typed   *recorder.PrivateKey // of what was typed, if that was asked for
+	damage  error                // why it does not verify
 }
 
-// open fetches a recording and the private half of its key, and verifies all of it before a byte is shown. A recording
-// that is damaged is still given: what is good of it may be all there is.
-func (c *client) open(cc *cli.Context, id string) (*recording, error) {
+// open fetches a recording and the private half of its key, with keystrokes also that of theirs, and verifies all of it before a byte is
+// shown. A recording that is damaged is still given: what is good of it may be all there is.
+func (c *client) open(cc *cli.Context, id string, keystrokes bool) (*recording, error) {
 	f, err := os.CreateTemp("", "postern-recording-*")
 	if err != nil {
 		return nil, err
 	}
 	os.Remove(f.Name())
 	r := &recording{File: f}
-	audit, err := c.fetch(cc, strings.ToUpper(id), f)
+	because := cc.String("reason")
+	if keystrokes {
+		because = "with what was typed: " + because
+	}
+	audit, err := c.fetch(cc, strings.ToUpper(id), because, f)
 	if err == nil {
-		err = r.unlock(audit, c.settings.Home)
+		err = r.unlock(audit, c.settings.Home, keystrokes)
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -116,7 +121,7 @@ func (c *client) open(cc *cli.Context, id string) (*recording, error) {
 	return r, nil
 }
 
-func (r *recording) unlock(audit control.Audit, home string) error {
+func (r *recording) unlock(audit control.Audit, home string, keystrokes bool) error {
 	if _, err := audit.RecordingKey.Verify(); err != nil {
 		return err
 	}
@@ -126,6 +131,13 @@ func (r *recording) unlock(audit control.Audit, home string) error {
 	}
 	if r.key, err = auditor.OpenRecordingKey(audit.RecordingKey, identity); err != nil {
 		return err
+	}
+	if keystrokes {
+		typed, err := auditor.OpenKeystrokeKey(audit, identity)
+		if err != nil {
+			return err
+		}
+		r.typed = &typed
 	}
 	r.session.Session = audit.Session
 	r.session.BastionKey, _, _, _, err = ssh.ParseAuthorizedKey([]byte(audit.Bastion.Key))
@@ -143,6 +155,11 @@ func (r *recording) reader() (*recorder.Reader, error) {
 	reader, err := recorder.Open(r.File, r.key, r.session.BastionKey.(ssh.CryptoPublicKey).CryptoPublicKey())
 	if err != nil {
 		return nil, err
+	}
+	if r.typed != nil {
+		if err := reader.OpenCompartment(*r.typed); err != nil {
+			return nil, err
+		}
 	}
 	return reader, verify.Expect(reader, r.session)
 }

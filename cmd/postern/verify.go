@@ -185,7 +185,7 @@ func (c *client) proveRecording(cc *cli.Context, p *proof, s verify.Session) err
 	}
 	os.Remove(f.Name())
 	defer f.Close()
-	if _, err := c.fetch(cc, s.ID, f); err != nil {
+	if _, err := c.fetch(cc, s.ID, cc.String("reason"), f); err != nil {
 		return err
 	}
 	return p.check(f, s)
