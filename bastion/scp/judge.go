@@ -160,6 +160,6 @@ func (d *Decoder) operation(l line, status string) {
 	} else {
 		o.Name = "end of directory"
 	}
-	o.Path, o.PathBytes = path(d.place(l.name))
+	o.Path, o.PathBytes = path(d.place(l))
 	d.log.Event(recorder.EventOperation, o)
 }

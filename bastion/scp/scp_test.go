@@ -72,7 +72,7 @@ func TestProtocol(t *testing.T) {
 		"it did not fit":          {upload, talk{"h\x00", "cC0644 3 a\n", "h\x00", "cabc\x00", "h\x01disk full\n"}, []string{"/srv/a disk full"}},
 		"read error":              {upload, talk{"h\x00", "cC0644 3 a\n", "h\x00", "c\x00\x00\x00\x01I/O error\n", "h\x00", "cC0644 0 b\n", "h\x00", "c\x00", "h\x00"}, []string{"/srv/a I/O error", "/srv/b ok"}},
 		"it ends with that":       {upload, talk{"h\x00", "cC0644 3 a\n", "h\x00", "cabc\x02gone\n"}, []string{"/srv/a gone"}},
-		"no status (libssh2)":     {upload, talk{"h\x00", "cC0644 3 a\n", "h\x00", "cabc"}, []string{"/srv/a interrupted"}},
+		"no status (libssh2)":     {upload, talk{"h\x00", "cC0644 3 a\n", "h\x00", "cabc"}, []string{"/srv/a all of it passed, unconfirmed"}},
 		"interrupted":             {upload, talk{"h\x00", "cC0644 3 a\n", "h\x00", "ca", "h\x01scp: dropped connection\n"}, []string{"/srv/a scp: dropped connection"}},
 		"last words, and the end": {upload, talk{"h\x00", "cC0644 3 a\n", "h\x00", "ca", "h\x01no\n", "cbc\x00"}, []string{"/srv/a no"}},
 		"warnings":                {upload, talk{"h\x00", "c\x01scp: x: No such file\n\x01scp: y: No such file\n", "cC0644 0 a\n", "h\x00", "c\x00", "h\x00"}, []string{"/srv/a ok"}},
@@ -308,6 +308,9 @@ func TestPlaces(t *testing.T) {
 		{"scp -r -f /a /b", "b", "y", "b/y"},
 		{"scp -t /tmp", "", "x", "/tmp/x"},
 		{"scp -t /", "", "x", "/x"},
+		{"scp -t /tmp/x", "", "x", "/tmp/x"},
+		{"scp -d -t /tmp/x", "", "x", "/tmp/x/x"},
+		{"scp -t /tmp/x/", "", "x", "/tmp/x/x"},
 		{"scp -t .", "d", "x", "./d/x"},
 		{"scp -t my dir", "d", "x", "d/x"},
 	} {
@@ -319,7 +322,7 @@ func TestPlaces(t *testing.T) {
 		if c.dirs != "" {
 			d.dirs = strings.Split(c.dirs, "/")
 		}
-		if got := d.place(c.name); got != c.want {
+		if got := d.place(line{kind: 'C', name: c.name}); got != c.want {
 			t.Errorf("%s: %s in %q is %s, want %s", c.line, c.name, c.dirs, got, c.want)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	ok          = "ok"
 	interrupted = "interrupted"
+	unconfirmed = "all of it passed, unconfirmed" // libssh2 (curl) leaves it at that
 )
 
 // transfer is one file on its way.
@@ -22,6 +23,7 @@ type transfer struct {
 	source   bool
 	size     uint64
 	left     uint64 // bytes of it
+	begun    bool   // the receiver wants it
 	status   string // what went wrong first
 	sent     bool   // the sender said that it is over
 	answered bool   // the receiver did
@@ -33,12 +35,15 @@ func (d *Decoder) newTransfer(l line) *transfer {
 	if d.command.Source {
 		f.Access = "read"
 	}
-	f.Path, f.PathBytes = path(d.place(l.name))
+	f.Path, f.PathBytes = path(d.place(l))
 	return &transfer{File: meter.NewFile(d.log, f), source: d.command.Source, size: l.size, left: l.size}
 }
 
 // begin notes that the receiver wants it: from here on there is a hash, be it of nothing.
-func (t *transfer) begin() { t.move(nil) }
+func (t *transfer) begin() {
+	t.begun = true
+	t.move(nil)
+}
 
 // pass takes what of b belongs to the file, and says how much that was.
 func (t *transfer) pass(b []byte) int {
@@ -72,19 +77,22 @@ func (t *transfer) failed(status string) {
 // done tells what became of it: what went wrong, else status, else that it did not come to its end.
 func (t *transfer) done(status string) {
 	t.failed(status)
+	if t.begun && t.left == 0 {
+		t.failed(unconfirmed)
+	}
 	t.failed(interrupted)
 	t.Done(t.status)
 }
 
-// place is the path of a name that is sent now, as far as it can be known here.
+// place is the path of what a line sends, as far as it can be known here.
 //
-// It is relative to the path of the command, if that has one. To a target it is added. Whether that is a directory only the host knows: a file
-// that is sent to a target which is none becomes that target, whatever its name is. A source is where its path says, and under the
-// name of its last component; a pattern there, or a ~, stands for the name that is sent.
-func (d *Decoder) place(name string) string {
+// It is relative to the path of the command, if that has one. To a target it is added. Whether that is a directory only the host knows: what is
+// sent to a target that is not there becomes that target, whatever its name is; for a file of the same name that is taken to be so. A source
+// is where its path says, and under the name of its last component; a pattern there, or a ~, stands for the name that is sent.
+func (d *Decoder) place(l line) string {
 	names := d.dirs
-	if name != "" {
-		names = append(names[:len(names):len(names)], name)
+	if l.name != "" {
+		names = append(names[:len(names):len(names)], l.name)
 	}
 	sent := strings.Join(names, "/")
 	if len(d.command.Paths) != 1 || len(names) == 0 {
@@ -92,6 +100,9 @@ func (d *Decoder) place(name string) string {
 	}
 	given := d.command.Paths[0]
 	if !d.command.Source {
+		if l.kind == 'C' && slashpath.Base(given) == sent && !d.command.Directory && !strings.HasSuffix(given, "/") {
+			return given
+		}
 		return join(given, sent)
 	}
 	if strings.HasPrefix(given, "~") && !strings.Contains(given, "/") {
