@@ -74,7 +74,7 @@ type typist struct {
 
 func newTypist(r *rig, p path) (*typist, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := r.ssh(ctx, path{p.name, append([]string{"-tt", "-e", "none"}, p.argv...)}, "stty raw -echo; echo ready; exec cat")
+	cmd := r.ssh(ctx, path{p.name, append([]string{"-tt", "-e", "none"}, p.options...), p.host}, "stty raw -echo; echo ready; exec cat")
 	cmd.Stderr = nil
 	in, err := cmd.StdinPipe()
 	if err != nil {

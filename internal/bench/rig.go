@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,19 +27,20 @@ type rig struct {
 	config string // ssh_config of alice, with one cipher for all and the plain sshd
 }
 
-// path is one way to a shell: the words after ssh.
+// path is one way to the same account: options that ssh and scp both take, and the host.
 type path struct {
-	name string
-	argv []string
+	name    string
+	options []string
+	host    string
 }
 
 func (r *rig) paths() []path {
 	f := []string{"-F", r.config}
 	return []path{
-		{"direct", append(f, "direct")},
-		{"ssh -J sshd", append(f, "-J", "jump", "direct")},
-		{"postern -l", append(f, "-l", r.lab.Account+"@phi1", "bastion-1")},
-		{"postern -J", append(f, r.lab.Account+"@phi1")},
+		{"direct", f, "direct"},
+		{"ssh -J sshd", append(f, "-J", "jump"), "direct"},
+		{"postern -l", append(f, "-o", "User="+r.lab.Account+"@phi1"), "bastion-1"},
+		{"postern -J", append(f, "-o", "User="+r.lab.Account), "phi1"},
 	}
 }
 
@@ -51,10 +53,28 @@ func newRig(dir string) (*rig, error) {
 	if err := r.startPlain(); err != nil {
 		return r, err
 	}
+	if err := r.keepStreams(); err != nil {
+		return r, err
+	}
 	if _, err := r.grant(30 * time.Minute); err != nil {
 		return r, err
 	}
 	return r, r.warmUp()
+}
+
+// keepStreams has every byte of a command recorded. By default what comes after the first 16 MiB is hashed, which costs less, and a gigabyte
+// would not be a gigabyte.
+func (r *rig) keepStreams() error {
+	file := filepath.Join(r.lab.Dir, "policy", "rules.cedar")
+	rules, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	rules = bytes.ReplaceAll(rules, []byte("@max("), []byte("@streams(\"full\")\n@max("))
+	if err := os.WriteFile(file, rules, 0o600); err != nil {
+		return err
+	}
+	return r.lab.Reload()
 }
 
 // startPlain starts the sshd that is the direct target and the one that is a plain jump host.
@@ -185,8 +205,11 @@ func (r *rig) settle() (time.Duration, error) {
 
 // ssh is one ssh process of alice.
 func (r *rig) ssh(ctx context.Context, p path, words ...string) *exec.Cmd {
-	argv := append(append([]string{}, p.argv...), words...)
-	cmd := exec.CommandContext(ctx, "ssh", argv...)
+	return r.client(ctx, "ssh", append(append(slices.Clone(p.options), p.host), words...)...)
+}
+
+func (r *rig) client(ctx context.Context, program string, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, argv...)
 	cmd.Env = append(os.Environ(), r.lab.Env("alice")...)
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,8 +18,9 @@ import (
 // transferTime bounds one transfer: a path that hangs must not hang the measurement.
 const transferTime = 5 * time.Minute
 
-// transfer moves the same bytes down and up every path. A count of bytes that is off is an error, so a transfer that broke
-// off cannot look fast.
+// transfer moves the same bytes down and up every path, first through a command, whose streams are recorded in full, then as a file
+// over SFTP, of which the rules of the lab keep the beginning and a hash. A count of bytes that is off is an error, so a transfer that
+// broke off cannot look fast.
 func transfer(r *rig, o options) error {
 	block := logText(min(o.size, 64<<20))
 	file := filepath.Join(r.dir, "block")
@@ -26,32 +29,25 @@ func transfer(r *rig, o options) error {
 	}
 	times := int(o.size / int64(len(block)))
 	size := int64(times) * int64(len(block))
-	for _, direction := range []string{"download", "upload"} {
-		taken := map[string][]time.Duration{}
-		var sealing []time.Duration
-		for range o.rounds {
-			for _, p := range r.paths() {
-				// Sealing is off the path of the bytes, so it must not fall into the measurement of the next path either.
-				waited, err := r.settle()
-				if err != nil {
-					return err
-				}
-				if waited > settlePoll {
-					sealing = append(sealing, waited)
-				}
-				var d time.Duration
-				if direction == "download" {
-					d, err = download(r, p, file, times, size)
-				} else {
-					d, err = upload(r, p, block, times, size)
-				}
-				if err != nil {
-					return fmt.Errorf("%s %s: %w", direction, p.name, err)
-				}
-				taken[p.name] = append(taken[p.name], d)
-			}
+	whole := filepath.Join(r.dir, "whole")
+	if err := repeat(whole, block, times); err != nil {
+		return err
+	}
+	ways := []struct {
+		title string
+		move  func(path) (time.Duration, error)
+	}{
+		{"download", func(p path) (time.Duration, error) { return download(r, p, file, times, size) }},
+		{"upload", func(p path) (time.Duration, error) { return upload(r, p, block, times, size) }},
+		{"scp from the host", func(p path) (time.Duration, error) { return copyFile(r, p, p.host+":"+whole, whole+".copy", size) }},
+		{"scp to the host", func(p path) (time.Duration, error) { return copyFile(r, p, whole, p.host+":"+whole+".copy", size) }},
+	}
+	for _, way := range ways {
+		taken, sealing, err := r.compare(o.rounds, way.move)
+		if err != nil {
+			return fmt.Errorf("%s: %w", way.title, err)
 		}
-		title := fmt.Sprintf("%s of %s of text, aes128-gcm (median of %d)", direction, sizeName(size), o.rounds)
+		title := fmt.Sprintf("%s of %s of text, aes128-gcm (median of %d)", way.title, sizeName(size), o.rounds)
 		printTable(title, r.paths(), taken, func(d time.Duration) string {
 			return fmt.Sprintf("%.2f s  %4.0f MB/s", d.Seconds(), float64(size)/1e6/d.Seconds())
 		})
@@ -60,6 +56,55 @@ func transfer(r *rig, o options) error {
 		}
 	}
 	return nil
+}
+
+// compare times a transfer on every path, round by round. Sealing is off the path of the bytes, so it must not fall into the measurement of
+// the next path either; how long it took is the second result.
+func (r *rig) compare(rounds int, move func(path) (time.Duration, error)) (map[string][]time.Duration, []time.Duration, error) {
+	taken := map[string][]time.Duration{}
+	var sealing []time.Duration
+	for range rounds {
+		for _, p := range r.paths() {
+			waited, err := r.settle()
+			if err != nil {
+				return nil, nil, err
+			}
+			if waited > settlePoll {
+				sealing = append(sealing, waited)
+			}
+			d, err := move(p)
+			if err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", p.name, err)
+			}
+			taken[p.name] = append(taken[p.name], d)
+		}
+	}
+	return taken, sealing, nil
+}
+
+func repeat(file string, block []byte, times int) error {
+	f, err := os.Create(file)
+	for i := 0; i < times && err == nil; i++ {
+		_, err = f.Write(block)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// copyFile is scp as it is since OpenSSH 9: over SFTP.
+func copyFile(r *rig, p path, from, to string, size int64) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), transferTime)
+	defer cancel()
+	began := time.Now()
+	if err := r.client(ctx, "scp", append(slices.Clone(p.options), "-q", from, to)...).Run(); err != nil {
+		return 0, err
+	}
+	taken := time.Since(began)
+	copied := to[strings.IndexByte(to, ':')+1:]
+	info, err := os.Stat(copied)
+	if err == nil && info.Size() != size {
+		err = fmt.Errorf("%d bytes were copied of %d", info.Size(), size)
+	}
+	return taken, errors.Join(err, os.Remove(copied))
 }
 
 func download(r *rig, p path, file string, times int, size int64) (time.Duration, error) {
