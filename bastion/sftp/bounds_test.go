@@ -167,3 +167,26 @@ func TestMemoryReturns(t *testing.T) {
 		t.Errorf("%d bytes more", after-before)
 	}
 }
+
+// Requests of a few bytes about a file with the worst of paths.
+func TestEventsAreBounded(t *testing.T) {
+	for _, answered := range []bool{true, false} {
+		k := begun(t, both)
+		k.ask(packet(typeOpen, 1<<31, strings.Repeat("\x01\xff", maxPath), openRead|openWrite, 0), handleIs(1<<31, ""))
+		for id := range 5000 {
+			k.user(packet(typeFsetstat, id, "", 0))
+			if answered {
+				k.host(packet(typeStatus, id, statusUnsupported))
+			}
+		}
+		if k.err != nil {
+			t.Fatal(k.err)
+		}
+		k.close()
+		said := len(k.toHost) + len(k.toUser)
+		if len(k.operations()) != 10_000 {
+			t.Errorf("%d operations", len(k.operations()))
+		}
+		k.boundedEvents(said)
+	}
+}

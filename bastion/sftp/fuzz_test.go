@@ -64,7 +64,7 @@ func FuzzBothSides(f *testing.F) {
 			if k.err == nil {
 				k.accounted()
 			}
-			if cap(k.d.client.buf)+cap(k.d.host.buf) > 2*maxPacket+8192 {
+			if cap(k.d.client.buf)+cap(k.d.host.buf) > 2*(maxPacket+8192) {
 				t.Fatal("too much is held")
 			}
 		}
@@ -112,11 +112,10 @@ func (k *talk) heard(said, passed, answers []byte) []byte {
 		k.t.Fatal("half a packet passes")
 	}
 	for len(out)+len(replies) > 0 {
-		in, _ := packets(said)
-		if len(in) == 0 {
+		if len(said) < 4 || len(said) < 4+int(binary.BigEndian.Uint32(said)) {
 			k.t.Fatalf("more passes than was said: %x %x", out, replies)
 		}
-		p := in[0]
+		p := said[:4+int(binary.BigEndian.Uint32(said))]
 		switch {
 		case len(out) > 0 && bytes.Equal(out[0], p):
 			out = out[1:]

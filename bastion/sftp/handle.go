@@ -142,6 +142,16 @@ func (d *Decoder) settle(h *handle) {
 	d.finish(h, h.closed)
 }
 
+// closedUnseen takes the end of a handle that was not known when CLOSE came: a client that guesses handles asks for it before the host has
+// answered OPEN.
+func (d *Decoder) closedUnseen(key string) {
+	if h := d.handles[key]; h != nil {
+		delete(d.handles, key)
+		h.closed = statusWord(statusOK)
+		d.settle(h)
+	}
+}
+
 // finish tells of a file or directory. The reader saw the end of a file if the host said so where the reader was: further on it always says so.
 func (d *Decoder) finish(h *handle, status string) {
 	if h.trouble != "" && status == interrupted {

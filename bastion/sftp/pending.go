@@ -22,6 +22,7 @@ type pending struct {
 	verb *verb
 	on   *handle             // of OPEN what becomes open, of CLOSE and READDIR what the host opened before
 	op   *recorder.Operation // told when it is answered; nil: on tells it
+	key  string              // of CLOSE, a handle not seen opened
 	cost int
 }
 
@@ -71,6 +72,10 @@ func (d *Decoder) ask(step *meter.Step, c *call, p []byte) error {
 	if r.on == nil {
 		r.op = d.describe(c)
 		r.cost += operationSize(r.op)
+	}
+	if r.on == nil && c.kind == typeClose {
+		r.key = string(c.handle)
+		r.cost += len(r.key)
 	}
 	if err := d.charge(r.cost); err != nil {
 		return err

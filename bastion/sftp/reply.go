@@ -119,6 +119,9 @@ func (d *Decoder) answered(step *meter.Step, r *pending, p []byte) error {
 	switch {
 	case p[4] == typeHandle:
 	case r.op != nil:
+		if r.verb == &verbs[typeClose] && a.code == statusOK {
+			d.closedUnseen(r.key)
+		}
 		r.op.Status, r.op.Entries = a.status, a.names
 		if a.first != nil && r.verb != &verbs[typeReaddir] {
 			to := pathOf(a.first)

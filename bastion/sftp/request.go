@@ -95,6 +95,9 @@ func (c *call) parse(p []byte) error {
 	switch {
 	case c.kind == typeExtended:
 		name := f.string()
+		if f.short {
+			return fmt.Errorf("%w: an extension without a name from the client", errShort)
+		}
 		c.name = cutPath(name, maxBrief).text
 		c.verb = extensions[string(name)]
 	case int(c.kind) < len(verbs) && verbs[c.kind].name != "":

@@ -37,7 +37,7 @@ const (
 	maxTransfers = 200_000         // paramiko asks for a whole file at once: what fits into two SSH windows and the pipes between
 	maxHeld      = 4 << 20
 	maxPath      = 4096 // bytes of a path that an event tells
-	maxBrief     = 256  // bytes of it when the request did not name it
+	maxBrief     = 128  // bytes of it when the request did not name it, and of what the host says of a failure
 	maxHandle    = 256  // bytes of a handle, as the protocol says
 )
 

@@ -209,7 +209,7 @@ func TestPathsThatAreNotText(t *testing.T) {
 		}
 	}
 	ops := k.operations()
-	if len(ops) != 4 || !bytes.Equal(ops[0].PathBytes, []byte("caf\xe9")) || len(ops[1].Path) != 4096 || len(ops[1].PathBytes) != 4096 || len(ops[3].Path) != 256 {
+	if len(ops) != 4 || !bytes.Equal(ops[0].PathBytes, []byte("caf\xe9")) || len(ops[1].Path) != 4096 || len(ops[1].PathBytes) != 4096 || len(ops[3].Path) != maxBrief {
 		t.Errorf("%+v", ops)
 	}
 }

@@ -94,7 +94,6 @@ func (k *talk) collect() {
 
 // user feeds what the client sends.
 func (k *talk) user(b []byte) {
-	k.t.Helper()
 	step, err := k.d.Client(nil, b)
 	k.toHost = append(k.toHost, step.Forward...)
 	k.toUser = append(k.toUser, step.Answer...)
@@ -104,7 +103,6 @@ func (k *talk) user(b []byte) {
 
 // host feeds what the host sends.
 func (k *talk) host(b []byte) {
-	k.t.Helper()
 	step, err := k.d.Host(nil, b)
 	k.toUser = append(k.toUser, step.Forward...)
 	k.fromHost = append(k.fromHost, step.Forward...)
