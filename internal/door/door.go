@@ -48,6 +48,9 @@ type Door struct {
 	// goroutine.
 	Channel func(conn *ssh.ServerConn, ch ssh.NewChannel)
 
+	// Request answers a request about the connection as a whole. Nil: every one is answered as a server would that does not know it.
+	Request func(conn *ssh.ServerConn, req *ssh.Request) (ok bool, payload []byte)
+
 	Limits    Limits
 	KeepAlive time.Duration // between keepalive requests to clients with a channel; zero: 60 s, negative: none
 	Log       *slog.Logger  // zero: slog.Default()
@@ -115,7 +118,7 @@ func (d *Door) prepare() {
 		ServerConfigCallback:     d.config,
 		ConnectionFailedCallback: d.failed,
 		ChannelHandlers:          map[string]gliderlabs.ChannelHandler{"default": d.channel},
-		RequestHandlers:          map[string]gliderlabs.RequestHandler{"default": refuseGlobal},
+		RequestHandlers:          map[string]gliderlabs.RequestHandler{"default": d.request},
 		SubsystemHandlers:        map[string]gliderlabs.SubsystemHandler{},
 		ConnCallback: func(ctx gliderlabs.Context, c net.Conn) net.Conn {
 			greeted := c.(greeted)
@@ -134,11 +137,15 @@ type greeted struct {
 	visit *visit
 }
 
-// refuseGlobal answers every global request as a server would that does not know it. That serves keepalives too: any answer
-// is proof of life.
-func refuseGlobal(ctx gliderlabs.Context, _ *gliderlabs.Server, _ *ssh.Request) (bool, []byte) {
-	ctx.Value(visitKey).(*visit).requests.Count()
-	return false, nil
+// request answers a global request. Keepalives are among them, to which any answer is proof of life.
+func (d *Door) request(ctx gliderlabs.Context, _ *gliderlabs.Server, req *ssh.Request) (ok bool, payload []byte) {
+	v := ctx.Value(visitKey).(*visit)
+	defer d.recover(v, "request "+req.Type)
+	v.requests.Count()
+	if d.Request == nil {
+		return false, nil
+	}
+	return d.Request(ctx.Value(gliderlabs.ContextKeyConn).(*ssh.ServerConn), req)
 }
 
 func (d *Door) admit(c net.Conn) {
@@ -241,10 +248,17 @@ func (d *Door) attempt(v *visit, conn ssh.ConnMetadata, method string, err error
 		v.grace.Stop()
 		v.known.Store(true)
 		d.gate.authenticated(v)
-		d.Log.Info("login", "client", conn.RemoteAddr().String(), "user", conn.User(), "version", string(conn.ClientVersion()))
+		d.Log.Info("login", "client", conn.RemoteAddr().String(), "user", conn.User(), "version", string(conn.ClientVersion()), "cipher", cipher(conn))
 	case method != "none":
 		d.Log.Info("login refused", "client", conn.RemoteAddr().String(), "user", conn.User(), "method", method, "why", err.Error())
 	}
+}
+
+func cipher(conn ssh.ConnMetadata) string {
+	if c, ok := conn.(ssh.AlgorithmsConnMetadata); ok {
+		return c.Algorithms().Read.Cipher
+	}
+	return ""
 }
 
 func (d *Door) failed(c net.Conn, err error) {

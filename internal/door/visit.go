@@ -20,14 +20,14 @@ const slack = 64
 // visit is one connection from accept to close.
 type visit struct {
 	*socket.Conn
-	from     netip.Prefix
-	client   string                // its identification line
-	login    ssh.ServerPreAuthConn // set when authentication begins
-	told     []string              // banners that were sent
-	done     chan struct{}
-	grace    *time.Timer
-	alive    sync.Once
-	number   uint64 // in the order of arrival; the gate's
+	from   netip.Prefix
+	client string                // its identification line
+	login  ssh.ServerPreAuthConn // set when authentication begins
+	told   []string              // banners that were sent
+	done   chan struct{}
+	grace  *time.Timer
+	alive  sync.Once
+	number uint64 // in the order of arrival; the gate's
 
 	ctx      context.Context // done when the connection is closed
 	cancel   context.CancelFunc

@@ -5,6 +5,7 @@ package socket
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -48,6 +49,7 @@ type Conn struct {
 	deadline time.Time // last one given to the kernel
 	err      error
 	closed   bool
+	over     atomic.Bool // closed or failed: what was read ahead is not handed out any more
 	once     sync.Once
 }
 
@@ -71,6 +73,10 @@ func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
 
 // Read borrows a large buffer only while data is streaming, so an idle connection costs none.
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.over.Load() {
+		c.release()
+		return 0, net.ErrClosed
+	}
 	if c.start < c.end {
 		return c.take(p), nil
 	}
@@ -206,9 +212,19 @@ func (c *Conn) extend() {
 	_ = c.Conn.SetWriteDeadline(c.deadline)
 }
 
+// fail gives the connection up. It is closed here, because those above learn of a failed write late or never, and a peer that takes
+// nothing but goes on sending would keep what it holds.
 func (c *Conn) fail(err error) {
 	if c.err == nil {
 		c.err = err
+		c.over.Store(true)
+		if !c.closed {
+			go c.Conn.Close()
+		}
+		if c.out != nil {
+			buffers.Put(c.out)
+			c.out, c.pending = nil, 0
+		}
 	}
 	c.change.Broadcast()
 }
@@ -218,6 +234,7 @@ func (c *Conn) Close() error {
 	c.once.Do(func() {
 		c.mu.Lock()
 		c.closed = true
+		c.over.Store(true)
 		idle := !c.writing && c.pending == 0
 		if !idle && c.err == nil {
 			_ = c.Conn.SetDeadline(time.Now().Add(lingerOnClose))

@@ -132,6 +132,33 @@ func TestAPeerThatTakesNothingIsGivenUp(t *testing.T) {
 	}
 }
 
+// TestAPeerThatTakesNothingAndSendsOn: what it sent is of no use when it cannot be answered.
+func TestAPeerThatTakesNothingAndSendsOn(t *testing.T) {
+	s, other := pair(t, 200*time.Millisecond)
+	if _, err := other.Write(make([]byte, 2*bulkSize)); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, inlineBelow)
+	for range 4 { // some of it is read ahead
+		if _, err := io.ReadFull(s, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	for err == nil {
+		_, err = s.Write(make([]byte, 64<<10))
+	}
+	if n, err := s.Read(p); err == nil {
+		t.Errorf("%d bytes are read after the connection was given up", n)
+	}
+	if s.in != nil || s.out != nil || s.pending > 0 {
+		t.Error("it keeps a buffer")
+	}
+	for _, err = other.Write(p); err == nil; {
+		_, err = other.Write(p) // until it hears of it
+	}
+}
+
 func TestCloseDoesNotWait(t *testing.T) {
 	s, _ := pair(t, time.Hour)
 	blocked := make(chan error)
