@@ -80,7 +80,7 @@ func (c capabilities) command(line, keep string) verdict {
 		}
 		return v
 	}
-	v.protocol = &protocol{name: "the scp protocol", decoder: func(log *meter.Log) decoder { return scp.New(command, keep, log) }}
+	v.protocol = &protocol{name: "the scp protocol", event: "scp", decoder: func(log *meter.Log) decoder { return scp.New(command, keep, log) }}
 	if !v.pass {
 		v.protocol.only = capability
 	}
@@ -93,7 +93,7 @@ func (c capabilities) subsystem(name, keep string) verdict {
 		return verdict{starts: true, missing: "a subsystem other than sftp"}
 	}
 	config := sftp.Config{Read: c.has("sftp-read"), Write: c.has("sftp-write"), Keep: keep}
-	p := &protocol{name: "SFTP", decoder: func(log *meter.Log) decoder { return sftp.New(config, log) }}
+	p := &protocol{name: "SFTP", event: "sftp", decoder: func(log *meter.Log) decoder { return sftp.New(config, log) }}
 	switch {
 	case config.Read && config.Write:
 		p.only = "sftp-read with sftp-write"

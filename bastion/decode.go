@@ -19,6 +19,7 @@ type decoder interface {
 // protocol is what the bytes of a channel have to be.
 type protocol struct {
 	name    string // for people
+	event   string // for events
 	only    string // the capability that allows this and nothing else; empty: what is not the protocol passes as bytes
 	decoder func(*meter.Log) decoder
 }
@@ -45,7 +46,15 @@ type decoded struct {
 func (s *session) decoded(id uint32, p *protocol, up, down *lane) *decoded {
 	d := &decoded{s: s, id: id, protocol: p, up: up, down: down, answers: down}
 	d.decoder = p.decoder(&d.log)
+	d.tell(p.event)
 	return d
+}
+
+// tell says what the data frames are from here on, so that who shows them does not take a protocol for text, nor text for a protocol.
+func (d *decoded) tell(name string) {
+	f := recorder.EventFrame(recorder.EventProtocol, recorder.Protocol{Name: name})
+	f.Channel = d.id
+	d.s.keep(f)
 }
 
 func (d *decoded) client(buf *[]byte, n int) (held, error) { return d.take(recorder.Stdin, buf, n) }
@@ -112,6 +121,7 @@ func (d *decoded) leave(stream byte, h held, why error) (held, error) {
 		return held{}, errNotTheProtocol
 	}
 	d.s.keep(recorder.Frame{Type: recorder.TypeNote, Channel: d.id, Data: []byte(oneLine(fmt.Sprintf("this is not %s: %v; recorded as bytes from here", d.protocol.name, why)))})
+	d.tell("")
 	if err := d.end(); err != nil {
 		return held{}, err
 	}

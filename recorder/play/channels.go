@@ -1,6 +1,7 @@
 package play
 
 import (
+	"cmp"
 	"encoding/json"
 
 	"postern/recorder"
@@ -16,6 +17,7 @@ type channels map[uint32]*channel
 type channel struct {
 	kind     string // of the channel, when it is no session
 	protocol string // of the data frames; empty: text
+	left     bool   // it was a protocol and is not any more: what is told of its files later does not make it one again
 	pty      bool
 	bytes    [3]uint64 // by stream, while they were a protocol
 	asked    []recorder.Operation
@@ -41,7 +43,7 @@ func (c channels) see(f recorder.Frame) {
 		c.request(f)
 	case recorder.TypeNote:
 		if f.Channel != recorder.Global {
-			c.of(f).protocol = ""
+			c.of(f).leave()
 		}
 	case recorder.TypeExtent:
 		e, err := f.Extent()
@@ -49,8 +51,8 @@ func (c channels) see(f recorder.Frame) {
 			return
 		}
 		ch := c.of(f)
-		if e.File != 0 && ch.protocol == "" {
-			ch.protocol = "a file"
+		if e.File != 0 {
+			ch.parsed("")
 		}
 		ch.count(f.Stream, uint64(e.Length))
 	case recorder.TypeData:
@@ -79,15 +81,32 @@ func (c channels) event(f recorder.Frame) {
 	switch e.Name {
 	case recorder.EventProtocol:
 		var p recorder.Protocol
-		if json.Unmarshal(e.JSON, &p) == nil {
+		switch {
+		case json.Unmarshal(e.JSON, &p) != nil:
+		case p.Name == "":
+			c.of(f).leave()
+		default:
 			c.of(f).protocol = p.Name
 		}
-	case recorder.EventFile, recorder.EventOperation:
-		if ch := c.of(f); ch.protocol == "" {
-			ch.protocol = "a file"
-		}
+	case recorder.EventFile:
+		var file recorder.File
+		_ = json.Unmarshal(e.JSON, &file)
+		c.of(f).parsed(file.Protocol)
+	case recorder.EventOperation:
+		c.of(f).parsed("")
 	}
 }
+
+// parsed is for a sign that the bastion parses the channel.
+func (c *channel) parsed(protocol string) {
+	if !c.left && (c.protocol == "" || c.protocol == someProtocol && protocol != "") {
+		c.protocol = cmp.Or(protocol, someProtocol)
+	}
+}
+
+const someProtocol = "a protocol"
+
+func (c *channel) leave() { c.protocol, c.left = "", true }
 
 func (c *channel) count(stream byte, n uint64) {
 	if c.protocol != "" && int(stream) < len(c.bytes) {

@@ -23,6 +23,7 @@ func TestOnlyTextIsText(t *testing.T) {
 		{"a parsed command", []recorder.Frame{session, request(1, "exec", "scp -f x"), protocol("scp"), data(1, 1, "C0644 1 x\n"), data(1, 2, "oops")}, "oops"},
 		{"parsed until it was something else", []recorder.Frame{session, protocol("scp"), data(1, 1, "C0644 1 x\n"), protocol(""), data(1, 1, "# id\n")}, "# id\n"},
 		{"until the bastion says something", []recorder.Frame{session, protocol("scp"), data(1, 1, "a"), {Type: recorder.TypeNote, Channel: 1}, data(1, 1, "# id\n")}, "# id\n"},
+		{"nor does what is told of its files then", []recorder.Frame{session, protocol("scp"), {Type: recorder.TypeNote, Channel: 1}, told(1, 0, recorder.EventFile, recorder.File{Protocol: "scp", Status: "interrupted"}), data(1, 1, "# id\n")}, "# id\n"},
 		{"a note on the connection says nothing", []recorder.Frame{session, protocol("scp"), {Type: recorder.TypeNote, Channel: recorder.Global}, data(1, 1, "a")}, ""},
 		{"by an extent", []recorder.Frame{session, data(1, 1, "before "), extent(1, 1, recorder.Extent{File: 1, Length: 1}), data(1, 1, "after")}, "before "},
 		{"by a file", []recorder.Frame{session, told(1, 0, recorder.EventFile, recorder.File{}), data(1, 1, "after")}, ""},
