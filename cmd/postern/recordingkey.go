@@ -26,7 +26,7 @@ var recordingKeyCommand = &cli.Command{
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "month", Usage: "for this month: `YYYY-MM` (default: now)"},
 			&cli.StringSliceFlag{Name: "recipient", Usage: "another auditor's `RECIPIENT`, or a file of them; yours is always one, except with --keystrokes"},
-			&cli.BoolFlag{Name: "keystrokes", Usage: "for what is typed: may hold passwords, so it is sealed to the recipients named and nobody else"},
+			&cli.BoolFlag{Name: "keystrokes", Usage: "for what is typed: may hold passwords, so it is sealed to the recipients named, of the auditors, and nobody else"},
 			jsonFlag,
 		},
 		Action: newRecordingKey,

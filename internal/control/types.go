@@ -254,6 +254,6 @@ type Audit struct {
 	Bastion      Place        `json:"bastion"`
 	RecordingKey RecordingKey `json:"recording_key"`
 
-	// KeystrokeKey is there when what was typed is recorded too; its box is for others than auditors, or for some of them.
+	// KeystrokeKey is there when what was typed is recorded too; its box is for some of the auditors.
 	KeystrokeKey *RecordingKey `json:"keystroke_key,omitempty"`
 }

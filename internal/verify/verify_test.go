@@ -67,10 +67,7 @@ func TestOtherEnds(t *testing.T) {
 // Each attack is a log that a dishonest CA, or a thief of its log key, could have signed: the tree is in order, and what
 // the leaves say is not.
 func TestAttacks(t *testing.T) {
-	for _, attack := range []struct {
-		name, says string
-		lie        func(*chronicle)
-	}{
+	for _, attack := range slices.Concat(newerAttacks, []attack{
 		{"no approval at all", "approvals are missing", func(c *chronicle) { c.ask(); c.state(control.Approved, time.Time{}) }},
 		{"one approval of two", "approvals are missing", func(c *chronicle) {
 			c.ask()
@@ -183,43 +180,6 @@ func TestAttacks(t *testing.T) {
 		{"a session without a deadline in the grant", "the grant ends", opened(func(s *control.Session) { s.Deadline = s.Deadline.Add(time.Hour) })},
 		{"a session by a certificate of nobody", "none of R-7K2M4Q", opened(func(s *control.Session) { s.Serial = 7 })},
 		{"a session recorded to a stranger", "no auditor signed", opened(func(s *control.Session) { s.RecordingKey = "K-00" })},
-		{"keystrokes to a stranger", "no auditor signed for that", opened(func(s *control.Session) { s.KeystrokeKey = "K-00" })},
-		{"keystrokes to the key of sessions", "no auditor signed for that", opened(func(s *control.Session) { s.KeystrokeKey = s.RecordingKey })},
-		{"a session to the key of keystrokes", "no auditor signed for sessions", func(c *chronicle) {
-			c.recordingKey("carol", control.Keystrokes)
-			id := last(c).RecordingKey.ID
-			opened(func(s *control.Session) { s.RecordingKey = id })(c)
-		}},
-		{"the purpose of a key changed", "signature", func(c *chronicle) {
-			rewrite(c, auditlog.TypeRecordingKey, func(e *auditlog.Entry) { e.RecordingKey.Purpose = control.Keystrokes })
-		}},
-		{"a recording key with two purposes", "appears twice", func(c *chronicle) { c.write(c.entries[2]) }},
-		{"keystrokes that were promised and not recorded", "they are not", func(c *chronicle) {
-			c.grantedFor(typed)
-			c.userCertificate("user", nil)
-			c.sessionCertificate("S-1", nil)
-			c.session("S-1", nil)
-		}},
-		{"destinations changed after the approvals", "does not have the digest", func(c *chronicle) {
-			c.askFor(forward("db:443"))
-			last(c).Request.Destinations = []string{"*:443"}
-		}},
-		{"destinations nobody approved", "does not say what the request says", func(c *chronicle) {
-			c.askFor(forward("db:443", "*:*"))
-			c.request.Destinations = []string{"db:443"}
-			c.vote(control.Approve, "bob", "bob")
-		}},
-		{"recording that nobody approved", "does not say what the request says", func(c *chronicle) {
-			c.askFor(nil)
-			last(c).Request.Record = &control.Record{Files: "full"}
-			c.vote(control.Approve, "bob", "bob")
-		}},
-		{"two destinations in one", "none as they are written", func(c *chronicle) { c.askFor(forward("db:443 *:*")) }},
-		{"a destination in another form", "none as they are written", func(c *chronicle) { c.askFor(forward("DB:443")) }},
-		{"a line in a destination", "none as they are written", func(c *chronicle) { c.askFor(forward("db:443\nreason: \"x\"")) }},
-		{"destinations for a shell", "without forward-local", func(c *chronicle) {
-			c.askFor(func(r *control.Request) { r.Destinations = []string{"db:443"} })
-		}},
 		{"a session through no bastion", "no bastion", opened(func(s *control.Session) { s.Bastion = "mine" })},
 		{"a recording that shrank", "shrank", func(c *chronicle) {
 			c.wholeStory()
@@ -302,7 +262,7 @@ func TestAttacks(t *testing.T) {
 		{"a gateway certificate for the CA's name", "pose as the CA", gateway("postern-ca", "phi1")},
 		{"a gateway certificate for a stranger", "does not know", gateway("www.example")},
 		{"a host certificate for a stranger", "does not trust", func(c *chronicle) { machine(c, "host", "www.example") }},
-	} {
+	}) {
 		t.Run(attack.name, func(t *testing.T) {
 			c := begin(t)
 			attack.lie(c)
@@ -313,14 +273,6 @@ func TestAttacks(t *testing.T) {
 		})
 	}
 }
-
-func forward(destinations ...string) func(*control.Request) {
-	return func(r *control.Request) {
-		r.Capabilities, r.Destinations = []string{"forward-local", "shell"}, destinations
-	}
-}
-
-func typed(r *control.Request) { r.Record = &control.Record{Keystrokes: true, Files: "full"} }
 
 func last(c *chronicle) *auditlog.Entry { return &c.entries[len(c.entries)-1] }
 
