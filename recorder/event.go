@@ -105,10 +105,14 @@ type Listen struct {
 	Denied  bool   `json:"denied,omitempty"`
 }
 
-// AgentUse is one request to a forwarded agent.
+// AgentUse is one request to a forwarded agent, told when it is answered. One to sign is told before it goes to the agent, too, as pending
+// and with the same number.
 type AgentUse struct {
-	Request string `json:"request"`       // list, sign, …
-	Key     string `json:"key,omitempty"` // fingerprint
+	Number  uint64 `json:"number,omitempty"`  // in its channel, from 1
+	Request string `json:"request"`           // list, sign, the name of an extension …
+	Key     string `json:"key,omitempty"`     // fingerprint
+	For     string `json:"for,omitempty"`     // what is signed, where it says so: login as bob, signature for git
+	Pending bool   `json:"pending,omitempty"` // not answered yet, or never
 	OK      bool   `json:"ok"`
 	Denied  bool   `json:"denied,omitempty"` // the bastion answered for the agent
 }

@@ -239,9 +239,14 @@ func agentText(a recorder.AgentUse) string {
 	if a.Key != "" {
 		text += " " + printable(a.Key)
 	}
+	if a.For != "" {
+		text += ", " + printable(a.For)
+	}
 	switch {
 	case a.Denied:
 		return "denied: " + text
+	case a.Pending:
+		return text + ", asked"
 	case !a.OK:
 		return text + ", refused"
 	}
