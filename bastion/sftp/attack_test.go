@@ -227,10 +227,6 @@ func TestNotTheProtocol(t *testing.T) {
 				t.Errorf("%s: it passes", name)
 			}
 		}
-		client, fromHost := k.d.Rest()
-		if rest := append(bytes.Clone(client), fromHost...); !bytes.Equal(rest, steps[len(steps)-1].b) {
-			t.Errorf("%s: %x is left", name, rest)
-		}
 		k.close()
 		for _, f := range k.files() {
 			if f.Status == "ok" {

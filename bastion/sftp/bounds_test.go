@@ -93,7 +93,7 @@ func TestMemory(t *testing.T) {
 		if !errors.Is(err, errTooMuch) {
 			t.Errorf("%s: %v", name, err)
 		}
-		g.d.err, g.d.client = nil, inbound{}
+		g.d.err, g.d.client = nil, inbound{who: client}
 		g.halves()
 		g.dst, g.log = nil, meter.Log{}
 		if used := heap() - before; used > mostMemory {

@@ -132,8 +132,8 @@ func hostile(rng *rand.Rand) []byte {
 	return packet(kind, append([]any{id}, parts...)...)
 }
 
-// host is a real sftp-server behind a decoder.
-type host struct {
+// guarded is a real sftp-server behind a decoder.
+type guarded struct {
 	t    *testing.T
 	k    *talk
 	in   io.WriteCloser
@@ -143,10 +143,10 @@ type host struct {
 	read []byte // of fromHost, up to where until has looked
 }
 
-func startHost(t *testing.T, dir string, c Config) *host {
+func startHost(t *testing.T, dir string, c Config) *guarded {
 	t.Helper()
 	c.Keep = meter.Hash
-	h := &host{t: t, k: newTalk(t, c), cmd: exec.Command(server(t)), buf: make([]byte, 32<<10)}
+	h := &guarded{t: t, k: newTalk(t, c), cmd: exec.Command(server(t)), buf: make([]byte, 32<<10)}
 	h.cmd.Dir = dir
 	in, err := h.cmd.StdinPipe()
 	if err != nil {
@@ -165,7 +165,7 @@ func startHost(t *testing.T, dir string, c Config) *host {
 	return h
 }
 
-func (h *host) user(b []byte) {
+func (h *guarded) user(b []byte) {
 	h.t.Helper()
 	before := len(h.k.toHost)
 	h.k.user(b)
@@ -174,7 +174,7 @@ func (h *host) user(b []byte) {
 	}
 }
 
-func (h *host) hear() {
+func (h *guarded) hear() {
 	h.t.Helper()
 	n, err := h.out.Read(h.buf)
 	if err != nil {
@@ -184,7 +184,7 @@ func (h *host) hear() {
 }
 
 // until reads until the request with that id is answered.
-func (h *host) until(id uint32) {
+func (h *guarded) until(id uint32) {
 	h.t.Helper()
 	for _, waits := h.k.d.pending[id]; waits; _, waits = h.k.d.pending[id] {
 		if h.hear(); h.k.err != nil {
@@ -193,7 +193,7 @@ func (h *host) until(id uint32) {
 	}
 }
 
-func (h *host) end() {
+func (h *guarded) end() {
 	h.in.Close()
 	rest, _ := io.ReadAll(h.out)
 	_ = h.cmd.Wait()

@@ -54,8 +54,15 @@ const (
 // keptBuffer bytes are not given back between packets.
 const keptBuffer = 64 << 10
 
+// The two sides, in errors.
+const (
+	client = "client"
+	host   = "host"
+)
+
 // inbound cuts the bytes of one side into packets.
 type inbound struct {
+	who   string
 	buf   []byte // the beginning of a packet
 	given bool   // or one that next has returned
 }
@@ -69,7 +76,7 @@ func (in *inbound) next(b []byte) (p, rest []byte, err error) {
 	for len(in.buf) > 0 {
 		want := 4
 		if len(in.buf) >= 4 {
-			if want, err = size(in.buf); err != nil {
+			if want, err = in.size(in.buf); err != nil {
 				return nil, b, err
 			}
 			in.buf = slices.Grow(in.buf, want-len(in.buf))
@@ -86,7 +93,7 @@ func (in *inbound) next(b []byte) (p, rest []byte, err error) {
 		}
 	}
 	if len(b) >= 4 {
-		n, err := size(b)
+		n, err := in.size(b)
 		if err != nil {
 			return nil, b, err
 		}
@@ -102,15 +109,15 @@ func (in *inbound) next(b []byte) (p, rest []byte, err error) {
 }
 
 // size of a packet with its length field. OpenSSH ends at longer ones too.
-func size(b []byte) (int, error) {
+func (in *inbound) size(b []byte) (int, error) {
 	n := binary.BigEndian.Uint32(b)
 	switch {
 	case n > 0 && n <= maxPacket:
 		return int(n) + 4, nil
-	case isText(b[:4]):
-		return 0, fmt.Errorf("text that begins with %q instead of a packet (does a login script print something?)", b[:4])
+	case isText(b[:4]) && in.who == host:
+		return 0, fmt.Errorf("the host sends text that begins with %q; does its login script print something?", b[:4])
 	}
-	return 0, fmt.Errorf("a packet of %d bytes", n)
+	return 0, fmt.Errorf("the %s sends a packet of %d bytes", in.who, n)
 }
 
 func isText(b []byte) bool {
@@ -120,21 +127,6 @@ func isText(b []byte) bool {
 		}
 	}
 	return true
-}
-
-// hold keeps what is not going to be read here.
-func (in *inbound) hold(p, rest []byte) {
-	if !in.given {
-		in.buf = append(in.buf, p...)
-	}
-	in.buf, in.given = append(in.buf, rest...), false
-}
-
-func (in *inbound) rest() []byte {
-	if in.given {
-		return nil
-	}
-	return in.buf
 }
 
 // fields reads the fields of a packet from its beginning. After a field that is not there all are zero and short is true.

@@ -78,7 +78,7 @@ type Decoder struct {
 // New begins a session. What happens goes into log, which the caller empties after each call.
 func New(c Config, log *meter.Log) *Decoder {
 	d := &Decoder{
-		keep: c.Keep, log: log,
+		keep: c.Keep, log: log, client: inbound{who: client}, host: inbound{who: host},
 		transfers: map[uint32]transfer{}, pending: map[uint32]*pending{},
 		handles: map[string]*handle{}, strays: map[string]*handle{}, live: map[*handle]struct{}{},
 	}
@@ -116,18 +116,10 @@ func (d *Decoder) take(in *inbound, each func(*meter.Step, []byte) error, dst, b
 		}
 		if err != nil {
 			d.err = fmt.Errorf("sftp: %w", err)
-			in.hold(p, rest)
-			return step, d.err
 		}
 		b = rest
 	}
 	return step, d.err
-}
-
-// Rest is what each side had sent, from the beginning of a packet, and was neither passed on nor answered when an error ended the
-// session: for a relay that may go on without understanding, and for the record.
-func (d *Decoder) Rest() (client, host []byte) {
-	return d.client.rest(), d.host.rest()
 }
 
 // Close tells what became of files and requests that were still open when the channel ended.
