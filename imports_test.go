@@ -47,6 +47,7 @@ var arrows = map[string][]string{
 	// The two servers never import each other; cmd wires each to the packages it needs.
 	"ca":            {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/sshsig", "internal/store", "policy"},
 	"ca/server":     {"ca", "internal/control", "internal/door"},
+	"bastion/agent": {"bastion/meter", "recorder"},
 	"bastion/meter": {"recorder"},
 	"bastion/scp":   {"bastion/meter", "recorder"},
 	"bastion/sftp":  {"bastion/meter", "recorder"},
