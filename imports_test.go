@@ -51,7 +51,7 @@ var arrows = map[string][]string{
 	"bastion/meter": {"recorder"},
 	"bastion/scp":   {"bastion/meter", "recorder"},
 	"bastion/sftp":  {"bastion/meter", "recorder"},
-	"bastion":       {"bastion/meter", "bastion/scp", "bastion/sftp", "internal/algo", "internal/control", "internal/destination", "internal/environment", "internal/greeting", "internal/pace", "internal/socket", "recorder"},
+	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "internal/algo", "internal/control", "internal/destination", "internal/environment", "internal/greeting", "internal/pace", "internal/socket", "recorder"},
 
 	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
 	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},

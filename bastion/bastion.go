@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/control"
+	"postern/internal/socket"
 	"postern/recorder"
 )
 
@@ -67,6 +68,7 @@ type Limits struct {
 	OpenTime    time.Duration // for the CA to answer; 10 s
 	DialTime    time.Duration // to reach and log in to the host; 15 s
 	FreezeTime  time.Duration // a session whose frames do not become durable waits so long and ends; 10 s
+	Stall       time.Duration // a client inside a jump that takes nothing for so long is dropped; 5 min, as door.Limits has it for others
 	HeadEvery   time.Duration // between heads of a live recording for the CA's log; 5 s
 	MaxChannels int           // open at once in one session; 128
 }
@@ -88,6 +90,7 @@ func (b *Bastion) prepare() {
 		duration(&b.Limits.OpenTime, 10*time.Second)
 		duration(&b.Limits.DialTime, 15*time.Second)
 		duration(&b.Limits.FreezeTime, 10*time.Second)
+		duration(&b.Limits.Stall, socket.DefaultStall)
 		duration(&b.Limits.HeadEvery, 5*time.Second)
 		if b.Limits.MaxChannels == 0 {
 			b.Limits.MaxChannels = 128

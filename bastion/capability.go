@@ -48,7 +48,7 @@ func (c capabilities) request(name string, payload []byte, reply *control.OpenRe
 	case "window-change", "signal", "break", "xon-xoff", "eow@openssh.com":
 		return verdict{pass: true}
 	case "auth-agent-req@openssh.com":
-		return verdict{missing: "agent"}
+		return c.need("agent", verdict{expects: "auth-agent@openssh.com"})
 	case "x11-req":
 		return c.need("x11", verdict{expects: "x11"})
 	}

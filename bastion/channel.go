@@ -2,6 +2,7 @@ package bastion
 
 import (
 	"context"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -78,6 +79,7 @@ func (s *session) program(ch ssh.NewChannel) {
 		return
 	}
 	c.setClient(client)
+	go drain(client.Stderr())
 	c.keep(recorder.TypeOpen, recorder.OpenChannel{Kind: "session", Payload: ch.ExtraData()}.Marshal())
 	var sides sync.WaitGroup
 	sides.Go(func() { s.b.guard(s, func() { c.hostRequests(hostReqs) }) })
@@ -88,6 +90,16 @@ func (s *session) program(ch ssh.NewChannel) {
 	c.in.Wait()
 	c.close()
 	c.keep(recorder.TypeClose, nil)
+}
+
+// drain reads what no client sends: a window full of it, byte by byte, would take a hundred megabytes.
+func drain(r io.Reader) {
+	var b [64]byte
+	for {
+		if _, err := r.Read(b[:]); err != nil {
+			return
+		}
+	}
 }
 
 func (s *session) refuseChannel(ch ssh.NewChannel, kind string) {

@@ -24,7 +24,8 @@ type protocol struct {
 	decoder func(*meter.Log) decoder
 }
 
-var errNotTheProtocol = errors.New("not the protocol")
+// errGone stops a lane on which nothing goes on any more.
+var errGone = errors.New("nothing goes on")
 
 // decoded is a channel whose bytes are a protocol. One lock covers decoding and recording, so that what one direction makes of the other's
 // bytes is recorded in that order.
@@ -60,47 +61,73 @@ func (d *decoded) tell(name string) {
 func (d *decoded) client(buf *[]byte, n int) (held, error) { return d.take(recorder.Stdin, buf, n) }
 func (d *decoded) host(buf *[]byte, n int) (held, error)   { return d.take(recorder.Stdout, buf, n) }
 
+// take decodes and records a piece, and sends what may go on itself: the decoder is free for the other direction before there is room for it,
+// or two full lanes would wait for each other, but whoever decoded first sends first, because an agent's answers are told apart by their
+// order alone.
 func (d *decoded) take(stream byte, buf *[]byte, n int) (held, error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.bytes[stream] != nil {
+		defer d.mu.Unlock()
 		return d.bytes[stream].take(buf, n)
 	}
 	defer giveBack(buf)
-	h, err, perr := d.step(stream, (*buf)[:n])
-	if err != nil {
-		return held{}, err
+	p, err := d.step(stream, (*buf)[:n])
+	if err != nil || p.why != nil {
+		defer d.mu.Unlock()
+		if err == nil {
+			p.forward, err = d.leave(stream, p, (*buf)[:n])
+		}
+		return p.forward, err
 	}
-	if perr != nil {
-		return d.leave(stream, h, perr)
+	own := d.lane(stream)
+	own.turn.Lock()
+	defer own.turn.Unlock()
+	if p.answer.n > 0 {
+		d.answers.turn.Lock()
+		defer d.answers.turn.Unlock()
 	}
-	return h, nil
+	d.mu.Unlock()
+	if p.answer.n > 0 {
+		d.answers.send(p.answer)
+	}
+	if p.forward.n > 0 && !own.send(p.forward) {
+		return held{}, errGone
+	}
+	return held{}, nil
 }
 
-// step decodes and records a piece. It fails when the recorder does, err, and when the piece is not the protocol, perr.
-func (d *decoded) step(stream byte, b []byte) (h held, err, perr error) {
+// passage is what a decoder made of a piece.
+type passage struct {
+	forward, answer held
+	why             error // the piece is not the protocol
+}
+
+// step decodes and records a piece. It fails when the recorder does.
+func (d *decoded) step(stream byte, b []byte) (p passage, err error) {
 	decode := d.decoder.Client
 	if stream == recorder.Stdout {
 		decode = d.decoder.Host
 	}
 	d.log.Reset()
 	out := wideBuffers.Get().(*[]byte)
-	s, perr := decode((*out)[:0], b)
+	var s meter.Step
+	s, p.why = decode((*out)[:0], b)
 	d.retain(stream, b, len(s.Forward))
-	if h.commit, err = d.s.append(d.id, &d.log); err != nil {
-		return held{}, err, perr
+	commit, err := d.s.append(d.id, &d.log)
+	if err != nil {
+		return p, err
 	}
 	if len(s.Answer) > 0 {
 		answer := append([]byte(nil), s.Answer...)
-		d.answers.send(held{&answer, len(answer), h.commit})
+		p.answer = held{&answer, len(answer), commit}
 	}
 	if len(s.Forward) == 0 {
 		giveBack(out)
-		return held{}, nil, perr
+		return p, nil
 	}
 	*out = s.Forward
-	h.buf, h.n = out, len(s.Forward)
-	return h, nil, perr
+	p.forward = held{out, len(s.Forward), commit}
+	return p, nil
 }
 
 // retain remembers what the decoder holds back, where it may pass as bytes later: nothing but a part of a line, mostly.
@@ -114,13 +141,14 @@ func (d *decoded) retain(stream byte, b []byte, forward int) {
 }
 
 // leave is for bytes that are not the protocol: the end of the channel, or of the decoding.
-func (d *decoded) leave(stream byte, h held, why error) (held, error) {
+func (d *decoded) leave(stream byte, p passage, b []byte) (held, error) {
 	if d.protocol.only != "" {
-		text := fmt.Sprintf("%s allows %s and nothing else: %v", d.protocol.only, d.protocol.name, why)
+		d.note(fmt.Sprintf("what was sent instead begins with %.300q", b))
+		text := fmt.Sprintf("%s allows %s and nothing else: %v", d.protocol.only, d.protocol.name, p.why)
 		go d.s.b.guard(d.s, func() { d.abort(text) })
-		return held{}, errNotTheProtocol
+		return held{}, errGone
 	}
-	d.s.keep(recorder.Frame{Type: recorder.TypeNote, Channel: d.id, Data: []byte(oneLine(fmt.Sprintf("this is not %s: %v; recorded as bytes from here", d.protocol.name, why)))})
+	d.note(fmt.Sprintf("this is not %s: %v; recorded as bytes from here", d.protocol.name, p.why))
 	d.tell("")
 	if err := d.end(); err != nil {
 		return held{}, err
@@ -128,8 +156,8 @@ func (d *decoded) leave(stream byte, h held, why error) (held, error) {
 	for i := range d.bytes {
 		d.bytes[i] = d.s.metered(d.id, byte(i), d.s.reply.Record.Streams)
 	}
-	if h.n > 0 {
-		d.lane(stream).send(h)
+	if p.forward.n > 0 {
+		d.lane(stream).send(p.forward)
 	}
 	// What the decoder held back goes on now, in both directions.
 	if other, err := d.release(recorder.Stdout - stream); err != nil {
@@ -138,6 +166,10 @@ func (d *decoded) leave(stream byte, h held, why error) (held, error) {
 		d.lane(recorder.Stdout - stream).send(other)
 	}
 	return d.release(stream)
+}
+
+func (d *decoded) note(text string) {
+	d.s.keep(recorder.Frame{Type: recorder.TypeNote, Channel: d.id, Data: []byte(oneLine(text))})
 }
 
 func (d *decoded) release(stream byte) (held, error) {

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"postern/bastion/agent"
+	"postern/bastion/meter"
 	"postern/recorder"
 )
 
@@ -40,6 +42,7 @@ var backwards = map[string]func([]byte) (route, bool){
 	"forwarded-tcpip":                   tcpRoute,
 	"forwarded-streamlocal@openssh.com": socketRoute,
 	"x11":                               nil,
+	"auth-agent@openssh.com":            nil,
 }
 
 func tcpRoute(payload []byte) (route, bool) {
@@ -207,6 +210,9 @@ func (c *carried) run(clientReqs, hostReqs <-chan *ssh.Request) {
 // record decides what is kept of what passes, and returns what tells about it in the end. The payload of a display holds keystrokes and
 // whole screens, so there it is the counts and hashes alone.
 func (c *carried) record(up, down *lane) (closing func()) {
+	if c.event.Kind == "auth-agent@openssh.com" {
+		return c.recordAgent(up, down)
+	}
 	keep := c.s.reply.Record.Forwards
 	if c.event.Kind == "x11" {
 		keep = 0
@@ -217,6 +223,27 @@ func (c *carried) record(up, down *lane) (closing func()) {
 		sent.close()
 		received.close()
 		c.event.Sent, c.event.Received = sent.stream.Bytes(), received.stream.Bytes()
+	}
+}
+
+// recordAgent lets the host ask for signatures and for nothing that changes the agent.
+func (c *carried) recordAgent(up, down *lane) (closing func()) {
+	p := &protocol{name: "the agent protocol", event: "agent", only: "agent", decoder: func(log *meter.Log) decoder { return agent.New(log) }}
+	d := c.s.decoded(c.id, p, up, down)
+	d.answers = up // it is the host that asks
+	d.abort = func(why string) {
+		c.s.log.Warn("channel cut", "why", oneLine(why))
+		c.s.keep(recorder.Frame{Type: recorder.TypeNote, Channel: c.id, Data: []byte("cut: " + oneLine(why))})
+		c.cancel()
+		c.host.Close()
+		c.client.Close()
+	}
+	var sent, received uint64
+	up.take = func(buf *[]byte, n int) (held, error) { sent += uint64(n); return d.client(buf, n) }
+	down.take = func(buf *[]byte, n int) (held, error) { received += uint64(n); return d.host(buf, n) }
+	return func() {
+		d.close()
+		c.event.Sent, c.event.Received = sent, received
 	}
 }
 

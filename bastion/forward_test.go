@@ -451,3 +451,33 @@ func agentOf(t *testing.T) (socket, fingerprint string) {
 		}
 	}
 }
+
+// The agent lists its keys and signs for the host, and nothing the host says changes it.
+func TestAForwardedAgentIsGuarded(t *testing.T) {
+	w := newWorld(t)
+	grantForwards(w)
+	socket, key := agentOf(t)
+	for _, way := range ways {
+		got := w.run("", "ssh", "-o", "IdentityAgent="+socket, "-o", "ForwardAgent="+socket, way, "ssh-add -l; ssh-add -D; ssh-add -l; ssh-add -x </dev/null")
+		if strings.Count(got.out, key) != 2 {
+			t.Errorf("%s: %+v", way, got)
+		}
+		frames := w.recording(w.ending().Session)
+		var lists, denied int
+		for _, e := range events[recorder.AgentUse](t, frames, recorder.EventAgent) {
+			if e.Request == "list" && e.OK {
+				lists++
+			}
+			if e.Denied {
+				denied++
+			}
+		}
+		if lists != 2 || denied == 0 {
+			t.Errorf("%s: %d lists, %d refusals are recorded", way, lists, denied)
+		}
+	}
+	grantOnly(w, "exec")
+	if got := w.run("", "ssh", "-o", "ForwardAgent="+socket, "direct", "ssh-add -l"); strings.Contains(got.out, key) {
+		t.Errorf("without a grant: %+v", got)
+	}
+}

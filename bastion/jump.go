@@ -83,8 +83,13 @@ func (b *Bastion) leads(g *grant, name string, port uint32) (Gateway, error) {
 
 // inside serves the SSH connection in a jump.
 func (b *Bastion) inside(l *login, gw Gateway, c ssh.Channel) {
-	way := &channelConn{Channel: c, login: l, closed: make(chan struct{})}
+	way := &channelConn{Channel: c, login: l, closed: make(chan struct{}), stall: b.Limits.Stall}
 	in := &inner{wire: socket.New(way, 0), way: way, outer: l, done: make(chan struct{})}
+	way.giveUp = func() {
+		b.Log.Info("client takes nothing", "client", tcpAddr(l.RemoteAddr()), "person", l.grant.person, "host", gw.Name)
+		_ = way.Close()
+		_ = in.Close()
+	}
 	defer close(in.done)
 	defer in.wire.Close()
 	grace := time.AfterFunc(b.Limits.LoginGrace, func() { in.Close() })
@@ -197,6 +202,8 @@ func wait(c <-chan struct{}, limit time.Duration) bool {
 type channelConn struct {
 	ssh.Channel
 	login  *login
+	stall  time.Duration
+	giveUp func() // when the client has taken nothing for so long
 	once   sync.Once
 	closed chan struct{}
 }
@@ -206,6 +213,14 @@ func (c *channelConn) RemoteAddr() net.Addr             { return c.login.RemoteA
 func (c *channelConn) SetDeadline(time.Time) error      { return nil }
 func (c *channelConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *channelConn) SetWriteDeadline(time.Time) error { return nil }
+
+// Write waits for the channel's window. Deadlines do not reach there, and the client's answers to keepalives on the outer connection say
+// nothing about it.
+func (c *channelConn) Write(p []byte) (int, error) {
+	late := time.AfterFunc(c.stall, c.giveUp)
+	defer late.Stop()
+	return c.Channel.Write(p)
+}
 
 func (c *channelConn) Close() error {
 	c.once.Do(func() {

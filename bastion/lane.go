@@ -76,6 +76,7 @@ type lane struct {
 	queue chan held
 	room  *semaphore.Weighted
 	gone  chan struct{} // closed when nothing is released any more
+	turn  sync.Mutex    // held by a decoder that sends
 }
 
 func (s *session) lane(ctx context.Context, from io.Reader, to io.Writer, take taker) *lane {
@@ -132,9 +133,9 @@ func (l *lane) pump() {
 	}
 }
 
-// refused ends the session when the recorder cannot go on. A protocol that was left has ended its channel already.
+// refused ends the session when the recorder cannot go on.
 func (l *lane) refused(err error) {
-	if !errors.Is(err, errNotTheProtocol) {
+	if !errors.Is(err, errGone) {
 		l.s.unrecorded(err)
 	}
 }

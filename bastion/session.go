@@ -215,6 +215,9 @@ func (s *session) recordingKeys() (to sealedTo, err error) {
 	if s.reply.KeystrokeKey == nil {
 		return to, errors.New("this session's keystrokes are to be recorded, and there is no key to seal them to")
 	}
+	if s.reply.KeystrokeKey.ID == s.reply.RecordingKey.ID {
+		return to, errors.New("this session's keystrokes would be sealed to the key of everything else")
+	}
 	to.typed, err = s.b.recordingKey(*s.reply.KeystrokeKey, control.Keystrokes)
 	return to, err
 }
