@@ -2,9 +2,13 @@ package recorder
 
 import (
 	"bytes"
+	"crypto/hpke"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // seeds adds the files of testdata that match; there must be some.
@@ -172,6 +176,40 @@ func FuzzRecording(f *testing.F) {
 			}
 			for err == nil {
 				_, err = r.Next()
+			}
+		}
+	})
+}
+
+// Whatever stands in the frames of compartments, a reader takes it for what was sealed, or says that it is damage.
+func FuzzCompartment(f *testing.F) {
+	f.Add([]byte("\x04\x00typed"), []byte{0, 0, 0, 0}, uint32(7))
+	f.Add([]byte("\x09\x00"), Sealed{0, make([]byte, 18)}.Marshal(), uint32(0))
+	f.Add([]byte{}, CompartmentKey{0, "K-0123456789abcdef", make([]byte, encapsulatedSize)}.Marshal(), uint32(Global))
+	key, public := NewKey()
+	f.Fuzz(func(t *testing.T, plain, raw []byte, channel uint32) {
+		c := compartments{session: "S-1", keys: map[string]PrivateKey{key.ID(): key}}
+		encapsulated, sender, err := hpke.NewSender(public.hpke, hpke.HKDFSHA256(), hpke.AES256GCM(), ssh.Marshal(compartmentBinding{compartmentVersion, "S-1", key.ID()}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.uncover(Frame{Type: TypeCompartment, Channel: Global, Data: CompartmentKey{0, key.ID(), encapsulated}.Marshal()}); err != nil {
+			t.Fatal(err)
+		}
+		ciphertext, err := sender.Seal(ssh.Marshal(sealedBinding{sealedVersion, 0, channel}), plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.uncover(Frame{Type: TypeSealed, Channel: channel, Data: Sealed{0, ciphertext}.Marshal()})
+		if writable := len(plain) >= sealedHeader && sealable(Type(plain[0])); writable != (err == nil) {
+			t.Errorf("%x: %v", plain, err)
+		} else if writable && !bytes.Equal(append([]byte{byte(got.Type), got.Stream}, got.Data...), plain) {
+			t.Errorf("%x is %v %d %x", plain, got.Type, got.Stream, got.Data)
+		}
+		for _, typ := range []Type{TypeSealed, TypeCompartment} {
+			got, err := c.uncover(Frame{Type: typ, Channel: channel, Data: raw})
+			if err != nil && !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrAltered) || err == nil && got.Type != typ {
+				t.Errorf("%v frame %x: %v, %v", typ, raw, got.Type, err)
 			}
 		}
 	})

@@ -220,3 +220,37 @@ func TestNoFiles(t *testing.T) {
 		t.Errorf("%+v, %v", tally, err)
 	}
 }
+
+// Whatever extents follow each other, the ranges that are kept are sorted, apart, and just the bytes that are there.
+func FuzzTaking(f *testing.F) {
+	f.Add([]byte{0, 5, 5, 3, 20, 1, 18, 9, 255, 255})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x := newTaking("x", 1, 0)
+		var there [600]bool
+		for ; len(b) > 1; b = b[2:] {
+			offset, n := int(b[0]), int(b[1])
+			x.pass(recorder.Extent{File: 1, Offset: uint64(offset), Length: uint32(n), Kept: make([]byte, n)})
+			for i := range n {
+				there[offset+i] = true
+			}
+		}
+		end := -1
+		for _, r := range x.kept {
+			if int(r.From) <= end || r.To <= r.From {
+				t.Fatalf("ranges %v", x.kept)
+			}
+			for i := r.From; i < r.To; i++ {
+				if !there[i] {
+					t.Fatalf("byte %d is in %v", i, x.kept)
+				}
+				there[i] = false
+			}
+			end = int(r.To)
+		}
+		for i, missing := range there {
+			if missing {
+				t.Fatalf("byte %d is not in %v", i, x.kept)
+			}
+		}
+	})
+}

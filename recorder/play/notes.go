@@ -21,7 +21,7 @@ func newTeller() *teller { return &teller{channels: channels{}, sealed: map[stri
 // lines is what f says to a person, safe for a terminal: nothing for data and for what only programs ask about.
 func (t *teller) lines(f recorder.Frame) (lines []string) {
 	add := func(format string, args ...any) {
-		lines = append(lines, fmt.Sprintf("[%s: %s]", at(f), fmt.Sprintf(format, args...)))
+		lines = append(lines, fmt.Sprintf("[%s: %s]", at(f), cut(fmt.Sprintf(format, args...), mostLine)))
 	}
 	switch f.Type {
 	case recorder.TypeEvent:
@@ -277,9 +277,15 @@ func path(text string) string { return short(printable(text)) }
 // digest is the beginning of a hash, enough to compare by eye; the JSON Lines have all of it.
 func digest(hex string) string { return printable(hex[:min(len(hex), 16)]) }
 
-// short keeps one hostile name from filling the screen.
-func short(text string) string {
-	const most = 512
+// A hostile name does not fill the screen.
+const (
+	mostName = 512
+	mostLine = 2048
+)
+
+func short(text string) string { return cut(text, mostName) }
+
+func cut(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}

@@ -96,6 +96,34 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// Whatever a client calls its files, a line of ours is one line, has no control in it, and ends.
+func FuzzNotes(f *testing.F) {
+	names := []string{
+		recorder.EventFile, recorder.EventOperation, recorder.EventProtocol, recorder.EventStream, recorder.EventForward, recorder.EventListen, recorder.EventAgent, "else\x1b[m",
+	}
+	for i, text := range []string{
+		`{"path":"\u001b]0;x\u0007","status":"ok","read":{"bytes":1,"ranges":[{"from":5,"to":6}]}}`, `{"number":1,"name":"rename"}`, `{"name":"scp"}`, `{"bytes":9,"kept":1}`,
+		`{"kind":"x11","to":"a\u202eb"}`, `{"address":"::1","ok":true}`, `{"request":"sign"}`, `[]`,
+	} {
+		f.Add(i, []byte(text))
+	}
+	f.Fuzz(func(t *testing.T, which int, b []byte) {
+		if which < 0 {
+			return
+		}
+		tell := newTeller()
+		e := recorder.Event{Name: names[which%len(names)], JSON: b}
+		for _, frame := range []recorder.Frame{{Type: recorder.TypeEvent, Data: e.Marshal()}, {Type: recorder.TypeClose}, {Type: recorder.TypeEnd, Data: b}} {
+			tell.channels.see(frame)
+			for _, line := range tell.lines(frame) {
+				if len(line) > mostLine+100 || printable(line) != line {
+					t.Errorf("a line of %d bytes: %q", len(line), line)
+				}
+			}
+		}
+	})
+}
+
 func TestTextMarksGaps(t *testing.T) {
 	r := record(t,
 		data(1, 1, "begin"),

@@ -151,3 +151,26 @@ func TestEvents(t *testing.T) {
 		t.Errorf("types %s", got)
 	}
 }
+
+func TestEventsOfContent(t *testing.T) {
+	var out bytes.Buffer
+	if err := Events(golden(t, "v1-content.recording"), &out); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	for _, line := range []string{
+		`"type":"extent","channel":0,"stream":"stdout","text":"y\ny\n","extent":{"offset":4,"length":32768,"sha256":"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03","kept":4}}`,
+		`"type":"extent","channel":1,"stream":"stdin","text":"hello\n","extent":{"file":1,"offset":0,"length":6,`,
+		`"stream":"stdout","name":"stream","event":{"bytes":65540,`,
+		`"name":"file","event":{"number":1,"protocol":"sftp","path":"gr?n","path_bytes":"Z3L8bg=="`,
+		`"type":"compartment","compartment":{"number":1,"key":"K-193d76841f7a00c6"}}`,
+		`"type":"sealed","channel":0,"sealed":{"compartment":0,"bytes":26}}`,
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("there is no %s in\n%s", line, text)
+		}
+	}
+	if strings.Contains(text, "typed 4") {
+		t.Error("what was typed is there without its key")
+	}
+}
