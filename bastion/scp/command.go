@@ -23,6 +23,7 @@ const mostCommand = 16 << 10
 //
 // What stock clients send is accepted: "scp", flags, and one path, for which OpenSSH and PuTTY copy what their user typed, while others
 // quote it. What a flag means is settled by the first words: -f or -t once, and of the others only those that change nothing else.
+// What the account's own startup files make of "scp" is not settled by anything; that is one reason for the [Decoder].
 func ParseCommand(line string) (c Command, ok bool) {
 	list, ok := split(line)
 	if !ok || len(list) < 3 || list[0] != (word{text: "scp", plain: true}) {

@@ -142,8 +142,8 @@ func FuzzDecoder(f *testing.F) {
 			}
 			failed = err != nil
 			gone[stream] = step.Forward
-			if step.Answer != nil || !bytes.Equal(append(bytes.Clone(gone[stream]), d.Held(stream)...), came[stream]) {
-				t.Fatalf("came %q, passed %q, held %q", came[stream], gone[stream], d.Held(stream))
+			if step.Answer != nil || !bytes.Equal(append(bytes.Clone(gone[stream]), d.held[stream]...), came[stream]) {
+				t.Fatalf("came %q, passed %q, held %q", came[stream], gone[stream], d.held[stream])
 			}
 			var recorded []byte
 			for _, frame := range log.Frames() {

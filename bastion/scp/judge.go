@@ -39,7 +39,7 @@ func (d *Decoder) judge(stream byte, sender bool, b []byte) error {
 	return nil
 }
 
-// fits says whether a line of the sender may stand where it does.
+// fits says whether a line of the sender may stand where it does. Times may, also without -p: every receiver takes them.
 func (d *Decoder) fits(l line) error {
 	switch {
 	case d.timed && l.kind != 'C' && l.kind != 'D':

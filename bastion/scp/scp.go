@@ -77,18 +77,15 @@ func New(c Command, keep string, log *meter.Log) *Decoder {
 	return &Decoder{command: c, keep: keep, log: log}
 }
 
-// Client takes bytes that the client sent. Forward is dst with what may go on to the host.
+// Client takes bytes that the client sent. Forward is dst with what may go on to the host: all that came in this direction, but for a line
+// that is not whole.
 //
-// An error says that this is not the protocol, or not that of the command. Forward then has what was good before it; nothing goes on
-// afterwards, in either direction, and [Decoder.Held] has the rest.
+// An error says that this is not the protocol, or not that of the command. Forward then has what was good before it, and nothing goes on
+// afterwards, in either direction.
 func (d *Decoder) Client(dst, b []byte) (meter.Step, error) { return d.take(recorder.Stdin, dst, b) }
 
 // Host takes bytes that the host sent, like [Decoder.Client].
 func (d *Decoder) Host(dst, b []byte) (meter.Step, error) { return d.take(recorder.Stdout, dst, b) }
-
-// Held is what came in one direction, [recorder.Stdin] or [recorder.Stdout], and did not go on: a line that is not complete, and after the
-// call that returned the first error what followed the good part of its bytes. Later calls take nothing.
-func (d *Decoder) Held(stream byte) []byte { return d.held[stream] }
 
 // Close tells what became of the file that was under way when the channel ended.
 func (d *Decoder) Close() {
@@ -193,5 +190,5 @@ func (d *Decoder) wrong(sender bool, what string) error {
 			what += "; does a startup file of the account print something?"
 		}
 	}
-	return fmt.Errorf("this is not the protocol of scp: the %s %s", side, what)
+	return fmt.Errorf("the %s %s", side, what)
 }

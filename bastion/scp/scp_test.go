@@ -239,20 +239,20 @@ func deep(n int) (steps talk) {
 	return steps
 }
 
-// After an error nothing goes on, and a relay that goes on without us has every byte.
+// What is not whole is held, and after an error nothing goes on.
 func TestHeld(t *testing.T) {
 	var log meter.Log
 	d := New(upload, meter.Full, &log)
 	_, _ = d.Host(nil, []byte{0})
 	step, err := d.Client([]byte("before "), []byte("\x01warning\nC0644 "))
-	if err != nil || string(step.Forward) != "before \x01warning\n" || string(d.Held(recorder.Stdin)) != "C0644 " {
-		t.Fatalf("%q %v, held %q", step.Forward, err, d.Held(recorder.Stdin))
+	if err != nil || string(step.Forward) != "before \x01warning\n" || string(d.held[recorder.Stdin]) != "C0644 " {
+		t.Fatalf("%q %v, held %q", step.Forward, err, d.held[recorder.Stdin])
 	}
 	step, err = d.Client(nil, []byte("oops\nid\n"))
-	if err == nil || step.Forward != nil || string(d.Held(recorder.Stdin)) != "C0644 oops\nid\n" {
-		t.Fatalf("%q %v, held %q", step.Forward, err, d.Held(recorder.Stdin))
+	if err == nil || step.Forward != nil || string(d.held[recorder.Stdin]) != "C0644 oops\nid\n" {
+		t.Fatalf("%q %v, held %q", step.Forward, err, d.held[recorder.Stdin])
 	}
-	if step, err = d.Client(nil, []byte("C0644 0 a\n")); err == nil || step.Forward != nil || len(d.Held(recorder.Stdin)) != 14 {
+	if step, err = d.Client(nil, []byte("C0644 0 a\n")); err == nil || step.Forward != nil || len(d.held[recorder.Stdin]) != 14 {
 		t.Errorf("goes on after an error: %q", step.Forward)
 	}
 	if step, err = d.Host(nil, []byte{0}); err == nil || step.Forward != nil {
