@@ -161,9 +161,6 @@ func TestKeystrokesAreNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-b.sealed
-	for name, content := range b.content(t) {
-		look(name, content)
-	}
 	file := b.export(t, "S-1")
 	look("the export", file)
 	frames, _, err := b.play(file)
