@@ -38,7 +38,7 @@ func (w *world) scp(args ...string) (said string, status int) {
 	}
 	os.Remove(w.trace)
 	cmd := exec.Command("scp", append([]string{"-O", "-S", self}, args...)...)
-	cmd.Dir, cmd.Env = w.client, append(os.Environ(), "SCP_TEST_HOME="+w.host, "SCP_TEST_TRACE="+w.trace, "LC_ALL=C.UTF-8")
+	cmd.Dir, cmd.Env = w.client, append(os.Environ(), "SCP_TEST_HOME="+w.host, "SCP_TEST_TRACE="+w.trace, "LC_ALL=C.UTF-8", "GORACE=atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -89,9 +89,7 @@ func (w *world) events() (files []recorder.File, operations []recorder.Operation
 		} else if err != nil {
 			w.Fatal(err)
 		}
-		if f.Type == recorder.TypeEvent {
-			files, operations = event(w.T, f, files, operations)
-		}
+		files, operations = event(w.T, f, files, operations)
 	}
 }
 
@@ -172,7 +170,7 @@ func TestEmptyFiles(t *testing.T) {
 
 func TestBigFile(t *testing.T) {
 	w := newWorld(t)
-	big := strings.Repeat("0123456789abcde\n", 1<<20)
+	big := strings.Repeat("0123456789abcde\n", 1<<18)
 	w.write(w.host, "big", big)
 	w.must("host:big", "copy")
 	w.want(w.client, "copy", big)

@@ -104,12 +104,14 @@ func (r *relayed) pump(from io.Reader, to io.Writer, take func(dst, b []byte) (m
 	}
 }
 
-// record writes what a relay would, and checks that it is just what goes on.
+// record checks that what a relay would record is just what goes on, and writes down the events.
 func (r *relayed) record(forward []byte) error {
 	var recorded []byte
 	for _, f := range r.log.Frames() {
-		if err := r.trace.Encode(f); err != nil {
-			return err
+		if f.Type == recorder.TypeEvent {
+			if err := r.trace.Encode(f); err != nil {
+				return err
+			}
 		}
 		recorded = append(recorded, passed(f)...)
 	}
