@@ -71,6 +71,7 @@ type Limits struct {
 	Stall       time.Duration // a client inside a jump that takes nothing for so long is dropped; 5 min, as door.Limits has it for others
 	HeadEvery   time.Duration // between heads of a live recording for the CA's log; 5 s
 	MaxChannels int           // open at once in one session; 128
+	RekeyBytes  uint64        // inside a jump, new keys after so much; as much as the cipher is good for
 }
 
 func (b *Bastion) prepare() {

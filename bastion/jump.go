@@ -144,6 +144,7 @@ func (b *Bastion) innerConfig(gw Gateway, in *inner, client string) *ssh.ServerC
 		},
 	}
 	algo.HardenFor(&c.Config, client)
+	c.RekeyThreshold = b.Limits.RekeyBytes
 	algo.HostKeys(c, gw.Signer, bare{gw.Signer})
 	return c
 }

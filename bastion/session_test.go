@@ -271,7 +271,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-func (s *syncBuffer) wait(t *testing.T, texts ...string) {
+func (s *syncBuffer) wait(t testing.TB, texts ...string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for _, text := range texts {

@@ -29,7 +29,7 @@ import (
 
 // world is a bastion with a real sshd behind it and a CA made of functions.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	account string
 
@@ -90,7 +90,7 @@ func newSigner() ssh.Signer {
 // configure changes a world before it starts.
 type configure func(*world, *recorder.Config)
 
-func newWorld(t *testing.T, changes ...configure) *world {
+func newWorld(t testing.TB, changes ...configure) *world {
 	t.Helper()
 	w := &world{
 		t: t, dir: t.TempDir(), account: must(user.Current()).Username, log: &logbook{},
@@ -158,8 +158,9 @@ func (w *world) signedKey(public recorder.PublicKey, purpose string) control.Rec
 func (w *world) serve() {
 	self := w.hostCertificate(w.gatewayCA, w.identity, "bastion-1")
 	w.door = &door.Door{
-		Version: Version, HostKeys: func() []ssh.Signer { return []ssh.Signer{self} },
+		Version: Version, HostKeys: func() []ssh.Signer { return []ssh.Signer{self, w.identity} },
 		Lookup: w.b.Lookup, Authorise: w.b.Authorise, Channel: w.b.Channel, Request: w.b.Request, Log: w.b.Log,
+		Limits: door.Limits{RekeyBytes: w.b.Limits.RekeyBytes},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -352,7 +353,7 @@ func (w *world) startHost() {
 }
 
 // newSigner2 makes a key that a file holds too.
-func newSigner2(t *testing.T, path string) ssh.Signer {
+func newSigner2(t testing.TB, path string) ssh.Signer {
 	t.Helper()
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v: %s", err, out)

@@ -220,6 +220,7 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 		AuthLogCallback:     func(conn ssh.ConnMetadata, method string, err error) { d.attempt(v, conn, method, err) },
 	}
 	algo.HardenFor(&c.Config, v.client)
+	c.RekeyThreshold = d.Limits.RekeyBytes
 	algo.HostKeys(c, d.HostKeys()...)
 	return c
 }

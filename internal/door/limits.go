@@ -21,6 +21,7 @@ type Limits struct {
 	MaxAtWork          int           // connections that exchange keys in the same moment; half of the processors
 	WorkPerAddress     int           // packets a second taken from the strangers of one address; 1000: a login is some seven of them
 	MaxChannels        int           // open at once on one connection; 128
+	RekeyBytes         uint64        // new keys after so much; as much as the cipher is good for
 	MaxAuthTries       int           // 10: an agent may hold keys for many places
 	RequestsPerSecond  int           // channels asked for and global requests of one connection, when it goes on for long; 200
 	RequestBurst       int           // and at once, before it is slowed down; 2000
