@@ -30,7 +30,7 @@ func (ca *CA) Trust() (control.Trust, error) {
 	set := ca.policy.Load()
 	t.Aliases = map[string]string{}
 	for _, b := range set.Bastions() {
-		t.Bastions = append(t.Bastions, control.Place{Name: b.Name, Address: b.Address})
+		t.Bastions = append(t.Bastions, control.Place{Name: b.Name, Address: b.Address, Key: b.Key.Line})
 	}
 	for _, h := range set.Hosts() {
 		t.Hosts = append(append(t.Hosts, h.Name), h.Aliases...)

@@ -46,7 +46,7 @@ func printTrust(t control.Trust) error {
 	err := facts(os.Stdout, "CA", t.Name+", protocol "+t.Version, "user CA", t.UserCA, "session CA", t.SessionCA,
 		"host CA", t.HostCA, "gateway CA", t.GatewayCA, "log", t.Log, "hosts", strings.Join(t.Hosts, ", "))
 	for _, place := range t.Bastions {
-		fmt.Printf("bastion %s at %s\n", word(place.Name), word(place.Address))
+		fmt.Printf("bastion %s at %s, for clients that know no host certificates: %s\n", word(place.Name), word(place.Address), word(place.Key))
 	}
 	for _, line := range t.KnownHosts {
 		fmt.Println(word(line))

@@ -244,7 +244,7 @@ type Trust struct {
 type Place struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
-	Key     string `json:"key,omitempty"` // in an Audit: what signs the bastion's recordings, authorized_keys form
+	Key     string `json:"key,omitempty"` // what signs its recordings, and what it shows clients that know no host certificates; authorized_keys form
 }
 
 // Audit answers audit: the certificate with which an auditor fetches one recording from the bastion that keeps it.
