@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"testing"
@@ -83,6 +84,36 @@ func BenchmarkBulk(b *testing.B) {
 			<-s.sealed
 			b.ReportMetric(hot.Seconds()*1e9/float64(b.N)/float64(len(content)), "cpu-s/GB")
 			b.ReportMetric((cpu()-begin).Seconds()*1e9/float64(b.N)/float64(len(content)), "sealed-cpu-s/GB")
+		})
+	}
+}
+
+// BenchmarkSeal is what comes after a transfer: sealing of what piled up while it went on.
+func BenchmarkSeal(b *testing.B) {
+	for _, kind := range []string{"text", "noise"} {
+		b.Run(kind, func(b *testing.B) {
+			s := newBench(b, func(c *Config) { c.FileSize = 64 << 20 })
+			w := s.create(b, "S-1")
+			s.sealer.hold(b)
+			content := sample(kind, 32<<10)
+			random := rand.NewChaCha8([32]byte{1})
+			for range b.N {
+				if kind == "noise" { // else the compressor finds what it saw before
+					random.Read(content)
+				}
+				if _, err := w.Append(Frame{Type: TypeData, Stream: Stdout, Data: content}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := w.Close("closed"); err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(content)))
+			b.ResetTimer()
+			begin := cpu()
+			s.sealer.unhold()
+			<-s.sealed
+			b.ReportMetric((cpu()-begin).Seconds()*1e9/float64(b.N)/float64(len(content)), "cpu-s/GB")
 		})
 	}
 }

@@ -89,7 +89,7 @@ func (c *change) add(h segmentHeader, body []byte, signer crypto.Signer) error {
 	if err != nil {
 		return fmt.Errorf("signing a segment: %w", err)
 	}
-	value := ssh.Marshal(sealedSegment{header, body, signature})
+	value := sealedSegment{header, body, signature}.marshal()
 	c.segments = append(c.segments, row{segmentKey(h.Session, h.Number), value})
 	c.bytes += int64(len(value))
 	c.Frames, c.Head = h.First+uint64(h.Frames), h.After

@@ -3,14 +3,16 @@ package recorder
 import (
 	"sync"
 	"time"
+
+	"postern/internal/store"
 )
 
-// Segments that compress well are small values to the store, and one update of those has a limit: much more than
-// sealBytes could never be kept.
+// A transaction of the store is synced, so it takes many segments at a time; but few while sessions are busy, so that it is short.
 const (
 	sealTogether = 64                     // segments in one transaction of the store, and
-	sealBytes    = 384 << 10              // bytes of frames in them, the first not counted
-	busyRate     = 8 << 20                // bytes a second over which sessions are busy and sealing holds back
+	sealBytes    = 4 << 20                // bytes of frames in them, the first not counted,
+	busyBytes    = 384 << 10              // and while sessions are busy
+	busyRate     = 8 << 20                // bytes a second over which they are
 	longestRest  = 250 * time.Millisecond // between two transactions, while they are
 )
 
@@ -22,6 +24,7 @@ type sealer struct {
 	window window
 	frames []Frame
 	plain  []byte
+	busy   bool // sessions were, when the last transaction was made
 
 	mu     sync.Mutex
 	queue  []*segment
@@ -63,13 +66,15 @@ func (x *sealer) run() {
 		if segments == nil {
 			return
 		}
-		began, written := time.Now(), x.store.journal.written.Load()
-		for !x.seal(segments) {
-			if !x.pause(time.Second) {
+		for len(segments) > 0 {
+			began, written := time.Now(), x.store.journal.written.Load()
+			n := x.seal(segments)
+			if n == 0 && !x.pause(time.Second) {
 				return // what is in the journal is sealed when the process starts again
 			}
+			segments = segments[n:]
+			x.rest(time.Since(began), x.store.journal.written.Load()-written)
 		}
-		x.rest(time.Since(began), x.store.journal.written.Load()-written)
 	}
 }
 
@@ -83,12 +88,7 @@ func (x *sealer) take() []*segment {
 	if len(x.queue) == 0 {
 		return nil
 	}
-	n := 1
-	for size := 0; n < min(len(x.queue), sealTogether); n++ {
-		if size += x.queue[n].size(); size > sealBytes {
-			break
-		}
-	}
+	n := min(len(x.queue), sealTogether)
 	segments := append([]*segment(nil), x.queue[:n]...)
 	x.queue = append(x.queue[:0], x.queue[n:]...)
 	return segments
@@ -96,7 +96,7 @@ func (x *sealer) take() []*segment {
 
 // rest leaves the processor to sessions that are busy, as long as the journal has room.
 func (x *sealer) rest(worked time.Duration, written int64) {
-	if float64(written) < busyRate*worked.Seconds() {
+	if x.busy = float64(written) >= busyRate*worked.Seconds(); !x.busy {
 		return
 	}
 	if _, high := x.store.files.pressure(); !high {
@@ -115,37 +115,81 @@ func (x *sealer) pause(d time.Duration) bool {
 	}
 }
 
-// seal makes segments durable in the store and reports progress. It is false when that must be tried again.
-func (x *sealer) seal(segments []*segment) bool {
-	changes := make(map[*Writer]*change)
-	var order []*change
+// seal makes the first of some segments durable in the store, as many as one transaction takes, and reports progress. None means that it must be
+// tried again.
+func (x *sealer) seal(segments []*segment) (sealed int) {
+	l := lot{changes: make(map[*Writer]*change), most: sealBytes}
+	if x.busy {
+		l.most = busyBytes
+	}
 	for _, s := range segments {
-		c := changes[s.w]
+		c := l.take(s)
 		if c == nil {
-			c = s.w.change()
-			changes[s.w] = c
-			order = append(order, c)
+			break
 		}
 		if err := x.addTo(c, s); err != nil {
 			x.store.cfg.Log.Error("sealing a recording; it will be tried again", "session", s.w.opening.Session, "error", err)
-			return false
+			return 0
 		}
+		l.took(c)
+		sealed++
 	}
-	if err := x.store.keep(order); err != nil {
+	if err := x.store.keep(l.order); err != nil {
 		x.store.cfg.Log.Error("keeping a sealed recording; it will be tried again", "error", err)
-		return false
+		return 0
 	}
-	for _, s := range segments {
+	for _, s := range segments[:sealed] {
 		x.store.release(s)
 	}
-	for w, c := range changes {
+	for w, c := range l.changes {
 		c.known, c.segments = true, nil
 		w.kept = *c
 	}
-	for _, c := range order {
+	for _, c := range l.order {
 		x.store.report(c.Progress)
 	}
-	return true
+	return sealed
+}
+
+// lot is what goes into one transaction of the store. What a segment comes to is known when it is packed, so there is always room for the worst: a
+// lot that the store refuses would be refused for ever.
+type lot struct {
+	changes map[*Writer]*change
+	order   []*change
+	most    int // bytes of frames
+	bytes   int
+	cost    int // of the rows, to the store
+}
+
+// costOfRows is what the rows of a recording cost at most beside its segments: opening and key box, and a few of some hundred bytes.
+const costOfRows = maxStatement + maxBox + 1<<10
+
+// take returns the change that a segment belongs to, or nil if there is no room for it.
+func (l *lot) take(s *segment) *change {
+	worst := costOfRows + store.MostCost(len(segmentKey(s.w.opening.Session, 0)))
+	first := len(l.order) == 0
+	if l.bytes += s.size(); !first && (l.bytes > l.most || l.cost+worst > store.MaxUpdate) {
+		return nil
+	}
+	if first {
+		l.bytes = 0
+	}
+	c := l.changes[s.w]
+	if c == nil {
+		c = s.w.change()
+		l.changes[s.w] = c
+		l.order = append(l.order, c)
+		l.cost += costOfRows
+	}
+	return c
+}
+
+// took counts what the last segment of c came to.
+func (l *lot) took(c *change) {
+	if n := len(c.segments); n > 0 {
+		r := c.segments[n-1]
+		l.cost += store.Cost(len(r.key), len(r.value))
+	}
 }
 
 func (x *sealer) addTo(c *change, s *segment) error {

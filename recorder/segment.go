@@ -78,6 +78,12 @@ type sealedSegment struct {
 	Signature []byte
 }
 
+// marshal is ssh.Marshal, which would copy a quarter of a megabyte several times while it grows.
+func (s sealedSegment) marshal() []byte {
+	b := make([]byte, 0, 3*4+len(s.Header)+len(s.Body)+len(s.Signature))
+	return appendString(appendString(appendString(b, s.Header), s.Body), s.Signature)
+}
+
 // endStatement says what the recording was when it was exported.
 type endStatement struct {
 	Version    string

@@ -43,7 +43,7 @@ func small(t *testing.T) (b *bench, file []byte, frames []Frame, head logged) {
 }
 
 // hold keeps the sealer from taking segments.
-func (x *sealer) hold(t *testing.T) {
+func (x *sealer) hold(t testing.TB) {
 	t.Helper()
 	x.mu.Lock()
 	x.held = true

@@ -27,10 +27,23 @@ const (
 	// A transaction may hold 15 % of a memtable; half of that leaves room for Badger's own accounting.
 	maxBatchBytes = memTable / 100 * 15 / 2
 	maxBatchSize  = 512
-	maxUpdate     = maxBatchBytes / 2 // one closure, values beyond valueThreshold not counted
 	// Larger values go to the value log: they would only be copied from level to level.
 	valueThreshold = 64 << 10
 )
+
+// MaxUpdate is the most that one Update may write, as [Cost] counts.
+const MaxUpdate = maxBatchBytes / 2
+
+// Cost is what a row counts against [MaxUpdate]: long values lie elsewhere and count nothing.
+func Cost(key, value int) int {
+	if value < valueThreshold {
+		return key + value
+	}
+	return key
+}
+
+// MostCost is the cost of a row with a key of this length, whatever its value.
+func MostCost(key int) int { return key + valueThreshold }
 
 // DB is one Badger directory. All its methods may be called from many goroutines.
 type DB struct {
@@ -188,8 +201,8 @@ func run(tx *Tx, fn func(*Tx) error) (err error) {
 	if err := fn(tx); err != nil {
 		return err
 	}
-	if n := tx.size(); n > maxUpdate {
-		return fmt.Errorf("update of %d bytes is over the limit of %d", n, maxUpdate)
+	if n := tx.size(); n > MaxUpdate {
+		return fmt.Errorf("update of %d bytes is over the limit of %d", n, MaxUpdate)
 	}
 	return nil
 }
@@ -202,10 +215,7 @@ type Tx struct {
 
 func (tx *Tx) size() (n int) {
 	for k, v := range tx.overlay {
-		n += len(k)
-		if len(v) < valueThreshold {
-			n += len(v)
-		}
+		n += Cost(len(k), len(v))
 	}
 	return n
 }

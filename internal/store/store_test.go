@@ -223,3 +223,42 @@ func BenchmarkUpdate(b *testing.B) {
 		}
 	})
 }
+
+// What costs no more than the limit is taken, and long values cost nothing.
+func TestLimitOfAnUpdate(t *testing.T) {
+	db, err := Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	write := func(cost, long int) error {
+		return db.Update(func(tx *Tx) error {
+			for i := 0; cost > 0; i++ {
+				key := fmt.Appendf(nil, "row/%08d", i)
+				n := min(cost, MostCost(len(key))-1)
+				if err := tx.Set(key, make([]byte, n-len(key))); err != nil {
+					return err
+				}
+				if Cost(len(key), n-len(key)) != n {
+					t.Fatalf("a row of %d costs %d", n, Cost(len(key), n-len(key)))
+				}
+				cost -= n
+			}
+			for i := range long {
+				if err := tx.Set(fmt.Appendf(nil, "long/%d", i), make([]byte, 256<<10)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := write(MaxUpdate-64*8, 64); err != nil {
+		t.Errorf("what fits: %v", err)
+	}
+	if err := write(MaxUpdate+1, 0); err == nil {
+		t.Error("what does not fit was taken")
+	}
+	if Cost(3, 256<<10) != 3 {
+		t.Errorf("a long value costs %d", Cost(3, 256<<10))
+	}
+}
