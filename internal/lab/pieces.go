@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // piece is how one daemon is started, and how one sees that it works.
@@ -61,8 +62,27 @@ func (l *Lab) fresh(addressFile string, p piece) piece {
 	return p
 }
 
-// Reload makes the CA read its policy again.
-func (l *Lab) Reload() error { return l.Signal("ca", syscall.SIGHUP) }
+// Reload makes the CA read its policy again, and returns when it has.
+func (l *Lab) Reload() error {
+	file := l.path("log", "ca.log")
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if err := l.Signal("ca", syscall.SIGHUP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		log, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if since := string(log[info.Size():]); strings.Contains(since, "policy loaded") || strings.Contains(since, "the policy stays as it was") {
+			return nil
+		}
+	}
+	return fmt.Errorf("the CA did not read its policy in %s; its log %s ends:\n%s", patience, file, tail(file))
+}
 
 // authority makes the CA's keys and policy and starts it.
 func (l *Lab) authority() error {
