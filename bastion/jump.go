@@ -1,8 +1,8 @@
 package bastion
 
 import (
+	"context"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/algo"
 	"postern/internal/greeting"
+	"postern/internal/pace"
 	"postern/internal/socket"
 )
 
@@ -52,11 +53,22 @@ func (b *Bastion) jump(l *login, ch ssh.NewChannel) {
 	if err != nil {
 		return
 	}
-	go ssh.DiscardRequests(reqs)
-	go func() { _, _ = io.Copy(io.Discard, c.Stderr()) }()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go refuseSlowly(ctx, reqs)
+	go drain(c.Stderr())
 	l.jumps.Add(1)
 	defer l.jumps.Add(-1)
-	b.inside(l, gw, c)
+	b.inside(l, gw, &channelConn{Channel: c, login: l, ctx: ctx, closed: make(chan struct{}), stall: b.Limits.Stall})
+}
+
+// refuseSlowly answers requests on a jump's channel as a server would that does not know them.
+func refuseSlowly(ctx context.Context, reqs <-chan *ssh.Request) {
+	p := pace.New(requestsPerSecond, requestsPerSecond)
+	for req := range reqs {
+		_ = p.Wait(ctx)
+		_ = req.Reply(false, nil)
+	}
 }
 
 // leads finds the host that a jump is to. What the certificate is not for gets one answer, whether there is such a host or not.
@@ -82,8 +94,7 @@ func (b *Bastion) leads(g *grant, name string, port uint32) (Gateway, error) {
 }
 
 // inside serves the SSH connection in a jump.
-func (b *Bastion) inside(l *login, gw Gateway, c ssh.Channel) {
-	way := &channelConn{Channel: c, login: l, closed: make(chan struct{}), stall: b.Limits.Stall}
+func (b *Bastion) inside(l *login, gw Gateway, way *channelConn) {
 	in := &inner{wire: socket.New(way, 0), way: way, outer: l, done: make(chan struct{})}
 	way.giveUp = func() {
 		b.Log.Info("client takes nothing", "client", tcpAddr(l.RemoteAddr()), "person", l.grant.person, "host", gw.Name)
@@ -145,6 +156,8 @@ func (b *Bastion) innerConfig(gw Gateway, in *inner, client string) *ssh.ServerC
 	}
 	algo.HardenFor(&c.Config, client)
 	c.RekeyThreshold = b.Limits.RekeyBytes
+	exchanges := pace.New(algo.ExchangesPerSecond, algo.ExchangeBurst)
+	algo.OnKeyExchange(&c.Config, func() { _ = exchanges.Wait(in.way.ctx) })
 	algo.HostKeys(c, gw.Signer, bare{gw.Signer})
 	return c
 }
@@ -203,6 +216,7 @@ func wait(c <-chan struct{}, limit time.Duration) bool {
 type channelConn struct {
 	ssh.Channel
 	login  *login
+	ctx    context.Context // done when nobody serves it any more
 	stall  time.Duration
 	giveUp func() // when the client has taken nothing for so long
 	once   sync.Once

@@ -6,6 +6,7 @@
 package algo
 
 import (
+	"crypto/rand"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,3 +130,23 @@ var PublicKeyAlgorithms = []string{
 // Signature says whether a CA's signature of that format is strong enough to be believed. x/crypto's CertChecker does not
 // look at it, so ssh-rsa (SHA-1) would pass.
 func Signature(format string) bool { return slices.Contains(PublicKeyAlgorithms, format) }
+
+// What one connection gets of key exchanges before it is slowed down. Ten thousand times less often is usual.
+const (
+	ExchangesPerSecond = 20
+	ExchangeBurst      = 200
+)
+
+// OnKeyExchange has the library call wait before each key exchange of a connection, the first and every later one: a client may ask for new
+// keys as often as it likes, and each time costs as much as a login. It shows in what the library asks Config.Rand for: 32 bytes are the
+// private half of an X25519 exchange, which is part of every key exchange that [HardenFor] offers.
+func OnKeyExchange(c *ssh.Config, wait func()) { c.Rand = entropy{wait} }
+
+type entropy struct{ wait func() }
+
+func (e entropy) Read(p []byte) (int, error) {
+	if len(p) == 32 {
+		e.wait()
+	}
+	return rand.Read(p)
+}

@@ -221,6 +221,8 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 	}
 	algo.HardenFor(&c.Config, v.client)
 	c.RekeyThreshold = d.Limits.RekeyBytes
+	exchanges := pace.New(algo.ExchangesPerSecond, algo.ExchangeBurst)
+	algo.OnKeyExchange(&c.Config, func() { _ = exchanges.Wait(v.ctx) })
 	algo.HostKeys(c, d.HostKeys()...)
 	return c
 }

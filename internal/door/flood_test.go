@@ -293,6 +293,33 @@ func TestAFloodOfQueriesIsSlowed(t *testing.T) {
 	honest(t, addr, keys[0])
 }
 
+// TestAFloodOfKeyExchanges: new keys may be asked for at any time, by who is logged in too.
+func TestAFloodOfKeyExchanges(t *testing.T) {
+	addr, _ := open(t, &Door{})
+	key := newSigner(t)
+	c, err := from("127.0.0.2", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw := rawssh.New(c)
+	if err := raw.Login("alice", key); err != nil {
+		t.Fatal(err)
+	}
+	began, exchanges := time.Now(), 1
+	for time.Since(began) < 2*time.Second {
+		if err := raw.Exchange(); err != nil {
+			t.Fatal(err)
+		}
+		exchanges++
+	}
+	due := algo.ExchangeBurst + algo.ExchangesPerSecond*time.Since(began).Seconds()
+	if n := float64(exchanges); n > due+1 || n < due/2 {
+		t.Errorf("%d key exchanges, %.0f are due", exchanges, due)
+	}
+	honest(t, addr, key)
+}
+
 func TestTenThousandOpensAndRequests(t *testing.T) {
 	d := &Door{}
 	d.Channel = func(_ *ssh.ServerConn, ch ssh.NewChannel) { _ = ch.Reject(ssh.Prohibited, "no") }
