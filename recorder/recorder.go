@@ -2,8 +2,9 @@
 //
 // Start with [OpenStore], [Store.Create] and [Open]. A Writer acknowledges a frame only once it is durable, so what
 // is released after the acknowledgement is in the recording whatever happens next. The process that records cannot
-// read its recordings back: they are sealed to a public key whose private half only auditors hold. A recording that
-// was cut short, altered or reordered is reported as such, and plays up to that point.
+// read its recordings back: they are sealed to a public key whose private half only auditors hold. What is typed goes to
+// a [Compartment], which takes a second key to open. A recording that was cut short, altered or reordered is reported
+// as such, and plays up to that point.
 package recorder
 
 import (
