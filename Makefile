@@ -42,7 +42,7 @@ lab-down: ## end the lab below DIR=.lab
 fuzz: ## fuzz every parser of foreign bytes, FUZZTIME=10s each
 	@set -e; found=0; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
-			found=$$((found+1)); echo "$$file $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+			found=$$((found+1)); echo "$$file $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$(dirname $$file); \
 		done; done; [ $$found -gt 0 ] || { echo "no fuzz tests found"; exit 1; }
 
 clean: ## remove what was built
