@@ -70,3 +70,29 @@ func TestLotOfManySessions(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A segment that cannot be read back holds up none that waited before it, and is sealed after a restart.
+func TestLotWithOneThatFails(t *testing.T) {
+	b := newBench(t, nil)
+	b.sealer.hold(t)
+	for _, id := range []string{"S-1", "S-2"} {
+		w := b.create(t, id)
+		if err := w.Close("closed"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.sealer.mu.Lock()
+	b.sealer.queue[1].at[0].offset += 1 << 30
+	b.sealer.mu.Unlock()
+	b.sealer.unhold()
+	if p := <-b.sealed; p.Session != "S-1" {
+		t.Errorf("sealed is %s", p.Session)
+	}
+	b.Close()
+	b.reopen(t)
+	for _, id := range []string{"S-1", "S-2"} {
+		if frames, sum, err := b.play(b.export(t, id)); err != nil || len(frames) != 2 || !sum.Sealed || sum.Interrupted {
+			t.Errorf("%s: %d frames, %+v, %v", id, len(frames), sum, err)
+		}
+	}
+}

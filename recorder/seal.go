@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -129,10 +130,14 @@ func (x *sealer) seal(segments []*segment) (sealed int) {
 		}
 		if err := x.addTo(c, s); err != nil {
 			x.store.cfg.Log.Error("sealing a recording; it will be tried again", "session", s.w.opening.Session, "error", err)
-			return 0
+			l.leave(s.w)
+			break
 		}
 		l.took(c)
 		sealed++
+	}
+	if sealed == 0 {
+		return 0
 	}
 	if err := x.store.keep(l.order); err != nil {
 		x.store.cfg.Log.Error("keeping a sealed recording; it will be tried again", "error", err)
@@ -184,6 +189,14 @@ func (l *lot) take(s *segment) *change {
 	return c
 }
 
+// leave takes a recording out of which nothing is in the lot.
+func (l *lot) leave(w *Writer) {
+	if c := l.changes[w]; len(c.segments) == 0 {
+		delete(l.changes, w)
+		l.order = slices.DeleteFunc(l.order, func(o *change) bool { return o == c })
+	}
+}
+
 // took counts what the last segment of c came to.
 func (l *lot) took(c *change) {
 	if n := len(c.segments); n > 0 {
@@ -192,13 +205,20 @@ func (l *lot) took(c *change) {
 	}
 }
 
+// addTo changes nothing when it fails.
 func (x *sealer) addTo(c *change, s *segment) error {
+	if len(s.at) > 0 {
+		if err := x.addSegment(c, s); err != nil {
+			return err
+		}
+	}
 	if s.final {
 		c.Sealed, c.Interrupted = true, s.interrupted
 	}
-	if len(s.at) == 0 {
-		return nil
-	}
+	return nil
+}
+
+func (x *sealer) addSegment(c *change, s *segment) error {
 	header := segmentHeader{
 		Version: segmentVersion, Session: s.w.opening.Session, Number: uint64(s.number), Form: formPacked,
 		First: s.first, Frames: uint32(len(s.at)), Before: s.before, Previous: c.SealedHead,
