@@ -82,7 +82,9 @@ func TestLotWithOneThatFails(t *testing.T) {
 		}
 	}
 	b.sealer.mu.Lock()
-	b.sealer.queue[1].at[0].offset += 1 << 30
+	for i := range b.sealer.queue[1].at {
+		b.sealer.queue[1].at[i].offset += 1 << 30
+	}
 	b.sealer.mu.Unlock()
 	b.sealer.unhold()
 	if p := <-b.sealed; p.Session != "S-1" {
