@@ -2,11 +2,13 @@ package story
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -18,7 +20,11 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
 		flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if dir, err := built(); err == nil && dir != os.Getenv("POSTERN_LAB_BIN") {
+		os.RemoveAll(dir)
+	}
+	os.Exit(status)
 }
 
 // TestStories tells every story in testdata, each with a lab of its own.
@@ -35,17 +41,25 @@ func TestStories(t *testing.T) {
 // programs are the four programs: those that POSTERN_LAB_BIN names, or else built here.
 func programs(t *testing.T) string {
 	t.Helper()
-	if bin := os.Getenv("POSTERN_LAB_BIN"); bin != "" {
-		return bin
-	}
-	bin, err := filepath.EvalSymlinks(t.TempDir())
+	dir, err := built()
 	if err != nil {
 		t.Fatal(err)
+	}
+	return dir
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	if bin := os.Getenv("POSTERN_LAB_BIN"); bin != "" {
+		return bin, nil
+	}
+	bin, err := os.MkdirTemp("", "postern-programs-")
+	if err != nil {
+		return "", err
 	}
 	build := exec.Command("go", "build", "-o", bin+"/", "./cmd/...")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		return bin, fmt.Errorf("%v\n%s", err, out)
 	}
-	return bin
-}
+	return bin, nil
+})
