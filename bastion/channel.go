@@ -22,6 +22,7 @@ type channel struct {
 	pty    atomic.Bool // granted by the host, before start
 
 	start   chan struct{} // closed when a shell, command or subsystem runs
+	begins  sync.Mutex    // held while one is being started: the host may be done with it before we know that it runs
 	out     sync.WaitGroup
 	in      sync.WaitGroup
 	close   func()            // tells what passed, when all of it has
@@ -219,6 +220,10 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	if v.expects != "" {
 		c.s.expect(v.expects)
 	}
+	if v.starts {
+		c.begins.Lock()
+		defer c.begins.Unlock()
+	}
 	// We need to know what became of these two even if the admin does not ask.
 	ask := req.WantReply || v.starts || req.Type == "pty-req"
 	ok, err := c.host.SendRequest(req.Type, ask, req.Payload)
@@ -307,6 +312,8 @@ func (c *channel) finish() {
 	select {
 	case <-c.start:
 	case <-c.hostEnd:
+		c.begins.Lock() // what it said is in the channel still
+		c.begins.Unlock()
 	}
 	c.out.Wait()
 	var exit *ssh.Request
