@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -83,7 +82,7 @@ var observations = []observation{
 	says("a terminal's kind", "", pty(33, 77, 0, 0, ""), command("echo $TERM; tty | tr -d 0-9")),
 	says("a terminal's end of file", "typed\n\x04", pty(33, 77, 0, 0, ""), command("cat; exit 3")),
 	{"a terminal's interrupt", interrupt},
-	says("an absurd terminal", "enough\n", pty(0, 0xffffffff, 0xffffffff, 1, ""), command(size)),
+	says("an absurd terminal", "", pty(0, 0xffffffff, 0xffffffff, 1, ""), command("stty size")),
 	{"windows that change", windows},
 
 	says("break without a terminal", "", request{"break", number(500)}, command("echo broken")),
@@ -116,15 +115,15 @@ var observations = []observation{
 	says("a malformed terminal", "", request{"pty-req", []byte("\xff\xff\xff\xff")}, command("tty")),
 }
 
-// size prints the window's size, pixels included, and again at each change and each interrupt, until a line comes.
+// size prints the window's size, pixels included, and again at each change, until it is interrupted.
 const size = `exec /usr/bin/python3 -uc '
 import fcntl, signal, struct, sys, termios
-def show(*_): print(*struct.unpack("4H", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)))
-signal.signal(signal.SIGWINCH, show)
-signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
-show()
-print("said", sys.stdin.readline())
-sys.exit(2)'`
+awaited = {signal.SIGWINCH, signal.SIGINT}
+signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+while True:
+    print(*struct.unpack("4H", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)))
+    if signal.sigwait(awaited) == signal.SIGINT:
+        sys.exit("interrupted")'`
 
 // oddModes is what no terminal would have: no echo, no signals, another interrupt character, seven bits with parity, 9600 baud.
 var oddModes = modes(map[uint8]uint32{
@@ -224,9 +223,8 @@ func endOfOutput(c *ssh.Client) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	select {
-	case <-s.outEnd:
-	case <-s.ended:
+	if err := s.wait(func() bool { return s.outEnded }); err != nil {
+		return "", err
 	}
 	io.WriteString(s, "more input")
 	s.CloseWrite()
@@ -254,7 +252,7 @@ func windows(c *ssh.Client) (string, error) {
 	if err := shows(s, "65535 65535 65535 65535\r\n"); err != nil {
 		return "", err
 	}
-	io.WriteString(s, "enough\n")
+	io.WriteString(s, "\x03")
 	return s.finish(), nil
 }
 
@@ -280,10 +278,6 @@ func breaks(c *ssh.Client) (string, error) {
 	}
 	s.ask(request{"break", number(500)})
 	io.WriteString(s, "\x03")
-	if err := shows(s, "interrupted\r\n"); err != nil {
-		return "", err
-	}
-	io.WriteString(s, "enough\n")
 	return s.finish(), nil
 }
 
@@ -357,16 +351,8 @@ func manyChannels(c *ssh.Client) (string, error) {
 
 // shows waits until the program has said something.
 func shows(s *script, text string) error {
-	for !strings.Contains(s.stdout(), text) {
-		select {
-		case <-s.ended:
-			return fmt.Errorf("ended before %q: %s", text, s.finish())
-		case <-s.outEnd:
-			return fmt.Errorf("no %q in %q", text, s.stdout())
-		case <-s.more:
-		case <-time.After(patience):
-			return fmt.Errorf("no %q in %q after %s", text, s.stdout(), patience)
-		}
+	if err := s.wait(func() bool { return strings.Contains(s.out.String(), text) }); err != nil {
+		return fmt.Errorf("%q: %w", text, err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -200,14 +201,15 @@ func variable(name, value string) request {
 // script is a session channel and what is heard on it.
 type script struct {
 	ssh.Channel
-	mu     sync.Mutex
-	told   bytes.Buffer // answers to our requests
-	heard  bytes.Buffer // the peer's requests
-	out    bytes.Buffer
-	errs   bytes.Buffer
-	more   chan struct{} // something came
-	outEnd chan struct{} // its standard output has ended
-	ended  chan struct{} // and everything else
+	mu    sync.Mutex
+	told  bytes.Buffer // answers to our requests
+	heard bytes.Buffer // the peer's requests
+	out   bytes.Buffer
+	errs  bytes.Buffer
+	news  chan struct{} // something came
+	ended chan struct{} // everything has
+
+	outEnded bool // standard output has ended
 }
 
 // open opens a session channel and makes requests on it.
@@ -216,9 +218,12 @@ func open(c *ssh.Client, requests ...request) (*script, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &script{Channel: ch, more: make(chan struct{}, 1), outEnd: make(chan struct{}), ended: make(chan struct{})}
+	s := &script{Channel: ch, news: make(chan struct{}, 1), ended: make(chan struct{})}
 	var parts sync.WaitGroup
-	parts.Go(func() { io.Copy(locked{s, &s.out}, ch); close(s.outEnd) })
+	parts.Go(func() {
+		io.Copy(locked{s, &s.out}, ch)
+		s.change(func() { s.outEnded = true })
+	})
 	parts.Go(func() { io.Copy(locked{s, &s.errs}, ch.Stderr()) })
 	parts.Go(func() {
 		for req := range reqs {
@@ -244,9 +249,45 @@ func (s *script) ask(r request) {
 }
 
 func (s *script) note(b *bytes.Buffer, format string, args ...any) {
+	s.change(func() { fmt.Fprintf(b, format, args...) })
+}
+
+// change changes what is known, and tells who waits.
+func (s *script) change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(b, format, args...)
+	f()
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
+}
+
+// wait waits until something is true of what is known.
+func (s *script) wait(is func() bool) error {
+	late := time.After(patience)
+	for {
+		s.mu.Lock()
+		done := is()
+		s.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-s.news:
+		case <-s.ended:
+			if s.mu.Lock(); !is() {
+				defer s.mu.Unlock()
+				return errors.New("it ended before; " + s.all())
+			}
+			s.mu.Unlock()
+			return nil
+		case <-late:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return fmt.Errorf("not in %s; %s", patience, s.all())
+		}
+	}
 }
 
 // locked is a buffer of a script.
@@ -256,28 +297,23 @@ type locked struct {
 }
 
 func (l locked) Write(b []byte) (int, error) {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	defer func() {
-		select {
-		case l.s.more <- struct{}{}:
-		default:
-		}
-	}()
-	return l.b.Write(b)
-}
-
-func (s *script) stdout() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.String()
+	l.s.change(func() { l.b.Write(b) })
+	return len(b), nil
 }
 
 // finish waits for the end and tells everything that was heard.
 func (s *script) finish() string {
-	<-s.ended
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		s.note(&s.heard, "and no end after %s\n", patience)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.all()
+}
+
+func (s *script) all() string {
 	return fmt.Sprintf("%s%sstdout %s\nstderr %s", s.told.String(), s.heard.String(), short(s.out.Bytes()), short(s.errs.Bytes()))
 }
 
