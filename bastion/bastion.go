@@ -136,10 +136,10 @@ func (b *Bastion) Authorise(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 		l.session, err = b.open(l.grant, conn.User(), l.visitor)
 	}
 	if err != nil {
-		b.Log.Warn("refused", "client", conn.RemoteAddr().String(), "user", conn.User(), "key", fingerprint(key), "why", err.Error())
+		b.Log.Warn("refused", "client", conn.RemoteAddr().String(), "user", oneLine(conn.User()), "key", fingerprint(key), "why", oneLine(err.Error()))
 		return nil, told(err)
 	}
-	b.Log.Info("admitted", "client", conn.RemoteAddr().String(), "user", conn.User(), "person", l.grant.person, "request", l.grant.request, "serial", l.grant.cert.Serial)
+	b.Log.Info("admitted", "client", conn.RemoteAddr().String(), "user", oneLine(conn.User()), "person", l.grant.person, "request", l.grant.request, "serial", l.grant.cert.Serial)
 	return &ssh.Permissions{ExtraData: map[any]any{loginKey{}: l}}, nil
 }
 

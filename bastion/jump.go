@@ -45,7 +45,7 @@ func (b *Bastion) jump(l *login, ch ssh.NewChannel) {
 		err = b.current(l.grant.cert)
 	}
 	if err != nil {
-		b.Log.Warn("jump refused", "client", tcpAddr(l.RemoteAddr()), "person", l.grant.person, "to", oneLine(to.Host), "port", to.Port, "why", err.Error())
+		b.Log.Warn("jump refused", "client", tcpAddr(l.RemoteAddr()), "person", l.grant.person, "to", oneLine(to.Host), "port", to.Port, "why", oneLine(err.Error()))
 		_ = ch.Reject(ssh.Prohibited, err.Error())
 		return
 	}
@@ -101,7 +101,16 @@ func (b *Bastion) inside(l *login, gw Gateway, way *channelConn) {
 		_ = way.Close()
 		_ = in.Close()
 	}
-	defer close(in.done)
+	defer in.gone()
+	go func() {
+		// What was sent inside before the outer connection ended may be much, and be read slowly.
+		select {
+		case <-l.Done():
+			in.gone()
+			_ = in.wire.Close()
+		case <-in.done:
+		}
+	}()
 	defer in.wire.Close()
 	grace := time.AfterFunc(b.Limits.LoginGrace, func() { in.Close() })
 	defer grace.Stop()
@@ -111,7 +120,7 @@ func (b *Bastion) inside(l *login, gw Gateway, way *channelConn) {
 	}
 	conn, chans, reqs, err := ssh.NewServerConn(wire, b.innerConfig(gw, in, client))
 	if err != nil {
-		b.Log.Debug("login inside a jump ended", "person", l.grant.person, "host", gw.Name, "why", err.Error())
+		b.Log.Debug("login inside a jump ended", "person", l.grant.person, "host", gw.Name, "why", oneLine(err.Error()))
 		return
 	}
 	grace.Stop()
@@ -148,7 +157,7 @@ func (b *Bastion) innerConfig(gw Gateway, in *inner, client string) *ssh.ServerC
 				s, err = b.open(g, target, in)
 			}
 			if err != nil {
-				b.Log.Warn("refused", "client", tcpAddr(in.outer.RemoteAddr()), "user", conn.User(), "host", gw.Name, "key", fingerprint(key), "why", err.Error())
+				b.Log.Warn("refused", "client", tcpAddr(in.outer.RemoteAddr()), "user", oneLine(conn.User()), "host", gw.Name, "key", fingerprint(key), "why", oneLine(err.Error()))
 				return nil, told(err)
 			}
 			return &ssh.Permissions{ExtraData: map[any]any{loginKey{}: s}}, nil
@@ -181,7 +190,10 @@ type inner struct {
 	done  chan struct{}
 	told  bool // a certificate was looked at, or a refusal explained
 	once  sync.Once
+	left  sync.Once
 }
+
+func (i *inner) gone() { i.left.Do(func() { close(i.done) }) }
 
 func (i *inner) Done() <-chan struct{} { return i.done }
 

@@ -14,8 +14,10 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	gliderlabs "github.com/gliderlabs/ssh"
 	"golang.org/x/crypto/ssh"
@@ -239,7 +241,7 @@ func (d *Door) lookup(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
 		_ = v.login.SendAuthBanner(banner.Message)
 	}
 	if err != nil {
-		d.Log.Info("key not accepted", "client", v.RemoteAddr().String(), "user", v.login.User(), "key", ssh.FingerprintSHA256(key), "why", err.Error())
+		d.Log.Info("key not accepted", "client", v.RemoteAddr().String(), "user", brief(v.login.User()), "key", ssh.FingerprintSHA256(key), "why", brief(err.Error()))
 	}
 	return err == nil
 }
@@ -251,10 +253,24 @@ func (d *Door) attempt(v *visit, conn ssh.ConnMetadata, method string, err error
 		v.grace.Stop()
 		v.known.Store(true)
 		d.gate.authenticated(v)
-		d.Log.Info("login", "client", conn.RemoteAddr().String(), "user", conn.User(), "version", string(conn.ClientVersion()), "cipher", cipher(conn))
+		d.Log.Info("login", "client", conn.RemoteAddr().String(), "user", brief(conn.User()), "version", string(conn.ClientVersion()), "cipher", cipher(conn))
 	case method != "none":
-		d.Log.Info("login refused", "client", conn.RemoteAddr().String(), "user", conn.User(), "method", method, "why", err.Error())
+		d.Log.Info("login refused", "client", conn.RemoteAddr().String(), "user", brief(conn.User()), "method", brief(method), "why", brief(err.Error()))
 	}
+}
+
+// brief is foreign text for the log: a name may have a quarter of a megabyte, and slog's text leaves DEL as it is.
+func brief(s string) string {
+	const most = 300
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, " "))
 }
 
 func cipher(conn ssh.ConnMetadata) string {
@@ -265,7 +281,7 @@ func cipher(conn ssh.ConnMetadata) string {
 }
 
 func (d *Door) failed(c net.Conn, err error) {
-	d.Log.Debug("handshake ended", "client", c.RemoteAddr().String(), "why", err.Error())
+	d.Log.Debug("handshake ended", "client", c.RemoteAddr().String(), "why", brief(err.Error()))
 }
 
 func (d *Door) channel(_ *gliderlabs.Server, conn *ssh.ServerConn, ch ssh.NewChannel, ctx gliderlabs.Context) {
@@ -296,7 +312,7 @@ func (d *Door) keepAlive(conn *ssh.ServerConn) {
 		case <-tick.C:
 		}
 		late := time.AfterFunc(d.Limits.Stall, func() {
-			d.Log.Info("client does not answer", "client", conn.RemoteAddr().String(), "user", conn.User())
+			d.Log.Info("client does not answer", "client", conn.RemoteAddr().String(), "user", brief(conn.User()))
 			conn.Close()
 		})
 		_, _, err := conn.SendRequest("keepalive@openssh.com", true, nil)
