@@ -31,6 +31,7 @@ var errGone = errors.New("nothing goes on")
 // bytes is recorded in that order.
 type decoded struct {
 	s        *session
+	scribe   *scribe
 	id       uint32
 	protocol *protocol
 	up, down *lane
@@ -45,7 +46,7 @@ type decoded struct {
 }
 
 func (s *session) decoded(id uint32, p *protocol, up, down *lane) *decoded {
-	d := &decoded{s: s, id: id, protocol: p, up: up, down: down, answers: down}
+	d := &decoded{s: s, scribe: s.scribe(), id: id, protocol: p, up: up, down: down, answers: down}
 	d.decoder = p.decoder(&d.log)
 	d.tell(p.event)
 	return d
@@ -113,7 +114,7 @@ func (d *decoded) step(stream byte, b []byte) (p passage, err error) {
 	var s meter.Step
 	s, p.why = decode((*out)[:0], b)
 	d.retain(stream, b, len(s.Forward))
-	commit, err := d.s.append(d.id, &d.log)
+	commit, err := d.scribe.log(d.id, &d.log)
 	if err != nil {
 		return p, err
 	}
@@ -191,7 +192,7 @@ func (d *decoded) lane(stream byte) *lane {
 func (d *decoded) end() error {
 	d.log.Reset()
 	d.decoder.Close()
-	_, err := d.s.append(d.id, &d.log)
+	_, err := d.scribe.log(d.id, &d.log)
 	return err
 }
 

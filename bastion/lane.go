@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"postern/bastion/meter"
 	"postern/recorder"
 )
 
@@ -101,10 +102,6 @@ func (l *lane) run() {
 
 // pump reads and records.
 func (l *lane) pump() {
-	// Recording waits when the journal is full, so it needs a bound of its own.
-	late := time.AfterFunc(time.Hour, func() { l.s.unrecorded(errFrozen) })
-	defer late.Stop()
-	late.Stop()
 	large := false
 	for {
 		buf := borrow(large)
@@ -116,9 +113,7 @@ func (l *lane) pump() {
 			if l.counts {
 				l.s.touch()
 			}
-			late.Reset(l.s.b.Limits.FreezeTime)
 			h, terr := l.take(buf, n)
-			late.Stop()
 			if h.n > 0 && !l.send(h) {
 				return
 			}
@@ -198,6 +193,40 @@ func (l *lane) pass() {
 			return
 		}
 	}
+}
+
+// scribe records for one taker. Append waits when the journal is full, so it needs a bound of its own: a session that cannot be recorded in
+// time ends. Waiting for a slow reader is no part of that.
+type scribe struct {
+	s    *session
+	late *time.Timer
+}
+
+func (s *session) scribe() *scribe {
+	late := time.AfterFunc(time.Hour, func() { s.unrecorded(errFrozen) })
+	late.Stop()
+	return &scribe{s, late}
+}
+
+// record records frames with f and returns the commit that covers them all.
+func (r *scribe) record(f func(recorder.Frame) (*recorder.Commit, error), frames ...recorder.Frame) (last *recorder.Commit, err error) {
+	r.late.Reset(r.s.b.Limits.FreezeTime)
+	defer r.late.Stop()
+	for _, frame := range frames {
+		if last, err = f(frame); err != nil {
+			return nil, err
+		}
+	}
+	return last, nil
+}
+
+// log records what a log collected about a channel.
+func (r *scribe) log(channel uint32, log *meter.Log) (*recorder.Commit, error) {
+	frames := log.Frames()
+	for i := range frames {
+		frames[i].Channel = channel
+	}
+	return r.record(r.s.rec.Append, frames...)
 }
 
 // durable waits for a frame; false: the session, or what ctx is for, is ending.

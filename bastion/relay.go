@@ -69,10 +69,7 @@ func (c *channel) keepEOF(stream byte) {
 
 // plain records everything as it is.
 func (s *session) plain(channel uint32, stream byte) taker {
-	return func(buf *[]byte, n int) (held, error) {
-		commit, err := s.rec.Append(recorder.Frame{Type: recorder.TypeData, Channel: channel, Stream: stream, Data: (*buf)[:n]})
-		return held{buf, n, commit}, err
-	}
+	return s.taker(s.rec.Append, channel, stream)
 }
 
 // keystrokes records what is typed in the compartment for it, or not at all.
@@ -80,33 +77,27 @@ func (s *session) keystrokes(channel uint32) taker {
 	if s.typed == nil {
 		return nil
 	}
+	return s.taker(s.typed, channel, recorder.Stdin)
+}
+
+func (s *session) taker(append func(recorder.Frame) (*recorder.Commit, error), channel uint32, stream byte) taker {
+	scribe := s.scribe()
 	return func(buf *[]byte, n int) (held, error) {
-		commit, err := s.typed(recorder.Frame{Type: recorder.TypeData, Channel: channel, Stream: recorder.Stdin, Data: (*buf)[:n]})
+		commit, err := scribe.record(append, recorder.Frame{Type: recorder.TypeData, Channel: channel, Stream: stream, Data: (*buf)[:n]})
 		return held{buf, n, commit}, err
 	}
 }
 
-// append records the frames of a log.
-func (s *session) append(channel uint32, log *meter.Log) (last *recorder.Commit, err error) {
-	for _, f := range log.Frames() {
-		f.Channel = channel
-		if last, err = s.rec.Append(f); err != nil {
-			return nil, err
-		}
-	}
-	return last, nil
-}
-
 // metered is a stream of bytes of which the beginning is kept.
 type metered struct {
-	s       *session
+	scribe  *scribe
 	channel uint32
 	log     meter.Log
 	stream  *meter.Stream
 }
 
 func (s *session) metered(channel uint32, stream byte, keep int64) *metered {
-	m := &metered{s: s, channel: channel}
+	m := &metered{scribe: s.scribe(), channel: channel}
 	m.stream = meter.NewStream(&m.log, stream, keep)
 	return m
 }
@@ -114,7 +105,7 @@ func (s *session) metered(channel uint32, stream byte, keep int64) *metered {
 func (m *metered) take(buf *[]byte, n int) (held, error) {
 	m.log.Reset()
 	m.stream.Pass((*buf)[:n])
-	commit, err := m.s.append(m.channel, &m.log)
+	commit, err := m.scribe.log(m.channel, &m.log)
 	return held{buf, n, commit}, err
 }
 
@@ -122,7 +113,7 @@ func (m *metered) take(buf *[]byte, n int) (held, error) {
 func (m *metered) close() {
 	m.log.Reset()
 	m.stream.Done()
-	if _, err := m.s.append(m.channel, &m.log); err != nil {
-		m.s.unrecorded(err)
+	if _, err := m.scribe.log(m.channel, &m.log); err != nil {
+		m.scribe.s.unrecorded(err)
 	}
 }
