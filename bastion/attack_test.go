@@ -1,7 +1,6 @@
 package bastion
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
@@ -230,8 +229,8 @@ func TestAttacksFromInside(t *testing.T) {
 		}
 	}))
 	w.attack(t, "a second channel after the certificate expired, through a live connection", func(t *testing.T) {
-		cert := w.certificate(func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Add(3 * time.Second).Unix()) })
-		w.answer(func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(3 * time.Second) })
+		cert := w.certificate(func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Add(2 * time.Second).Unix()) })
+		w.answer(func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(2 * time.Second) })
 		outer, _, err := w.dial("jump", cert)
 		if err != nil {
 			t.Fatal(err)
@@ -272,8 +271,8 @@ func TestAttacksFromInside(t *testing.T) {
 	}))
 	// sshd ends a connection on a request that it cannot read, so each has a session of its own.
 	w.attack(t, "huge and broken strings in requests", func(t *testing.T) {
-		for _, kind := range []string{"env", "exec", "subsystem", "signal", "pty-req", "window-change", "x11-req", strings.Repeat("k", 30_000), "\x1b[2J\n"} {
-			for _, payload := range [][]byte{nil, {0xff, 0xff, 0xff, 0xff}, {0, 0, 0, 9, 'x'}, bytes.Repeat([]byte{0}, 30_000), append(name(strings.Repeat("v", 14_000)), name(strings.Repeat("w", 14_000))...)} {
+		for _, kind := range []string{"env", "exec", "pty-req", "signal", strings.Repeat("k", 30_000), "\x1b[2J\n"} {
+			for _, payload := range [][]byte{{0xff, 0xff, 0xff, 0xff}, {0, 0, 0, 9, 'x'}, append(name(strings.Repeat("v", 14_000)), name(strings.Repeat("w", 14_000))...)} {
 				c, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
 				if err != nil {
 					t.Fatal(err)
