@@ -104,6 +104,7 @@ func (b *Bastion) prepare() {
 type visitor interface {
 	ssh.ConnMetadata
 	Done() <-chan struct{} // closed when the connection is gone
+	Took(n int)            // of what the client sent, so many bytes were taken out of its channels
 	Close() error          // ends it for certain, without waiting
 }
 

@@ -168,7 +168,19 @@ func (s *session) remove(c *channel) {
 func (c *channel) setClient(ch ssh.Channel) {
 	c.errors.Lock()
 	defer c.errors.Unlock()
-	c.client = ch
+	c.client = counted{ch, c.s.link}
+}
+
+// counted tells the connection how much of what came on it was taken.
+type counted struct {
+	ssh.Channel
+	link visitor
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Channel.Read(p)
+	c.link.Took(n)
+	return n, err
 }
 
 // keep records without waiting: what is released later waits for everything before it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -230,6 +231,58 @@ func TestBytesOneByOne(t *testing.T) {
 			t.Errorf("%d KiB are held of what nobody reads", held>>10)
 		}
 	})
+}
+
+// TestMemoryIsShort: who fills it goes, and whoever just sends much stays.
+func TestMemoryIsShort(t *testing.T) {
+	w := newWorld(t, func(w *world, _ *recorder.Config) { w.memory = uint64(heap()) + 24<<20 })
+	honest := w.command("ssh", "direct", "cat >/dev/null; echo all")
+	sends := must(honest.StdinPipe())
+	heard := &syncBuffer{}
+	honest.Stdout, honest.Stderr = heard, heard
+	if err := honest.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	go func() {
+		defer sends.Close()
+		for piece := make([]byte, 64<<10); ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := sends.Write(piece); err != nil {
+				return
+			}
+		}
+	}()
+	c := w.raw(t, w.account+"@phi1")
+	defer c.Conn.Close()
+	s, err := start(c, largestWindow, "sleep 600")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, s)
+	s.piece = ordinaryPacket
+	if _, err := s.Write(make([]byte, 5<<20)); err != nil {
+		t.Fatal(err)
+	}
+	s.piece = 1
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	for err == nil { // waits for ever when the window is full
+		_, err = s.Write(make([]byte, 64<<10))
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("it goes on")
+	}
+	close(stop)
+	if err := honest.Wait(); err != nil || heard.String() != "all\n" {
+		t.Errorf("the honest client: %v, %s", err, heard)
+	}
+	if log := w.log.String(); !strings.Contains(log, "the client that holds most is out") {
+		t.Error("the log does not say so")
+	}
 }
 
 // sealed writes requests of about as many bytes to the connection of a client.

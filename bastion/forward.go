@@ -173,6 +173,7 @@ func (s *session) carry(ch ssh.NewChannel, to ssh.Conn, e recorder.Forward, from
 		c.client, c.host = other, one
 		clientReqs, hostReqs = otherReqs, reqs
 	}
+	c.client = counted{c.client, s.link}
 	s.log.Info("forward", "kind", e.Kind, "to", e.To)
 	c.run(clientReqs, hostReqs)
 }

@@ -196,6 +196,7 @@ type inner struct {
 func (i *inner) gone() { i.left.Do(func() { close(i.done) }) }
 
 func (i *inner) Done() <-chan struct{} { return i.done }
+func (i *inner) Took(n int)            { i.outer.Took(n) }
 
 // Close ends the connection inside and, because closing a channel only asks the peer, the outer one too: at once if nobody else jumps through
 // it, else when the peer does not let go.

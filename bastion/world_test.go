@@ -41,6 +41,7 @@ type world struct {
 
 	b       *Bastion
 	door    *door.Door
+	memory  uint64 // of the door's limits
 	address string // of the bastion
 	host    string // of sshd
 	log     *logbook
@@ -160,7 +161,7 @@ func (w *world) serve() {
 	w.door = &door.Door{
 		Version: Version, HostKeys: func() []ssh.Signer { return []ssh.Signer{self, w.identity} },
 		Lookup: w.b.Lookup, Authorise: w.b.Authorise, Channel: w.b.Channel, Request: w.b.Request, Log: w.b.Log,
-		Limits: door.Limits{RekeyBytes: w.b.Limits.RekeyBytes},
+		Limits: door.Limits{RekeyBytes: w.b.Limits.RekeyBytes, Memory: w.memory},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

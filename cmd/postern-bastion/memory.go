@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +19,31 @@ func tuneMemory() {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) == nil {
-		debug.SetMemoryLimit(max(512<<20, int64(uint64(info.Totalram)*uint64(info.Unit)/32)))
+	if all := memory(); all > 0 {
+		debug.SetMemoryLimit(max(512<<20, int64(all/32)))
 	}
+}
+
+// heapLimit is where connections are closed to save the others: a quarter of the memory, but not before the collector has worked its hardest.
+func heapLimit() uint64 {
+	goal := uint64(debug.SetMemoryLimit(-1))
+	if goal > 1<<62 { // GOMEMLIMIT=off
+		goal = 0
+	}
+	return max(memory()/4, goal)
+}
+
+// memory is that of the machine, or what the control group lets this process have of it; 0: nobody says.
+func memory() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	all := uint64(info.Totalram) * uint64(info.Unit)
+	if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		if most, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil {
+			return min(all, most)
+		}
+	}
+	return all
 }

@@ -81,7 +81,10 @@ func serve(ctx context.Context, c *cli.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	d := &door.Door{Version: bastion.Version, HostKeys: a.names.hostKeys, Lookup: b.Lookup, Authorise: b.Authorise, Channel: b.Channel, Request: b.Request}
+	d := &door.Door{
+		Version: bastion.Version, HostKeys: a.names.hostKeys, Lookup: b.Lookup, Authorise: b.Authorise, Channel: b.Channel, Request: b.Request,
+		Limits: door.Limits{Memory: heapLimit()},
+	}
 	if err := listen(ctx, c, d); err != nil {
 		return err
 	}

@@ -113,6 +113,9 @@ func (d *Door) prepare() {
 		d.Version = "postern"
 	}
 	d.gate, d.turns = newGate(d.Limits), newTurns(d.Limits)
+	if d.Limits.Memory > 0 {
+		go d.guardMemory(d.Limits.Memory)
+	}
 	d.server = &gliderlabs.Server{
 		Version: d.Version,
 		// Without a PublicKeyHandler the library switches authentication off altogether, whatever the configuration says.

@@ -23,6 +23,7 @@ type Limits struct {
 	MaxChannels        int           // open at once on one connection; 128
 	RekeyBytes         uint64        // new keys after so much; as much as the cipher is good for
 	MaxAuthTries       int           // 10: an agent may hold keys for many places
+	Memory             uint64        // bytes on the heap beyond which the connections are closed that hold most of it; no limit
 	RequestsPerSecond  int           // channels asked for and global requests of one connection, when it goes on for long; 200
 	RequestBurst       int           // and at once, before it is slowed down; 2000
 }
@@ -61,13 +62,14 @@ type gate struct {
 	strangers int
 	from      map[netip.Prefix][]*visit // strangers by origin, the oldest first
 	entered   uint64                    // visits so far
+	over      chan struct{}             // closed with the listeners
 
 	complained time.Time // last time a refusal was logged
 	silent     int       // refusals since
 }
 
 func newGate(l Limits) *gate {
-	return &gate{limits: l, visits: map[*visit]struct{}{}, from: map[netip.Prefix][]*visit{}}
+	return &gate{over: make(chan struct{}), limits: l, visits: map[*visit]struct{}{}, from: map[netip.Prefix][]*visit{}}
 }
 
 func (g *gate) listen(l net.Listener) bool {
@@ -80,6 +82,9 @@ func (g *gate) listen(l net.Listener) bool {
 func (g *gate) stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if !g.closed {
+		close(g.over)
+	}
 	g.closed = true
 	for _, l := range g.listeners {
 		l.Close()

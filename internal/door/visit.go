@@ -37,6 +37,10 @@ type visit struct {
 	requests *pace.Pace           // of this connection
 	known    atomic.Bool          // logged in: it takes no turns any more
 	channels atomic.Int32
+	heard    atomic.Int64  // bytes that came
+	taken    atomic.Int64  // of them by the owners of its channels
+	pending  int64         // heard and not taken, when that was last looked at; under the gate's lock
+	hoard    int64         // and what of it is more than an honest client has; under the gate's lock
 	crowded  int32         // more channels than that, and nothing is read until some have gone
 	fewer    chan struct{} // holds one when a channel has gone
 }
@@ -48,7 +52,9 @@ func (v *visit) Read(p []byte) (int, error) {
 		if err := v.wait(); err != nil {
 			return 0, err
 		}
-		return v.Conn.Read(p)
+		n, err := v.Conn.Read(p)
+		v.heard.Add(int64(n))
+		return n, err
 	}
 	n, err := v.Conn.Read(p)
 	if n == 0 {
@@ -126,6 +132,10 @@ type Visitor struct {
 
 // Done is closed when the connection is gone and nothing of the door's runs for it any more.
 func (v *Visitor) Done() <-chan struct{} { return v.visit.done }
+
+// Took is told how many bytes were taken of what the client sent. Who sends much of which nothing is taken is the first to go when memory is
+// short.
+func (v *Visitor) Took(n int) { v.visit.taken.Add(int64(n)) }
 
 // Close ends the connection without waiting; what was written last still gets a moment to go out.
 func (v *Visitor) Close() error { return v.visit.Close() }
