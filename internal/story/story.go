@@ -6,7 +6,7 @@
 //	                             as they read ~/.ssh/config on an admin's own machine
 //	exec ssh-as alice phi1 …     stock ssh with that person's ssh_config
 //	exec ca-as alice COMMAND…    stock ssh to the CA, as that person
-//	exec as alice ways SCRIPT    runs a script three times in an empty directory, with $to what a client calls the host: direct, which
+//	exec as alice ways SCRIPT    runs a script three times at once, in empty directories, with $to what a client calls the host: direct, which
 //	                             is without the bastion, through a jump, and by -l; what it prints must be the same
 package story
 
@@ -41,12 +41,20 @@ exec ssh -F none -p "$CA_PORT" -o IdentitiesOnly=yes -i "$LAB/$who/id_ed25519.pu
 }
 
 const ways = `set -e
-for to in direct phi1 "$ACCOUNT@phi1@bastion-1"; do
-	export to
-	mkdir way; cd way
-	sh -e "$WORK/$1" >../said."$to" 2>&1 || { cat ../said."$to"; echo "$1 failed, to $to"; exit 1; }
-	cd ..; rm -rf way
+all="direct phi1 $ACCOUNT@phi1@bastion-1"
+for to in $all; do
+	mkdir way."$to"
+	(
+		export to
+		cd way."$to"
+		sh -e "$WORK/$1" >../said."$to" 2>&1 || echo "$1 failed" >../failed."$to"
+	) &
+done
+wait
+for to in $all; do
+	if [ -e failed."$to" ]; then cat said."$to"; echo "$1 failed, to $to"; exit 1; fi
 	diff said.direct said."$to"
+	rm -rf way."$to"
 done
 cat said.direct`
 
