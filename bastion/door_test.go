@@ -205,7 +205,6 @@ func TestRekeying(t *testing.T) {
 	}{
 		"by the client":  {[]string{"-o", "RekeyLimit=1M"}, 0},
 		"by the bastion": {nil, 1 << 20},
-		"by both":        {[]string{"-o", "RekeyLimit=1M"}, 1 << 20},
 	} {
 		w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.Limits.RekeyBytes = c.threshold })
 		if err := os.WriteFile(w.file("data"), data, 0o600); err != nil {

@@ -41,7 +41,13 @@ func (s *session) dial(key ssh.Signer) (ssh.Conn, error) {
 	}
 	wire := socket.New(tcp, 0)
 	stop := context.AfterFunc(ctx, func() { wire.Close() })
-	conn, chans, reqs, err := ssh.NewClientConn(wire, s.reply.Address, config)
+	var conn ssh.Conn
+	var chans <-chan ssh.NewChannel
+	var reqs <-chan *ssh.Request
+	err = survive(func() (err error) {
+		conn, chans, reqs, err = ssh.NewClientConn(wire, s.reply.Address, config)
+		return err
+	})
 	if !stop() {
 		err = ctx.Err()
 	}

@@ -2,8 +2,10 @@ package bastion
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -118,7 +120,13 @@ func (b *Bastion) inside(l *login, gw Gateway, way *channelConn) {
 	if err != nil {
 		return
 	}
-	conn, chans, reqs, err := ssh.NewServerConn(wire, b.innerConfig(gw, in, client))
+	var conn *ssh.ServerConn
+	var chans <-chan ssh.NewChannel
+	var reqs <-chan *ssh.Request
+	err = survive(func() (err error) {
+		conn, chans, reqs, err = ssh.NewServerConn(wire, b.innerConfig(gw, in, client))
+		return err
+	})
 	if err != nil {
 		b.Log.Debug("login inside a jump ended", "person", l.grant.person, "host", gw.Name, "why", oneLine(err.Error()))
 		return
@@ -146,7 +154,13 @@ func (b *Bastion) innerConfig(gw Gateway, in *inner, client string) *ssh.ServerC
 			in.told = true
 			return nil, told(err)
 		},
-		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (p *ssh.Permissions, err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					b.Log.Error("internal error", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+					err = errors.New("internal error")
+				}
+			}()
 			in.ConnMetadata = conn
 			g, target, err := check(conn, key)
 			if err == nil {

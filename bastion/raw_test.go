@@ -233,8 +233,8 @@ func (s *pipe) arrived() error {
 // SetReadDeadline and its siblings are of the outer connection. Closing closes that.
 var _ net.Conn = (*pipe)(nil)
 
-// answers counts the messages of a kind that come until a time or a number.
-func answers(raw *rawssh.Client, kind byte, most int, during time.Duration) (n int, err error) {
+// answers counts the messages of some kinds that come until a time or a number.
+func answers(raw *rawssh.Client, kinds []byte, most int, during time.Duration) (n int, err error) {
 	_ = raw.SetReadDeadline(time.Now().Add(during))
 	for n < most {
 		p, err := raw.Receive()
@@ -245,7 +245,7 @@ func answers(raw *rawssh.Client, kind byte, most int, during time.Duration) (n i
 		if err != nil {
 			return n, err
 		}
-		if p[0] == kind {
+		if bytes.IndexByte(kinds, p[0]) >= 0 {
 			n++
 		}
 	}

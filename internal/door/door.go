@@ -174,7 +174,7 @@ func (d *Door) admit(c net.Conn) {
 		defer d.gate.leave(v)
 		defer c.Close()
 		defer v.Close()
-		defer d.recover(v, "connection")
+		defer d.recover(v, handshake)
 		client, after, err := greeting.Exchange(v, "SSH-2.0-"+d.Version)
 		if err != nil {
 			d.failed(v, err)
@@ -197,12 +197,27 @@ func (d *Door) visit(c net.Conn) *visit {
 }
 
 // recover is deferred around everything that runs foreign bytes: a panic costs its connection and no other.
-func (d *Door) recover(c net.Conn, where string) {
-	if p := recover(); p != nil {
-		d.Log.Error("internal error", "where", where, "client", c.RemoteAddr().String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		c.Close()
+//
+// One is the library's, and anybody's to have: in golang.org/x/crypto 0.58 a client that asks for new keys as soon as it has keys, and in
+// vain, leaves it without the algorithms that it is about to copy. So strangers get one line of the log in a second.
+func (d *Door) recover(v *visit, where string) {
+	p := recover()
+	if p == nil {
+		return
 	}
+	v.Close()
+	before, level, what := 0, slog.LevelError, "internal error"
+	if where == handshake && !v.known.Load() {
+		var tell bool
+		if before, tell = d.gate.complain(time.Now()); !tell {
+			return
+		}
+		level, what = slog.LevelWarn, "handshake broke off"
+	}
+	d.Log.Log(context.Background(), level, what, "where", brief(where), "client", v.RemoteAddr().String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()), "and_before", before)
 }
+
+const handshake = "connection"
 
 func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 	v := ctx.Value(visitKey).(*visit)
@@ -213,8 +228,10 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 			return nil, errors.New("authentication is required")
 		},
 		// The permissions that come in are one object shared by all attempts of the connection: never use them.
-		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			p, err := d.Authorise(&Visitor{conn, v}, key)
+		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (p *ssh.Permissions, err error) {
+			err = errors.New("internal error") // unless Authorise returns
+			defer d.recover(v, "authorisation")
+			p, err = d.Authorise(&Visitor{conn, v}, key)
 			var banner *ssh.BannerError
 			if errors.As(err, &banner) && !v.first(banner.Message) {
 				err = banner.Err // the same certificate from a second file: it was said
@@ -234,6 +251,7 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 
 func (d *Door) lookup(ctx gliderlabs.Context, key gliderlabs.PublicKey) bool {
 	v := ctx.Value(visitKey).(*visit)
+	defer d.recover(v, "lookup")
 	v.work.Count() // a read may bring several, and asking costs no attempt when the answer is yes
 	if d.Lookup == nil {
 		return true

@@ -171,6 +171,25 @@ func TestAPanicEndsOneConnection(t *testing.T) {
 	}
 }
 
+func TestAPanicLetsNobodyIn(t *testing.T) {
+	bomb := func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { panic("boom") }
+	for name, d := range map[string]*Door{
+		"authorise": {Authorise: bomb},
+		"lookup":    {Lookup: func(ssh.ConnMetadata, ssh.PublicKey) error { panic("boom") }},
+	} {
+		addr, log := open(t, d)
+		for range 3 {
+			if c, _, err := dial(addr, ssh.PublicKeys(newSigner(t))); err == nil {
+				c.Close()
+				t.Errorf("%s: got in", name)
+			}
+		}
+		if n := strings.Count(log.String(), "internal error"); n < 3 {
+			t.Errorf("%s: the log has it %d times of 3: %s", name, n, log)
+		}
+	}
+}
+
 func TestTheGraceEndsASilentConnection(t *testing.T) {
 	addr, _ := open(t, &Door{Limits: Limits{LoginGrace: 50 * time.Millisecond}})
 	c, err := net.Dial("tcp", addr)
