@@ -205,7 +205,7 @@ func (d *Door) recover(v *visit, where string) {
 	if p == nil {
 		return
 	}
-	v.Close()
+	defer v.Close()
 	before, level, what := 0, slog.LevelError, "internal error"
 	if where == handshake && !v.known.Load() {
 		var tell bool
