@@ -3,8 +3,11 @@ package bastion
 import (
 	"context"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -25,6 +28,7 @@ type channel struct {
 	begins  sync.Mutex    // held while one is being started: the host may be done with it before we know that it runs
 	out     sync.WaitGroup
 	in      sync.WaitGroup
+	inEnd   atomic.Bool       // the client ended its input
 	close   func()            // tells what passed, when all of it has
 	exit    chan *ssh.Request // how it ended, at most one
 	hostEnd chan struct{}     // closed when the host closed its half
@@ -316,10 +320,10 @@ func (c *channel) hostRequests(reqs <-chan *ssh.Request) {
 	}
 }
 
+// statusPatience is how long an exit status waits for the rest of the output, which what the program left running may never end.
+const statusPatience = 200 * time.Millisecond
+
 // finish ends the admin's half when the program is done: all output, then how it ended, then the end of file, then the close.
-//
-// The end of file waits although the host may have sent it long before: an OpenSSH client that shares its connection closes a channel when both
-// directions ended, x/crypto answers a close at once, and an exit status that comes later is lost: one of four multiplexed commands.
 func (c *channel) finish() {
 	select {
 	case <-c.start:
@@ -327,8 +331,30 @@ func (c *channel) finish() {
 		c.begins.Lock() // what it said is in the channel still
 		c.begins.Unlock()
 	}
-	c.out.Wait()
-	var exit *ssh.Request
+	output := make(chan struct{})
+	go func() { c.out.Wait(); close(output) }()
+	exit := c.exited(output)
+	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) {
+		_, _ = c.client.SendRequest(exit.Type, false, exit.Payload)
+	}
+	<-output
+	c.endOfFile()
+	<-c.hostEnd
+	_ = c.client.Close()
+}
+
+// exited waits until the program has ended, and returns how; nil: the host did not say. The end of output that comes before is told to a
+// client that does not close at that.
+func (c *channel) exited(output <-chan struct{}) (exit *ssh.Request) {
+	select {
+	case exit = <-c.exit:
+		wait(output, statusPatience)
+		return exit
+	case <-output:
+	}
+	if !c.closesAtEnd() {
+		c.endOfFile()
+	}
 	select {
 	case exit = <-c.exit:
 	case <-c.hostEnd:
@@ -337,12 +363,17 @@ func (c *channel) finish() {
 		default:
 		}
 	}
-	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) {
-		_, _ = c.client.SendRequest(exit.Type, false, exit.Payload)
-	}
-	c.endOfFile()
-	<-c.hostEnd
-	_ = c.client.Close()
+	return exit
+}
+
+// waitsForStatus are clients that never close a channel before they heard how its program ended.
+var waitsForStatus = []string{"SSH-2.0-Go", "SSH-2.0-paramiko_"}
+
+// closesAtEnd says that the client may close the channel when it hears of the end of output, as OpenSSH and PuTTY do when both directions have
+// ended. x/crypto answers a close at once, and an exit status that comes later is lost: of OpenSSH's multiplexed commands one of four.
+func (c *channel) closesAtEnd() bool {
+	version := string(c.s.link.ClientVersion())
+	return c.inEnd.Load() || !slices.ContainsFunc(waitsForStatus, func(known string) bool { return strings.HasPrefix(version, known) })
 }
 
 func exitOf(req *ssh.Request) recorder.Exit {

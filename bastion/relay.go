@@ -59,6 +59,7 @@ func (c *channel) run(up, down, errs *lane) {
 		if up.take != nil {
 			c.keepEOF(recorder.Stdin)
 		}
+		c.inEnd.Store(true)
 		_ = c.host.CloseWrite()
 	}()
 }

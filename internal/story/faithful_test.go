@@ -74,7 +74,7 @@ var observations = []observation{
 	says("input that nobody reads", strings.Repeat("line\n", 1000), command("exec <&-; echo done")),
 	says("thousands of small writes", "", command(`i=0; while [ $i -lt 5000 ]; do printf .; i=$((i+1)); done | dd bs=1 status=none`)),
 	{"thousands of small writes to the host", smallWrites},
-	// {"the end of output before the end of input", endOfOutput},
+	{"the end of output before the end of input", endOfOutput},
 
 	says("terminal modes", "", pty(33, 77, 0, 0, ""), command("stty -a")),
 	says("odd terminal modes", "", pty(33, 77, 0, 0, oddModes), command("stty -a")),

@@ -58,7 +58,7 @@ var performances = []observation{
 	says("killed with a core", "", command("die")),
 	says("no status", "", command("vanish")),
 	says("a status before the output", "", command("late")),
-	/* {"a status while the channel stays open", func(c *ssh.Client) (string, error) {
+	{"a status while the channel stays open", func(c *ssh.Client) (string, error) {
 		s, err := open(c, command("linger"))
 		if err != nil {
 			return "", err
@@ -69,7 +69,7 @@ var performances = []observation{
 		io.WriteString(s, "input after the status")
 		s.CloseWrite()
 		return s.finish(), nil
-	}}, */
+	}},
 	says("questions of the host", "input", command("ask")),
 	says("streams that take turns", "", command("turns")),
 }
