@@ -21,9 +21,7 @@ func TestMain(m *testing.M) {
 		flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	}
 	status := m.Run()
-	if dir, err := built(); err == nil && dir != os.Getenv("POSTERN_LAB_BIN") {
-		os.RemoveAll(dir)
-	}
+	os.RemoveAll(built.here)
 	os.Exit(status)
 }
 
@@ -38,28 +36,33 @@ func TestStories(t *testing.T) {
 	testscript.Run(t, p)
 }
 
-// programs are the four programs: those that POSTERN_LAB_BIN names, or else built here.
+// programs are the four programs: those that POSTERN_LAB_BIN names, or else built here, once.
 func programs(t *testing.T) string {
 	t.Helper()
-	dir, err := built()
-	if err != nil {
-		t.Fatal(err)
+	if bin := os.Getenv("POSTERN_LAB_BIN"); bin != "" {
+		return bin
 	}
-	return dir
+	built.once.Do(func() { built.err = build() })
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.here
 }
 
-var built = sync.OnceValues(func() (string, error) {
-	if bin := os.Getenv("POSTERN_LAB_BIN"); bin != "" {
-		return bin, nil
+var built struct {
+	once sync.Once
+	here string
+	err  error
+}
+
+func build() (err error) {
+	if built.here, err = os.MkdirTemp("", "postern-programs-"); err != nil {
+		return err
 	}
-	bin, err := os.MkdirTemp("", "postern-programs-")
-	if err != nil {
-		return "", err
+	cmd := exec.Command("go", "build", "-o", built.here+"/", "./cmd/...")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
 	}
-	build := exec.Command("go", "build", "-o", bin+"/", "./cmd/...")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return bin, fmt.Errorf("%v\n%s", err, out)
-	}
-	return bin, nil
-})
+	return nil
+}
