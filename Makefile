@@ -14,7 +14,7 @@ help: ## say what the targets do
 build: ## build the four programs into bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
-deps: ## check that OpenSSH, rsync and git are here; install what is missing where apt can
+deps: ## check that OpenSSH and the clients of the stories are here; install what is missing where apt can
 	@scripts/deps
 
 test: deps ## vet, all tests, the end-to-end stories, and the race detector where goroutines meet
