@@ -14,6 +14,7 @@ import (
 
 // A client that asks for a remote forward and runs a command that uses it must find it there.
 func TestTheHostReachesBackWhereItWasAskedTo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	service := echo(t, "tcp", "127.0.0.1:0")
 	grantForwards(w)
@@ -48,6 +49,7 @@ func freePort(t *testing.T) int {
 }
 
 func TestTheHostListensOnItsLoopbackOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantForwards(w)
 	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
@@ -88,6 +90,7 @@ func TestTheHostListensOnItsLoopbackOnly(t *testing.T) {
 
 // What the client did not ask for, or has taken back, the host cannot open.
 func TestTheHostReachesBackNowhereElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantForwards(w)
 	tries := make(chan string)
@@ -181,6 +184,7 @@ func reachingHost(w *world, tries <-chan string, answers chan<- error) {
 
 // A display's payload is keystrokes and screens: counted and hashed, not kept.
 func TestADisplayIsCounted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantForwards(w)
 	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}

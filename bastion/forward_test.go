@@ -68,6 +68,7 @@ func grantForwards(w *world, destinations ...string) {
 }
 
 func TestForwardsLeadWhereTheGrantSays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	service, other := echo(t, "tcp", "127.0.0.1:0"), echo(t, "tcp", "127.0.0.1:0")
 	socket := echo(t, "unix", w.file("service.sock"))
@@ -138,6 +139,7 @@ func TestForwardsLeadWhereTheGrantSays(t *testing.T) {
 
 // Both directions end on their own, and neither takes the other with it.
 func TestAForwardHalfCloses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -174,6 +176,7 @@ func TestAForwardHalfCloses(t *testing.T) {
 }
 
 func TestNoMoreSessions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
 	if err != nil {
@@ -220,6 +223,7 @@ func agentOf(t *testing.T) (socket, fingerprint string) {
 
 // The agent lists its keys and signs for the host, and nothing the host says changes it.
 func TestAForwardedAgentIsGuarded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantForwards(w)
 	socket, key := agentOf(t)

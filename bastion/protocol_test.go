@@ -39,6 +39,7 @@ func hexSum(b []byte) string {
 
 // Reading is granted: everything that changes something is answered as a server answers, and the session goes on.
 func TestReadingOverSFTP(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantOnly(w, "sftp-read")
 	data := randomFile(w, "there", 300_000)
@@ -111,6 +112,7 @@ get DIR/there DIR/got-WAY
 
 // A terminal around SFTP is no way past its decoder.
 func TestATerminalIsNoWayAroundAProtocol(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantOnly(w, "shell", "sftp-read")
 	w.write("victim", "still here")
@@ -141,6 +143,7 @@ func TestATerminalIsNoWayAroundAProtocol(t *testing.T) {
 }
 
 func TestWritingOverSFTP(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantOnly(w, "sftp-write")
 	data := randomFile(w, "here", 300_000)
@@ -161,6 +164,7 @@ func TestWritingOverSFTP(t *testing.T) {
 
 // scp-read is scp -f of files and nothing else.
 func TestReadingOverSCP(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantOnly(w, "scp-read")
 	data := randomFile(w, "there", 300_000)
@@ -203,6 +207,7 @@ func TestReadingOverSCP(t *testing.T) {
 
 // A valid transfer, and then something else: the channel is cut, and what passed stays on record.
 func TestAShellBehindATransfer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantOnly(w, "scp-read")
 	fakeHost(w, func(c ssh.Channel, reqs <-chan *ssh.Request) {
@@ -252,6 +257,7 @@ func TestAShellBehindATransfer(t *testing.T) {
 
 // With exec granted, what is not scp after all passes and is recorded as bytes.
 func TestACommandThatIsNotSCPAfterAll(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.write("scp", "#!/bin/sh\necho hello; read line; echo \"got $line\"; exit 3\n")
 	if err := os.Chmod(w.file("scp"), 0o755); err != nil {
@@ -294,6 +300,7 @@ func TestACommandThatIsNotSCPAfterAll(t *testing.T) {
 
 // A command's streams are kept up to what the policy says, and then hashed and sampled.
 func TestMuchOutput(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	grantOnly(w, "exec")
 	data := randomFile(w, "big", 5<<20)

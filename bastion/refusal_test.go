@@ -32,6 +32,7 @@ func (w *world) everywhere(cert *ssh.Certificate) (texts []string, in bool) {
 }
 
 func TestCertificatesThatOpenNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	minutes := func(n int) uint64 { return uint64(time.Now().Add(time.Duration(n) * time.Minute).Unix()) }
 	stranger := newSigner()
@@ -86,6 +87,7 @@ func TestCertificatesThatOpenNothing(t *testing.T) {
 }
 
 func TestAForeignPrincipal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, principal := range []string{"root@phi2", w.account, w.account + "@", "@phi1", w.account + "@PHI1 ", "other@phi1"} {
 		cert := w.certificate(func(c *ssh.Certificate) { c.ValidPrincipals = []string{principal} })
@@ -103,6 +105,7 @@ func TestAForeignPrincipal(t *testing.T) {
 }
 
 func TestASourceAddressHoldsInsideAJump(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.useCertificate(w.certificate(func(c *ssh.Certificate) {
 		c.CriticalOptions = map[string]string{"source-address": "192.0.2.1,127.0.0.0/8"}
@@ -115,6 +118,7 @@ func TestASourceAddressHoldsInsideAJump(t *testing.T) {
 }
 
 func TestACASignatureWithSHA1(t *testing.T) {
+	t.Parallel()
 	key := must(rsa.GenerateKey(rand.Reader, 2048))
 	ca := must(ssh.NewSignerFromKey(key)).(ssh.AlgorithmSigner)
 	w := newWorld(t, func(w *world, _ *recorder.Config) {
@@ -142,6 +146,7 @@ func (s sha1Signer) Sign(r io.Reader, data []byte) (*ssh.Signature, error) {
 }
 
 func TestTheCASaysNo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fail(&control.Refused{Status: 1, Message: "R-1 was withdrawn\x1b[2Jby bob"})
 	for _, way := range ways {
@@ -157,6 +162,7 @@ func TestTheCASaysNo(t *testing.T) {
 }
 
 func TestAJumpLeadsToHostsOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	client, _, err := w.dial("jump", w.certificate(nil))
 	if err != nil {
@@ -193,6 +199,7 @@ func TestAJumpLeadsToHostsOnly(t *testing.T) {
 }
 
 func TestChannelFloods(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, user := range []string{"jump", w.account + "@phi1"} {
 		client, _, err := w.dial(user, w.certificate(nil))
@@ -216,6 +223,7 @@ func TestChannelFloods(t *testing.T) {
 }
 
 func TestHostsThatAreNotWhatTheyShould(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +255,7 @@ func TestHostsThatAreNotWhatTheyShould(t *testing.T) {
 }
 
 func TestAHostOfAnotherCA(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.HostCA = newSigner().PublicKey() })
 	if got := w.run("", "ssh", "phi1", "true"); got.status != 255 || !strings.Contains(got.err, "does not answer as it should") {
 		t.Errorf("%+v", got)
@@ -254,6 +263,7 @@ func TestAHostOfAnotherCA(t *testing.T) {
 }
 
 func TestAPinnedHostKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	pinned := strings.TrimSpace(string(must(os.ReadFile(w.file("host_key.pub")))))
 	w.answer(func(r *control.OpenReply) { r.HostKey = pinned })
@@ -263,6 +273,7 @@ func TestAPinnedHostKey(t *testing.T) {
 }
 
 func TestRecordingKeysNobodyVouchesFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, c := range map[string]struct {
 		change func(*control.RecordingKey)
@@ -283,6 +294,7 @@ func TestRecordingKeysNobodyVouchesFor(t *testing.T) {
 }
 
 func TestABastionThatKnowsNoAuditors(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.Auditors = func() []ssh.PublicKey { return nil } })
 	if got := w.run("", "ssh", "direct", "true"); got.status != 255 || !strings.Contains(got.err, "--auditors") {
 		t.Errorf("%+v", got)
@@ -290,6 +302,7 @@ func TestABastionThatKnowsNoAuditors(t *testing.T) {
 }
 
 func TestAuditorsFetchOneRecording(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if got := w.run("", "ssh", "phi1", "echo evidence"); got.status != 0 {
 		t.Fatalf("%+v", got)
@@ -342,6 +355,7 @@ func TestAuditorsFetchOneRecording(t *testing.T) {
 }
 
 func TestFromListed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		from, list string
 		want       bool

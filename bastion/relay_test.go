@@ -66,6 +66,7 @@ func (w *world) session(t *testing.T) (*ssh.Client, ssh.Channel, <-chan *ssh.Req
 }
 
 func TestEveryRequestArrivesAsItWasSent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	seen := make(chan string, 100)
 	fakeHost(w, func(c ssh.Channel, reqs <-chan *ssh.Request) {
@@ -125,6 +126,7 @@ func TestEveryRequestArrivesAsItWasSent(t *testing.T) {
 }
 
 func TestWhatNobodyGrantedIsAnsweredHere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	seen := make(chan string, 100)
 	fakeHost(w, func(_ ssh.Channel, reqs <-chan *ssh.Request) {
@@ -176,6 +178,7 @@ func TestWhatNobodyGrantedIsAnsweredHere(t *testing.T) {
 }
 
 func TestASlowReaderStopsTheSender(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sent := make(chan int, 1)
 	fakeHost(w, func(c ssh.Channel, reqs <-chan *ssh.Request) {
@@ -229,6 +232,7 @@ func waitQuiet(t *testing.T, w *world) {
 }
 
 func TestCapabilities(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		granted []string
 		args    []string
@@ -269,6 +273,7 @@ func TestCapabilities(t *testing.T) {
 }
 
 func TestTheHostCannotReachBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	answers := make(chan error, 3)
 	key := w.hostCertificate(w.hostCA, newSigner(), "phi1")
@@ -316,6 +321,7 @@ func TestTheHostCannotReachBack(t *testing.T) {
 }
 
 func TestTheExitComesAfterTheOutput(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	fakeHost(w, func(c ssh.Channel, reqs <-chan *ssh.Request) {
 		for r := range reqs {

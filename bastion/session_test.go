@@ -22,6 +22,7 @@ import (
 var ways = []string{"phi1", "direct"}
 
 func TestCommandsBehaveAsOnTheHost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, way := range ways {
 		for _, c := range []struct {
@@ -46,6 +47,7 @@ func TestCommandsBehaveAsOnTheHost(t *testing.T) {
 }
 
 func TestAClosedReaderEndsTheCommand(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, way := range ways {
 		cmd := w.command("ssh", way, "yes; echo done > "+w.file("done-"+way))
@@ -65,6 +67,7 @@ func TestAClosedReaderEndsTheCommand(t *testing.T) {
 }
 
 func TestATerminal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for range 1 {
 		client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
@@ -115,6 +118,7 @@ func TestATerminal(t *testing.T) {
 }
 
 func TestKeystrokesAreRecordedWhereThePolicySaysSo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.answer(func(r *control.OpenReply) { r.Record.Keystrokes, r.KeystrokeKey = true, &w.typedKey })
 	got := w.run("echo typed; exit\n", "ssh", "-tt", "direct")
@@ -137,6 +141,7 @@ func TestKeystrokesAreRecordedWhereThePolicySaysSo(t *testing.T) {
 
 // A key for the one purpose is not taken for the other, and without one nothing opens.
 func TestKeystrokesNeedAKeyOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, answer := range map[string]func(*control.OpenReply){
 		"none":                func(r *control.OpenReply) { r.Record.Keystrokes = true },
@@ -151,6 +156,7 @@ func TestKeystrokesNeedAKeyOfTheirOwn(t *testing.T) {
 }
 
 func TestWhatIsShownIsRecorded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, way := range ways {
 		got := w.run("question", "ssh", way, "cat; echo complaint >&2; exit 5")
@@ -179,6 +185,7 @@ func TestWhatIsShownIsRecorded(t *testing.T) {
 }
 
 func TestFilesTravel(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	data := make([]byte, 3<<20)
 	_, _ = rand.Read(data)
@@ -212,6 +219,7 @@ func TestFilesTravel(t *testing.T) {
 }
 
 func TestNoExitStatusIsLostThroughASharedConnection(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, way := range ways {
 		short := must(os.MkdirTemp("", "mux")) // t.TempDir is too long for a socket
@@ -247,6 +255,7 @@ func TestNoExitStatusIsLostThroughASharedConnection(t *testing.T) {
 }
 
 func TestAnAliasIsTheSameHost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	if got := w.run("", "ssh", "phi1.example", "echo here"); got.out != "here\n" {
 		t.Fatalf("%+v", got)
