@@ -18,6 +18,9 @@ import (
 	"postern/internal/rawssh"
 )
 
+// patience is short enough for the fuzzer, which gives an input ten seconds.
+const patience = 4 * time.Second
+
 // How far a client goes before it sends what it likes.
 const (
 	nothingSaid = iota // what follows are bytes, not packets
@@ -42,7 +45,7 @@ func (w *world) enter(t testing.TB, stage int) (c *rawssh.Client, tcp *net.TCPCo
 		t.Fatal(err)
 	}
 	tcp = conn.(*net.TCPConn)
-	_ = tcp.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = tcp.SetDeadline(time.Now().Add(patience))
 	c = rawssh.New(conn)
 	if stage >= insideABit {
 		if err := c.Login("jump", w.aliceCertified()); err != nil {
@@ -196,7 +199,7 @@ func (w *world) honest(t testing.TB) {
 // quiet waits until no session is there and no more goroutines than that.
 func (w *world) quiet(t testing.TB, most int) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if n := runtime.NumGoroutine(); n <= most && len(w.b.revoked.sessions()) == 0 {
 			return
 		}

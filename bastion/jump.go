@@ -120,6 +120,12 @@ func (b *Bastion) inside(l *login, gw Gateway, way *channelConn) {
 	if err != nil {
 		return
 	}
+	in.greeted = wire
+	defer func() {
+		if in.login != nil {
+			go greeting.Farewell(in.login) // the channel of the jump may take as long as the client likes
+		}
+	}()
 	var conn *ssh.ServerConn
 	var chans <-chan ssh.NewChannel
 	var reqs <-chan *ssh.Request
@@ -146,6 +152,7 @@ func (b *Bastion) innerConfig(gw Gateway, in *inner, client string) *ssh.ServerC
 	}
 	c := &ssh.ServerConfig{
 		ServerVersion: "SSH-2.0-" + Version, MaxAuthTries: 10, PublicKeyAuthAlgorithms: algo.PublicKeyAlgorithms,
+		PreAuthConnCallback: func(conn ssh.ServerPreAuthConn) { in.login = conn; in.greeted.Begun() },
 		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			_, _, err := check(conn, key)
 			if _, ok := key.(*ssh.Certificate); !ok && in.told {
@@ -198,13 +205,15 @@ func (b bare) PublicKey() ssh.PublicKey {
 // inner is the visitor inside a jump.
 type inner struct {
 	ssh.ConnMetadata
-	wire  *socket.Conn
-	way   *channelConn
-	outer *login
-	done  chan struct{}
-	told  bool // a certificate was looked at, or a refusal explained
-	once  sync.Once
-	left  sync.Once
+	wire    *socket.Conn
+	greeted *greeting.Conn
+	login   ssh.ServerPreAuthConn // once authentication has begun
+	way     *channelConn
+	outer   *login
+	done    chan struct{}
+	told    bool // a certificate was looked at, or a refusal explained
+	once    sync.Once
+	left    sync.Once
 }
 
 func (i *inner) gone() { i.left.Do(func() { close(i.done) }) }

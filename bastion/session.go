@@ -17,6 +17,7 @@ import (
 	"postern/bastion/meter"
 	"postern/internal/control"
 	"postern/internal/destination"
+	"postern/internal/greeting"
 	"postern/internal/pace"
 	"postern/recorder"
 )
@@ -198,6 +199,7 @@ func (s *session) begin(key ssh.Signer) error {
 func closeConn(c ssh.Conn) error {
 	if c != nil {
 		c.Close()
+		go greeting.Farewell(c)
 	}
 	return nil
 }
@@ -304,9 +306,10 @@ func (s *session) cut(reason, why string) {
 	if why != "" {
 		s.dismiss(channels, rec, why)
 	}
-	if host != nil {
+	// Who is still logging in reads it there. Who left by themselves is about to say goodbye around the jump too, or keeps that connection.
+	if host != nil && reason != "closed" {
 		s.link.Close()
-	} // else the admin is still logging in, and reads it there
+	}
 	s.log.Info("session ends", "end", reason, "why", why, "channels", len(channels), "took", time.Since(began).String())
 	go s.settle(reason, host, rec, why != "" && len(channels) > 0)
 }

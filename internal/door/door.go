@@ -126,21 +126,15 @@ func (d *Door) prepare() {
 		RequestHandlers:          map[string]gliderlabs.RequestHandler{"default": d.request},
 		SubsystemHandlers:        map[string]gliderlabs.SubsystemHandler{},
 		ConnCallback: func(ctx gliderlabs.Context, c net.Conn) net.Conn {
-			greeted := c.(greeted)
-			ctx.SetValue(visitKey, greeted.visit)
-			return greeted.Conn
+			v := c.(*visit)
+			ctx.SetValue(visitKey, v)
+			return v.greeted
 		},
 	}
 }
 
 // visitKey is where a connection's visit is found in the library's context.
 var visitKey = &struct{ name string }{"postern visit"}
-
-// greeted is a visit whose identification lines have been exchanged, on its way through the library.
-type greeted struct {
-	net.Conn
-	visit *visit
-}
 
 // request answers a global request. Keepalives are among them, to which any answer is proof of life.
 func (d *Door) request(ctx gliderlabs.Context, _ *gliderlabs.Server, req *ssh.Request) (ok bool, payload []byte) {
@@ -170,18 +164,18 @@ func (d *Door) admit(c net.Conn) {
 		c.Close()
 	})
 	go func() {
+		defer v.farewell()
 		defer close(v.done)
 		defer d.gate.leave(v)
 		defer c.Close()
 		defer v.Close()
 		defer d.recover(v, handshake)
-		client, after, err := greeting.Exchange(v, "SSH-2.0-"+d.Version)
-		if err != nil {
+		var err error
+		if v.client, v.greeted, err = greeting.Exchange(v, "SSH-2.0-"+d.Version); err != nil {
 			d.failed(v, err)
 			return
 		}
-		v.client = client
-		d.server.HandleConn(greeted{after, v})
+		d.server.HandleConn(v)
 	}()
 }
 
@@ -238,7 +232,7 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 			}
 			return p, err
 		},
-		PreAuthConnCallback: func(conn ssh.ServerPreAuthConn) { v.login = conn },
+		PreAuthConnCallback: func(conn ssh.ServerPreAuthConn) { v.login = conn; v.greeted.Begun() },
 		AuthLogCallback:     func(conn ssh.ConnMetadata, method string, err error) { d.attempt(v, conn, method, err) },
 	}
 	algo.HardenFor(&c.Config, v.client)

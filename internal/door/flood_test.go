@@ -2,6 +2,7 @@ package door
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -418,6 +419,44 @@ func TestOpensOfAClientThatTakesNoAnswers(t *testing.T) {
 	base.returned(t)
 	if strings.Contains(log.String(), "internal error") {
 		t.Error(log.String())
+	}
+}
+
+// TestNothingIsLeft of a client at whose message the library stops while it has many more: it leaves its reader waiting for ever, with
+// seventeen packets. Before authentication too, where it is anybody's.
+func TestNothingIsLeft(t *testing.T) {
+	addr, _ := open(t, &Door{Limits: Limits{WorkPerAddress: 1e6}})
+	key := newSigner(t)
+	honest(t, addr, key)
+	for name, c := range map[string]struct {
+		enter func(*rawssh.Client) error
+		stops []byte
+	}{
+		"before authentication": {func(c *rawssh.Client) error { return errors.Join(c.Hello(), c.Exchange()) }, rawssh.Packet(5, struct{ Service string }{"none"})},
+		"in authentication":     {func(c *rawssh.Client) error { return errors.Join(c.Hello(), c.Exchange(), c.Service()) }, []byte{50}},
+		"logged in":             {func(c *rawssh.Client) error { return c.Login("alice", key) }, []byte{94, 0, 0, 0, 77}},
+	} {
+		for _, size := range []int{1, 30_000} {
+			base := measure()
+			for range 30 {
+				conn, err := from("127.0.0.2", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				raw := rawssh.New(conn)
+				if err := c.enter(raw); err != nil {
+					t.Fatal(name, err)
+				}
+				packets := raw.Seal(c.stops)
+				for range 40 {
+					packets = append(packets, raw.Seal(append(bytes.Clone(c.stops), make([]byte, size)...))...)
+				}
+				_, _ = conn.Write(packets)
+				_, _ = io.Copy(io.Discard, conn)
+				conn.Close()
+			}
+			base.returned(t)
+		}
 	}
 }
 

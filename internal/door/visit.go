@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"postern/internal/greeting"
 	"postern/internal/pace"
 	"postern/internal/socket"
 )
@@ -20,14 +21,15 @@ const slack = 64
 // visit is one connection from accept to close.
 type visit struct {
 	*socket.Conn
-	from   netip.Prefix
-	client string                // its identification line
-	login  ssh.ServerPreAuthConn // set when authentication begins
-	told   []string              // banners that were sent
-	done   chan struct{}
-	grace  *time.Timer
-	alive  sync.Once
-	number uint64 // in the order of arrival; the gate's
+	from    netip.Prefix
+	client  string                // its identification line
+	greeted *greeting.Conn        // what the library is given
+	login   ssh.ServerPreAuthConn // set when authentication begins
+	told    []string              // banners that were sent
+	done    chan struct{}
+	grace   *time.Timer
+	alive   sync.Once
+	number  uint64 // in the order of arrival; the gate's
 
 	ctx      context.Context // done when the connection is closed
 	cancel   context.CancelFunc
@@ -87,6 +89,13 @@ func (v *visit) wait() error {
 		}
 	}
 	return v.requests.Settle(v.ctx)
+}
+
+// farewell is the last that is done.
+func (v *visit) farewell() {
+	if v.login != nil {
+		greeting.Farewell(v.login)
+	}
 }
 
 // channelGone is called when one is finished.

@@ -2,11 +2,18 @@ package greeting
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // pipe is a connection that hears what is in r and keeps what is said.
@@ -67,6 +74,100 @@ func TestWhatIsNoClient(t *testing.T) {
 			t.Errorf("%q: %v", first, err)
 		}
 	}
+}
+
+// TestFewPacketsAhead: what follows the client's keys is held back until authentication begins, but for what has to come before.
+func TestFewPacketsAhead(t *testing.T) {
+	clear := func(message byte, size int) []byte {
+		return append([]byte{0, 0, 0, byte(2 + size), 4, message}, make([]byte, size)...)
+	}
+	before := slices.Concat([]byte("SSH-2.0-x\r\n"), clear(20, 200), clear(30, 32), clear(msgNewKeys, 10))
+	follows := bytes.Repeat([]byte("sealed"), 1000)
+	for name, r := range map[string]io.Reader{
+		"at once": bytes.NewReader(append(bytes.Clone(before), follows...)), "byte by byte": iotest.OneByteReader(bytes.NewReader(append(bytes.Clone(before), follows...))),
+	} {
+		_, after, err := Exchange(&pipe{r: r}, "SSH-2.0-postern")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, len(before)+ahead)
+		if _, err := io.ReadFull(after, first); err != nil || !bytes.Equal(first, append(bytes.Clone(before), follows[:ahead]...)) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		more := make(chan error)
+		go func() {
+			rest, err := io.ReadAll(after)
+			if err == nil && !bytes.Equal(rest, follows[ahead:]) {
+				err = errors.New("other bytes")
+			}
+			more <- err
+		}()
+		select {
+		case err := <-more:
+			t.Errorf("%s: more was read: %v", name, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+		after.Begun()
+		after.Begun()
+		if err := <-more; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWhoNeverBeginsIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := slices.Concat([]byte("SSH-2.0-x\r\n\x00\x00\x00\x0c\x0a\x15"), make([]byte, 10), make([]byte, 2*ahead))
+		_, after, err := Exchange(&pipe{r: bytes.NewReader(first)}, "SSH-2.0-postern")
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := io.ReadAll(after); err == nil || time.Since(began) != patience {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
+
+// TestTheLibraryIsAsItWas: Farewell reads a field of its. Should that go, there is nothing to do here, or something else.
+func TestTheLibraryIsAsItWas(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, private, _ := ed25519.GenerateKey(nil)
+	key, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &ssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(key)
+	client := make(chan ssh.Conn)
+	go func() {
+		defer close(client)
+		c, err := ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		client <- c.Conn
+	}()
+	there, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, _, _, err := ssh.NewServerConn(there, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]ssh.ConnMetadata{"server": server, "client": <-client} {
+		if cap(unread(c)) != 16 {
+			t.Errorf("%s: a queue of %d packets, not 16", name, cap(unread(c)))
+		}
+	}
+	server.Close()
+	Farewell(server)
 }
 
 // TestAClientThatWaits speaks only when spoken to.
