@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -110,4 +111,19 @@ func TestAddressesAreForgotten(t *testing.T) {
 			t.Error("an address that goes on is forgotten")
 		}
 	})
+}
+
+// TestWhoIsOneAddress: an IPv4 address in either form, and all of a /64.
+func TestWhoIsOneAddress(t *testing.T) {
+	for from, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "2001:db8:1:2::1": "2001:db8:1:2::/64",
+		"fe80::1%eth0": "fe80::/64", "::1": "::/64",
+	} {
+		if got := host(net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 22))); got.String() != want {
+			t.Errorf("%s counts as %s, want %s", from, got, want)
+		}
+	}
+	if host(&net.UnixAddr{Name: "x"}).IsValid() {
+		t.Error("a Unix socket has an address")
+	}
 }
