@@ -273,7 +273,7 @@ rename b c
 
 // paramiko asks for a whole file before it reads the first answer.
 func TestPrefetch(t *testing.T) {
-	whole := contents(20 << 20)
+	whole := contents(10 << 20)
 	p := newPlace(t)
 	p.write("there/large", whole)
 	c := relayConfig{Config: Config{Read: true, Keep: meter.Hash}, Chunk: 32 << 10, Trace: filepath.Join(p.dir, "trace")}
@@ -300,7 +300,10 @@ sys.exit(relay.wait())
 	}
 	tr := readTrace(t, c.Trace)
 	p.holds("here/large", whole)
-	if f := p.byPath(tr, "there/large"); f.Read.SHA256 != sum(whole) || f.Read.Bytes != 20<<20 || f.Status != "ok" {
+	// It asks again for what it wants to read before it has asked for it in advance; then nothing is in order.
+	f := p.byPath(tr, "there/large")
+	once := f.Read.Bytes == uint64(len(whole))
+	if f.Status != "ok" || f.Read.Bytes < uint64(len(whole)) || once != (f.Read.SHA256 == sum(whole)) {
 		t.Errorf("%+v %+v", f, f.Read)
 	}
 }

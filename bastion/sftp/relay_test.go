@@ -85,12 +85,46 @@ func relay(text string) error {
 	r.d = New(c.Config, &r.log)
 	go func() {
 		defer in.Close()
-		r.pump(os.Stdin, c.Chunk, r.fromUser)
+		r.pump(ahead(os.Stdin), c.Chunk, r.fromUser)
 	}()
 	r.pump(out, c.Chunk, r.fromHost)
 	_ = server.Wait()
 	return r.leave(c.Trace)
 }
+
+// ahead reads as much as there is, whoever takes it: paramiko reads no answer while it waits to be rid of a request.
+func ahead(from io.Reader) io.Reader {
+	var mu sync.Mutex
+	var held bytes.Buffer
+	var end error
+	more := sync.NewCond(&mu)
+	go func() {
+		buf := make([]byte, 64<<10)
+		for end == nil {
+			n, err := from.Read(buf)
+			mu.Lock()
+			held.Write(buf[:n])
+			end = err
+			more.Signal()
+			mu.Unlock()
+		}
+	}()
+	return reader(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		for held.Len() == 0 {
+			if end != nil {
+				return 0, end
+			}
+			more.Wait()
+		}
+		return held.Read(p)
+	})
+}
+
+type reader func([]byte) (int, error)
+
+func (r reader) Read(p []byte) (int, error) { return r(p) }
 
 func (r *relayed) pump(from io.Reader, chunk int, take func([]byte) error) {
 	buf := make([]byte, chunk)
