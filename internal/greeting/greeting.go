@@ -184,7 +184,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Close lets a reader go that is held back, when there is nothing to read any more.
 func (c *Conn) Close() error {
-	c.Begun() // nobody is to wait for it
+	defer c.Begun()
 	return c.Conn.Close()
 }
