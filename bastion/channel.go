@@ -290,9 +290,9 @@ func (c *channel) abort(why string) {
 	c.keep(recorder.TypeNote, []byte("cut: "+oneLine(why)))
 	c.cancel()
 	within(tellTime, c.kill)
+	within(tellTime, func() { c.fail(oneLine(why)) }) // before the host closes its half, which ends the admin's
 	c.host.Close()
-	within(tellTime, func() { c.fail(oneLine(why)) })
-	c.client.Close() // whether it reads that or not
+	c.client.Close() // whether it read that or not
 }
 
 // kill asks the host to end the program. sshd refuses it for root's forced commands and for subsystems, and it ends a job with its terminal anyway; it
