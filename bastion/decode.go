@@ -43,6 +43,7 @@ type decoded struct {
 	decoder decoder
 	rest    [2][]byte   // by stream: what was read and has not gone on, if it may as bytes
 	bytes   [2]*metered // once the protocol was left
+	cut     bool        // the channel is being cut
 }
 
 func (s *session) decoded(id uint32, p *protocol, up, down *lane) *decoded {
@@ -143,7 +144,11 @@ func (d *decoded) retain(stream byte, b []byte, forward int) {
 
 // leave is for bytes that are not the protocol: the end of the channel, or of the decoding.
 func (d *decoded) leave(stream byte, p passage, b []byte) (held, error) {
+	if d.protocol.only != "" && d.cut {
+		return held{}, errGone
+	}
 	if d.protocol.only != "" {
+		d.cut = true
 		d.note(fmt.Sprintf("what was sent instead begins with %.300q", b))
 		text := fmt.Sprintf("%s allows %s and nothing else: %v", d.protocol.only, d.protocol.name, p.why)
 		go d.s.b.guard(d.s, func() { d.abort(text) })
