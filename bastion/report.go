@@ -131,7 +131,7 @@ func (r *Reporter) done(p control.Progress, again bool) {
 	s := r.known[p.Session]
 	s.sending = false
 	switch {
-	case !again && (p.Sealed || p.End != "" && p.Frames == 0): // nothing, or nothing more, was recorded
+	case !again && (p.Sealed || p.End != "" && p.Frames == 0 && !s.news): // nothing, or nothing more, was recorded
 		delete(r.known, p.Session) // news that came meanwhile is none
 	case again || s.news:
 		r.queue(s)
