@@ -68,8 +68,8 @@ func (r *Reporter) Recovered(list []recorder.Progress) {
 		if p.Interrupted {
 			end = "interrupted"
 		}
+		r.Sealed(p) // first: an end without frames would be the last word
 		r.Tell(control.Progress{Session: p.Session, End: end})
-		r.Sealed(p)
 	}
 }
 
