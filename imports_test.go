@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"recorder":             {"internal/store"},
 	"recorder/play":        {"recorder", "recorder/pcapng"},
 	"recorder/pcapng":      {},
+	"recorder/index":       {"recorder"},
 	"ca/krl":               {},
 	"ca/keys":              {},
 	"ca/auditlog":          {"internal/control", "internal/store"},

@@ -64,7 +64,11 @@ func parseSegmentHeader(b []byte) (h segmentHeader, err error) {
 
 // sealedHead ties a segment, and by its header all before it.
 func sealedHead(header, body []byte) [32]byte {
-	sum := sha256.Sum256(body)
+	return sealedHeadOf(header, sha256.Sum256(body))
+}
+
+// sealedHeadOf is sealedHead for one who knows the hash of the body.
+func sealedHeadOf(header []byte, sum [32]byte) [32]byte {
 	h := sha256.New()
 	h.Write(header)
 	h.Write(sum[:])
