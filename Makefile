@@ -11,13 +11,17 @@ SLOW = EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|NoExitSt
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-build: ## build the four programs into bin/
+build: player ## build the four programs into bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
+
+player: ## fetch the player of replay --web with npm, once for each version that is pinned
+	@[ -e internal/web/player/stamp ] || command -v npm >/dev/null || scripts/deps
+	@scripts/player
 
 deps: ## check that OpenSSH and the clients of the stories are here; install what is missing where apt can
 	@scripts/deps
 
-test: deps ## vet, all tests, the end-to-end stories, and the race detector where goroutines meet
+test: deps player ## vet, all tests, the end-to-end stories, and the race detector where goroutines meet
 	$(GO) vet ./...
 	$(GO) test ./...
 	$(GO) test -race -skip '$(SLOW)' $(RACE)
@@ -27,13 +31,13 @@ lint: ## vet, gofmt and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt wants to change: $$unformatted"; exit 1; }
 	$(GO) tool staticcheck ./...
 
-demo: deps ## tell the main story on real parts, in under two minutes
+demo: deps player ## tell the main story on real parts, in under two minutes
 	@scripts/demo
 
-bench: deps ## measure throughput, latency, durability and revocation; SIZE=1G bytes each way
+bench: deps player ## measure throughput, latency, durability and revocation; SIZE=1G bytes each way
 	@SIZE=$(SIZE) scripts/bench
 
-lab: deps ## bring up a CA, a bastion, two hosts and six people below DIR=.lab
+lab: deps player ## bring up a CA, a bastion, two hosts and six people below DIR=.lab
 	@scripts/lab up $(DIR)
 
 lab-down: ## end the lab below DIR=.lab
@@ -49,4 +53,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 .DEFAULT_GOAL := build
-.PHONY: help build deps test lint demo bench lab lab-down fuzz clean
+.PHONY: help build player deps test lint demo bench lab lab-down fuzz clean
