@@ -1,0 +1,132 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/statement"
+	"postern/internal/control"
+	"postern/internal/sshsig"
+	"postern/recorder"
+	"postern/recorder/index"
+)
+
+// description is a session as its page shows it.
+type description struct {
+	Session control.Session  `json:"session"`
+	Header  recorder.Header  `json:"header"`
+	Length  float64          `json:"length"` // seconds
+	Request *control.Request `json:"request,omitempty"`
+	Unknown string           `json:"unknown,omitempty"` // why there is no request
+	Votes   []vote           `json:"votes"`
+	Outline outline          `json:"outline"`
+}
+
+// vote is a decision and what this process found of its signature.
+type vote struct {
+	control.Vote
+	Good  bool   `json:"good"`
+	Why   string `json:"why,omitempty"`   // it is not
+	Token string `json:"token,omitempty"` // what a FIDO key proved
+}
+
+func (s *Server) describe(ctx context.Context, o *opening) (description, error) {
+	d := description{Session: o.session, Header: o.header, Length: seconds(o.length()), Outline: o.outline(), Votes: []vote{}}
+	request, err := s.config.Request(ctx, o.session.Request)
+	if err != nil {
+		d.Unknown = err.Error()
+		return d, nil
+	}
+	d.Request = &request
+	for _, v := range request.Votes {
+		d.Votes = append(d.Votes, check(request, v))
+	}
+	d.Request.Votes = nil // they are in Votes
+	return d, nil
+}
+
+// check verifies the signature of a vote, and that what was signed is this request. Whose key it is says the policy in the log: postern verify checks that.
+func check(r control.Request, v control.Vote) vote {
+	bad := func(why string) vote { return vote{Vote: v, Why: why} }
+	signature, err := sshsig.Verify([]byte(v.Signature), control.Namespace, []byte(v.Statement))
+	if err != nil {
+		return bad(err.Error())
+	}
+	if ssh.FingerprintSHA256(signature.Key) != v.Key {
+		return bad("another key signed than the one that is named")
+	}
+	signed, err := statement.Parse(v.Statement)
+	switch {
+	case err != nil:
+		return bad(err.Error())
+	case signed.Text() != statement.About(r, signed.CA, v.Decision, v.Person, signed.Because).Text() || r.Digest != statement.Digest(r):
+		return bad("what was signed is not what the request says")
+	}
+	good := vote{Vote: v, Good: true}
+	if strings.HasPrefix(signature.Key.Type(), "sk-") {
+		good.Token = "touch"
+		if signature.Verified {
+			good.Token = "touch and PIN"
+		}
+	}
+	return good
+}
+
+// entry is what one segment holds, with its place in time.
+type entry struct {
+	Begin float64 `json:"begin"`
+	End   float64 `json:"end"`
+	index.Entry
+	Words bool `json:"words,omitempty"` // hides the filter, which is large and tells a page nothing
+}
+
+// news is a line of the stream of events: one of these.
+type news struct {
+	Entry *entry  `json:"entry,omitempty"`
+	Index string  `json:"index,omitempty"` // "whole", or why it is not
+	Proof *proof  `json:"proof,omitempty"`
+	Long  float64 `json:"length,omitempty"`
+}
+
+// events streams the index, then how far the verification is, until there is no more to tell.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	o, err := s.already(r)
+	if err != nil {
+		answer(func(*http.Request) (any, error) { return nil, err })(w, r)
+		return
+	}
+	out, told, whole := newLines(w), 0, false
+	for {
+		now := o.state()
+		for ; told < len(now.entries); told++ {
+			e := now.entries[told]
+			if out.write(news{Entry: &entry{Begin: seconds(e.Begin), End: seconds(e.End), Entry: e}}) != nil {
+				return
+			}
+		}
+		if now.indexed && !whole {
+			whole = true
+			if out.write(news{Index: wholeOr(now.lost), Long: seconds(o.length())}) != nil {
+				return
+			}
+		}
+		if out.write(news{Proof: &now.proof}) != nil || now.proof.Checked || now.proof.Fault != "" {
+			return
+		}
+		select {
+		case <-now.changed:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func wholeOr(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "whole"
+}
