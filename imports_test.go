@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"internal/control":     {"internal/algo", "internal/sshsig"},
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
 	"internal/auditor":     {"internal/algo", "internal/control", "internal/sshsig", "recorder"},
+	"internal/web":         {"ca/statement", "internal/control", "internal/sshsig", "recorder", "recorder/index", "recorder/play"},
 	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/destination", "internal/sshsig", "recorder"},
 
 	// The two servers never import each other; cmd wires each to the packages it needs.
