@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"recorder/play":        {"recorder", "recorder/pcapng"},
 	"recorder/pcapng":      {},
 	"recorder/index":       {"recorder"},
+	"recorder/screen":      {},
 	"ca/krl":               {},
 	"ca/keys":              {},
 	"ca/auditlog":          {"internal/control", "internal/store"},
@@ -56,7 +57,7 @@ var arrows = map[string][]string{
 	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "internal/algo", "internal/control", "internal/destination", "internal/environment", "internal/greeting", "internal/pace", "internal/socket", "recorder"},
 
 	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
-	"cmd/postern-ca":      {"ca", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},
+	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},
 	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder"},
 	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity"},
 
@@ -78,6 +79,7 @@ var owners = map[string][]string{
 	"filippo.io/age":                   {"internal/auditor"},
 	"github.com/klauspost/compress":    {"recorder"},
 	"crypto/hpke":                      {"recorder"},
+	"golang.org/x/text":                {"recorder/screen"},
 	"golang.org/x/mod/sumdb":           {"ca/auditlog", "internal/verify"},
 	"github.com/rogpeppe/go-internal":  {"internal/story"},
 }
