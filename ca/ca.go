@@ -27,13 +27,15 @@ import (
 	"postern/policy"
 )
 
-// Config is what a CA needs. All fields but Now and Log are required.
+// Config is what a CA needs. Keys, DB and Policy are required.
 type Config struct {
 	Keys   *keys.Set
 	DB     *store.DB
 	Policy *policy.Set
 	Now    func() time.Time // nil: time.Now
 	Log    *slog.Logger     // nil: slog.Default
+
+	Witnesses func() ([]*auditlog.Witness, error) // whose cosignatures are kept; nil: nobody's
 }
 
 // CA is the authority. Its methods may be called from many goroutines.
@@ -45,6 +47,8 @@ type CA struct {
 	now    func() time.Time
 	log    *slog.Logger
 	news   news
+
+	witnesses func() ([]*auditlog.Witness, error)
 }
 
 // Refused is a no that the person who asked may read: one line that names the thing and says what to do.
@@ -60,7 +64,7 @@ func New(cfg Config) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	ca := &CA{keys: cfg.Keys, db: cfg.DB, signer: signer, now: cfg.Now, log: cfg.Log}
+	ca := &CA{keys: cfg.Keys, db: cfg.DB, signer: signer, now: cfg.Now, log: cfg.Log, witnesses: cfg.Witnesses}
 	if ca.now == nil {
 		ca.now = time.Now
 	}

@@ -69,6 +69,11 @@ func OpenCheckpoint(checkpoint []byte, vkey string) (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("checkpoint: %w", err)
 	}
+	for _, s := range n.Sigs { // one signature, one text: what decodes in two ways is no evidence
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return tlog.Tree{}, fmt.Errorf("checkpoint: signature of %s: %w", s.Name, err)
+		}
+	}
 	lines := strings.SplitN(n.Text, "\n", 4)
 	if len(lines) < 4 || lines[0] != verifier.Name() {
 		return tlog.Tree{}, fmt.Errorf("checkpoint: not one of %s", verifier.Name())

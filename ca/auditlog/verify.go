@@ -19,7 +19,7 @@ func Verify(leaves [][]byte, newer, older tlog.Tree) error {
 		return fmt.Errorf("the log has %d leaves, its checkpoint says %d", len(leaves), newer.N)
 	}
 	if older.N > newer.N {
-		return fmt.Errorf("the log shrank: %d leaves now, %d when this machine last looked", newer.N, older.N)
+		return fmt.Errorf("%w: %d leaves now, %d when this machine last looked", ErrShrank, newer.N, older.N)
 	}
 	var r rebuilt
 	for i, leaf := range leaves {
@@ -34,7 +34,7 @@ func Verify(leaves [][]byte, newer, older tlog.Tree) error {
 		return nil
 	}
 	if got, err := tlog.TreeHash(older.N, &r); err != nil || got != older.Hash {
-		return fmt.Errorf("the log forked: its first %d leaves are not those this machine saw before", older.N)
+		return fmt.Errorf("%w: its first %d leaves are not those this machine saw before", ErrForked, older.N)
 	}
 	return nil
 }

@@ -51,7 +51,9 @@ func init() {
 		"recording-key":  {"recording-key <JSON", 0, 0, nil, addRecordingKey},
 
 		"log":        {"log [--from N] [--to N]", 0, 0, []string{"from", "to"}, printLog},
-		"checkpoint": {"checkpoint", 0, 0, nil, checkpoint},
+		"checkpoint": {"checkpoint [--cosigned]", 0, 0, []string{"cosigned"}, checkpoint},
+		"cosign":     {"cosign <CHECKPOINT", 0, 0, nil, cosign},
+		"proof":      {"proof --to N --from N|--leaf N", 0, 0, []string{"from", "to", "leaf"}, proof},
 		"trust":      {"trust", 0, 0, nil, trust},
 
 		"bastion-certificates": {"bastion-certificates <PUBLIC-KEY", 0, 0, nil, bastionCertificates},

@@ -69,16 +69,6 @@ func printLog(_ context.Context, c *call) error {
 	})
 }
 
-func checkpoint(_ context.Context, c *call) error {
-	b, err := c.ca.Checkpoint()
-	if err != nil {
-		return err
-	}
-	return c.answer(struct {
-		Checkpoint string `json:"checkpoint"`
-	}{string(b)}, "%s", b)
-}
-
 func trust(_ context.Context, c *call) error {
 	t, err := c.ca.Trust()
 	if err != nil {

@@ -65,8 +65,8 @@ func split(line string) ([]word, error) {
 // The options of all commands. Free text takes every word up to the next option, because a stock ssh client
 // joins its arguments with spaces and the quotes the person typed are gone.
 var (
-	switches = []string{"json", "all", "live", "statement", "ping", "help"}
-	values   = []string{"for", "only", "rule", "decision", "from", "to"}
+	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "help"}
+	values   = []string{"for", "only", "rule", "decision", "from", "to", "leaf"}
 	texts    = []string{"reason"}
 )
 

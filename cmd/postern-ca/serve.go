@@ -48,7 +48,7 @@ var serveCommand = &cli.Command{
 			return err
 		}
 		defer db.Close()
-		authority, err := ca.New(ca.Config{Keys: set, DB: db, Policy: rules})
+		authority, err := ca.New(ca.Config{Keys: set, DB: db, Policy: rules, Witnesses: witnesses(c.String("dir"))})
 		if err != nil {
 			return err
 		}
