@@ -5,11 +5,9 @@ import (
 	"context"
 	"crypto"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 )
@@ -20,12 +18,13 @@ type Archive struct {
 	source  Source
 	opening opening
 	parts   []Part
+	states  []ratchet // of each segment
 	sum     Summary
 
 	mu      sync.Mutex
-	states  []ratchet // of each segment, as far as the ratchet was turned
 	spare   []*unpacker
-	opened  map[string]PrivateKey // keys of compartments
+	opened  map[string]PrivateKey    // keys of compartments
+	parked  map[uint64]*compartments // as they are before a segment
 	header  Header
 	hasHead bool
 }
@@ -37,20 +36,26 @@ type Part struct {
 	Frames uint32
 	Sealed uint32 // bytes of the body as it is kept
 
-	// Index is what the bastion's indexer said of the segment; nil: nothing. With it come the times of the first and the last frame,
-	// since the start of the session, and what the data of all frames comes to.
+	// Index is what the bastion's indexer said of the segment; nil: nothing. Times, since the start of the session, are those of the first and the last
+	// frame, and Bytes is what the data of all frames comes to. All are zero if there is no entry: in recordings of earlier versions, and in what a
+	// bastion had not sealed when it died.
 	Index      []byte
 	Begin, End time.Duration
 	Bytes      uint64
 
-	raw    []byte
-	header segmentHeader
-	body   [32]byte
-	head   [32]byte // sealed head after this segment
+	raw       []byte
+	header    segmentHeader
+	body      [32]byte
+	head      [32]byte // sealed head after this segment
+	signature []byte
+	entry     []byte // sealed
 }
 
 // OpenArchive reads the outline and verifies all of it: the bastion's signatures, the order and the number of the segments, the
-// end. With a nil bastion key signatures are not checked, which Summary says.
+// end, and that the index is of this recording. With a nil bastion key signatures are not checked, which Summary says.
+//
+// When the outline stops being good, the error is a *[Fault], and what came before can be read all the same: the Archive is not nil, unless
+// it does not even begin well.
 func OpenArchive(ctx context.Context, src Source, key PrivateKey, bastion crypto.PublicKey) (*Archive, error) {
 	outline, err := src.Outline(ctx)
 	if err != nil {
@@ -58,28 +63,62 @@ func OpenArchive(ctx context.Context, src Source, key PrivateKey, bastion crypto
 	}
 	defer outline.Close()
 	o := &outlineReader{in: fileScanner{r: bufio.NewReaderSize(outline, 64<<10)}, bastion: bastion}
-	if err := o.read(); err != nil {
-		return nil, err
+	if err := o.begin(); err != nil {
+		return nil, &Fault{Err: shortened(err)}
 	}
-	a := &Archive{source: src, opening: o.opening, parts: o.parts, sum: o.sum, opened: map[string]PrivateKey{}}
-	if o.opening.KeyID != key.ID() {
-		return nil, fmt.Errorf("recording %s: %w: %s; the key given is %s", o.opening.Session, ErrWrongKey, o.opening.KeyID, key.ID())
-	}
-	if len(o.box) == 0 {
-		return nil, fmt.Errorf("recording %s: %w", o.opening.Session, ErrShredded)
-	}
-	root, err := key.openRoot(o.opening.Session, o.box)
+	root, err := o.opening.openRoot(o.box, key)
 	if err != nil {
-		return nil, &Fault{Err: fmt.Errorf("%w: the key box does not open: %w", ErrAltered, err)}
+		return nil, err
 	}
 	defer clear(root)
 	first, err := newRatchet(root, o.opening.sum())
 	if err != nil {
 		return nil, err
 	}
-	a.states = []ratchet{*first}
+	fault := o.rest()
+	a := &Archive{source: src, opening: o.opening, parts: o.parts, sum: o.sum, opened: map[string]PrivateKey{}, parked: map[uint64]*compartments{}}
 	a.header.Session, a.header.Bastion, a.header.Started = o.opening.Session, o.opening.Bastion, o.opening.started()
-	return a, nil
+	if err := a.unlock(first); fault == nil {
+		fault = err
+	}
+	return a, fault
+}
+
+// unlock turns the ratchet through all segments, and opens the index on the way. An entry that does not open is a fault, and its segment
+// can be read all the same.
+func (a *Archive) unlock(r *ratchet) (fault error) {
+	a.states = make([]ratchet, len(a.parts))
+	for i := range a.parts {
+		p := &a.parts[i]
+		a.states[i] = *r
+		k, err := r.next()
+		if err != nil {
+			return err
+		}
+		if len(p.entry) > 0 {
+			err = p.openEntry(k.index[:], p.entry)
+		}
+		k.forget()
+		if p.entry = nil; err != nil && fault == nil {
+			fault = a.fault(*p, 0, err)
+		}
+	}
+	return fault
+}
+
+// openRoot opens the key box.
+func (o opening) openRoot(box []byte, key PrivateKey) ([]byte, error) {
+	if o.KeyID != key.ID() {
+		return nil, fmt.Errorf("recording %s: %w: %s; the key given is %s", o.Session, ErrWrongKey, o.KeyID, key.ID())
+	}
+	if len(box) == 0 {
+		return nil, fmt.Errorf("recording %s: %w", o.Session, ErrShredded)
+	}
+	root, err := key.openRoot(o.Session, box)
+	if err != nil {
+		return nil, &Fault{Err: fmt.Errorf("%w: the key box does not open: %w", ErrAltered, err)}
+	}
+	return root, nil
 }
 
 // Summary is what the outline proves.
@@ -126,8 +165,34 @@ func (a *Archive) Header(ctx context.Context) (Header, error) {
 	return h, nil
 }
 
-// Frames fetches one segment, verifies it, and returns its frames of known types. They stay valid.
+// OpenCompartment lets Frames give out the frames that were sealed to a key as what they are. Without it, it gives out the [TypeSealed] ones that stand
+// for them.
+func (a *Archive) OpenCompartment(key PrivateKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.opened[key.ID()] = key
+	clear(a.parked)
+}
+
+// Frames fetches one segment, verifies it, and returns its frames of known types. They stay valid. With an error, which is a *[Fault] if it is about
+// the recording, come those that are good all the same.
 func (a *Archive) Frames(ctx context.Context, segment uint64) ([]Frame, error) {
+	frames, err := a.outer(ctx, segment)
+	uncovered, fault := a.uncover(ctx, segment, frames)
+	if fault != nil {
+		err = fault
+	}
+	known := uncovered[:0]
+	for _, f := range uncovered {
+		if f.Type >= TypeHeader && f.Type <= TypeSealed {
+			known = append(known, f)
+		}
+	}
+	return known, err
+}
+
+// outer are the frames of a segment, those of compartments as they are.
+func (a *Archive) outer(ctx context.Context, segment uint64) ([]Frame, error) {
 	if segment >= uint64(len(a.parts)) {
 		return nil, fmt.Errorf("recording %s has no segment %d", a.opening.Session, segment)
 	}
@@ -137,40 +202,27 @@ func (a *Archive) Frames(ctx context.Context, segment uint64) ([]Frame, error) {
 		return nil, err
 	}
 	if sha256.Sum256(body) != p.body {
-		return nil, a.fault(p, fmt.Errorf("%w: the body of segment %d is not the one that was signed", ErrAltered, segment))
+		return nil, a.fault(p, 0, fmt.Errorf("%w: the body of segment %d is not the one that was signed", ErrAltered, segment))
 	}
-	k, err := a.keys(segment)
+	state := a.states[segment]
+	k, err := state.next()
 	if err != nil {
 		return nil, err
 	}
 	defer k.forget()
 	frames, err := a.decrypt(p, k, body)
 	if err != nil {
-		return nil, a.fault(p, err)
+		return frames, a.fault(p, len(frames), err)
 	}
 	return frames, nil
 }
 
-func (a *Archive) fault(p Part, err error) error {
+// fault says where a segment stops being good, behind so many frames.
+func (a *Archive) fault(p Part, good int, err error) error {
 	if f := new(Fault); errors.As(err, &f) {
 		return err
 	}
-	return &Fault{Segment: p.Number, Frame: p.First, Err: err}
-}
-
-// keys turns the ratchet to a segment.
-func (a *Archive) keys(segment uint64) (*keys, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for uint64(len(a.states)) <= segment {
-		r := a.states[len(a.states)-1]
-		if _, err := r.next(); err != nil {
-			return nil, err
-		}
-		a.states = append(a.states, r)
-	}
-	r := a.states[segment]
-	return r.next()
+	return &Fault{Segment: p.Number, Frame: p.First + uint64(good), Err: err}
 }
 
 // decrypt opens a segment with the reader that recordings are read with from end to end.
@@ -195,14 +247,11 @@ func (a *Archive) decrypt(p Part, k *keys, body []byte) ([]Frame, error) {
 	} else {
 		err = r.packed(p.header, k, p.raw, body)
 	}
-	if err != nil {
-		return nil, err
-	}
 	frames := own(r.frames)
 	a.mu.Lock()
 	a.spare = append(a.spare, u)
 	a.mu.Unlock()
-	return frames, nil
+	return frames, err
 }
 
 // own copies frames, whose data the unpacker uses again.
@@ -213,9 +262,6 @@ func own(frames []Frame) []Frame {
 	}
 	data, list := make([]byte, 0, total), make([]Frame, 0, len(frames))
 	for _, f := range frames {
-		if f.Type < TypeHeader || f.Type > TypeSealed {
-			continue
-		}
 		begin := len(data)
 		data = append(data, f.Data...)
 		f.Data = data[begin:len(data):len(data)]
@@ -223,110 +269,3 @@ func own(frames []Frame) []Frame {
 	}
 	return list
 }
-
-// outlineReader reads and verifies an outline.
-type outlineReader struct {
-	in      fileScanner
-	bastion crypto.PublicKey
-	opening opening
-	box     []byte
-	parts   []Part
-	sum     Summary
-}
-
-func (o *outlineReader) read() error {
-	if err := o.begin(); err != nil {
-		return &Fault{Err: shortened(err)}
-	}
-	for {
-		item := o.in.bytes(1)
-		err := o.in.err
-		if err == nil && item[0] == itemEnd {
-			if err = o.end(); err == nil {
-				return nil
-			}
-		} else if err == nil && item[0] == itemSegment {
-			err = o.segment()
-		} else if err == nil {
-			err = fmt.Errorf("%w: item of kind %d", ErrMalformed, item[0])
-		}
-		if err != nil {
-			return &Fault{Segment: o.sum.Segments, Frame: o.sum.Frames, Err: shortened(err)}
-		}
-	}
-}
-
-func (o *outlineReader) begin() (err error) {
-	if magic := o.in.bytes(len(outlineMagic)); o.in.err == nil && string(magic) != outlineMagic {
-		return fmt.Errorf("%w: it begins with %q and this program reads %q", ErrMalformed, magic, outlineMagic)
-	}
-	b := o.in.string(maxStatement)
-	o.box = o.in.string(maxBox)
-	if o.in.err != nil {
-		return o.in.err
-	}
-	if o.opening, err = parseOpening(b); err != nil {
-		return err
-	}
-	if len(o.box) > 0 && sha256.Sum256(o.box) != o.opening.BoxSum {
-		return fmt.Errorf("%w: the key box is not that of the opening", ErrAltered)
-	}
-	sum := o.opening.sum()
-	o.sum.Session, o.sum.Head, o.sum.SealedHead = o.opening.Session, sum, sum
-	o.sum.Bastion, o.sum.RecordingKey = o.opening.Bastion, o.opening.KeyID
-	return nil
-}
-
-func (o *outlineReader) segment() (err error) {
-	p := Part{raw: o.in.string(maxStatement)}
-	copy(p.body[:], o.in.bytes(sha256.Size))
-	if b := o.in.bytes(4); b != nil {
-		p.Sealed = binary.BigEndian.Uint32(b)
-	}
-	signature := o.in.string(maxStatement)
-	o.in.string(maxIndex)
-	if o.in.err != nil {
-		return o.in.err
-	}
-	p.head = sealedHeadOf(p.raw, p.body)
-	if o.bastion != nil && !verify(o.bastion, segmentMessage(p.head), signature) {
-		return fmt.Errorf("%w: the bastion's key did not sign this segment", ErrAltered)
-	}
-	if p.header, err = parseSegmentHeader(p.raw); err != nil {
-		return err
-	}
-	if err := (&sealedReader{sum: o.sum}).follows(p.header); err != nil {
-		return err
-	}
-	p.Number, p.First, p.Frames = p.header.Number, p.header.First, p.header.Frames
-	o.sum.Segments, o.sum.SealedHead = p.Number+1, p.head
-	o.sum.Frames, o.sum.Head = p.First+uint64(p.Frames), p.header.After
-	o.sum.Bytes += int64(p.Sealed)
-	o.parts = append(o.parts, p)
-	return nil
-}
-
-func (o *outlineReader) end() error {
-	statement, signature := o.in.string(maxStatement), o.in.string(maxStatement)
-	if o.in.err != nil {
-		return o.in.err
-	}
-	if o.bastion != nil && !verify(o.bastion, endMessage(statement), signature) {
-		return fmt.Errorf("%w: the bastion's key did not sign the end statement", ErrAltered)
-	}
-	e, err := parseEnd(statement)
-	if err != nil {
-		return err
-	}
-	if e.Session != o.sum.Session || e.Segments != o.sum.Segments || e.Frames != o.sum.Frames || e.Head != o.sum.Head || e.SealedHead != o.sum.SealedHead {
-		return fmt.Errorf("%w: the end statement is of %d frames in %d segments, here are %d in %d", ErrAltered, e.Frames, e.Segments, o.sum.Frames, o.sum.Segments)
-	}
-	if o.in.bytes(1); o.in.err != io.EOF {
-		return fmt.Errorf("%w: something follows the end statement", ErrMalformed)
-	}
-	o.sum.Sealed, o.sum.Interrupted, o.sum.Live = e.State != stateLive, e.State == stateInterrupted, e.State == stateLive
-	o.sum.Signed = o.bastion != nil
-	return nil
-}
-
-const maxIndex = 256 << 10

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"crypto"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 //	open/SESSION             present until no segment will follow
 //	untold/SESSION           present from then on until Told
 //	segment/SESSION/NUMBER   sealedSegment
+//	outline/SESSION/NUMBER   outlined, the same segment in an outline; earlier versions left none
 const (
 	openingRows = "opening/"
 	entryRows   = "row/"
@@ -26,13 +28,16 @@ const (
 	openRows    = "open/"
 	untoldRows  = "untold/"
 	segmentRows = "segment/"
+	outlineRows = "outline/"
 )
 
 func segmentKey(session string, number uint64) []byte {
-	return binary.BigEndian.AppendUint64(segmentPrefix(session), number)
+	return binary.BigEndian.AppendUint64([]byte(segmentRows+session+"/"), number)
 }
 
-func segmentPrefix(session string) []byte { return []byte(segmentRows + session + "/") }
+func outlineKey(session string, number uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(outlineRows+session+"/"), number)
+}
 
 // beginning is the row that a reader needs first.
 type beginning struct {
@@ -63,6 +68,8 @@ type change struct {
 
 type row struct{ key, value []byte }
 
+const rowsOfSegment = 2
+
 // change begins one for the sealer.
 func (w *Writer) change() *change {
 	if w.kept.known {
@@ -81,16 +88,22 @@ func newChange(o opening, box []byte) *change {
 	}
 }
 
-// add signs a segment and counts it.
-func (c *change) add(h segmentHeader, body []byte, signer crypto.Signer) error {
-	header := h.marshal()
-	head := sealedHead(header, body)
+// add signs a segment and counts it. entry seals what the index says of it; nil: nothing.
+func (c *change) add(h segmentHeader, body []byte, signer crypto.Signer, entry func(head [32]byte) ([]byte, error)) error {
+	header, sum := h.marshal(), sha256.Sum256(body)
+	head := sealedHeadOf(header, sum)
 	signature, err := sign(signer, segmentMessage(head))
 	if err != nil {
 		return fmt.Errorf("signing a segment: %w", err)
 	}
+	o := outlined{Header: header, Body: sum, Length: uint32(len(body)), Signature: signature}
+	if entry != nil {
+		if o.Index, err = entry(head); err != nil {
+			return fmt.Errorf("sealing the index of a segment: %w", err)
+		}
+	}
 	value := sealedSegment{header, body, signature}.marshal()
-	c.segments = append(c.segments, row{segmentKey(h.Session, h.Number), value})
+	c.segments = append(c.segments, row{segmentKey(h.Session, h.Number), value}, row{outlineKey(h.Session, h.Number), o.marshal()})
 	c.bytes += int64(len(value))
 	c.Frames, c.Head = h.First+uint64(h.Frames), h.After
 	c.Segments, c.SealedHead = h.Number+1, head

@@ -145,7 +145,13 @@ func sealable(t Type) bool {
 type compartments struct {
 	session string
 	keys    map[string]PrivateKey
-	open    []*hpke.Recipient // by number; nil: for another key
+	open    map[uint32]*hpke.Recipient // nil: for another key
+	next    uint32                     // number of the one that begins next
+	part    bool                       // reading did not begin with the recording, so there may be others
+}
+
+func newCompartments(session string, keys map[string]PrivateKey) *compartments {
+	return &compartments{session: session, keys: keys, open: map[uint32]*hpke.Recipient{}}
 }
 
 // uncover returns the frame that f stands for, which is f itself unless it is sealed to a key that was given.
@@ -164,12 +170,13 @@ func (c *compartments) begin(f Frame) error {
 	switch {
 	case err != nil:
 		return err
-	case uint64(k.Number) != uint64(len(c.open)) || f.Channel != Global || f.Stream != 0 || len(k.Key) > 64 || len(k.Encapsulated) != encapsulatedSize:
-		return fmt.Errorf("%w: compartment %d for key %.80q where compartment %d begins", ErrMalformed, k.Number, k.Key, len(c.open))
+	case k.Number < c.next || k.Number > c.next && !c.part || f.Channel != Global || f.Stream != 0 || len(k.Key) > 64 || len(k.Encapsulated) != encapsulatedSize:
+		return fmt.Errorf("%w: compartment %d for key %.80q where compartment %d begins", ErrMalformed, k.Number, k.Key, c.next)
 	}
+	c.next = k.Number + 1
 	key, mine := c.keys[k.Key]
 	if !mine {
-		c.open = append(c.open, nil)
+		c.open[k.Number] = nil
 		return nil
 	}
 	info := ssh.Marshal(compartmentBinding{compartmentVersion, c.session, k.Key})
@@ -177,7 +184,7 @@ func (c *compartments) begin(f Frame) error {
 	if err != nil {
 		return fmt.Errorf("%w: compartment %d does not open with key %s: %w", ErrAltered, k.Number, k.Key, err)
 	}
-	c.open = append(c.open, recipient)
+	c.open[k.Number] = recipient
 	return nil
 }
 
@@ -186,10 +193,10 @@ func (c *compartments) unseal(f Frame) (Frame, error) {
 	if err != nil {
 		return f, err
 	}
-	if uint64(s.Compartment) >= uint64(len(c.open)) || len(s.Ciphertext) < sealedHeader+gcmTag || f.Stream != 0 {
-		return f, fmt.Errorf("%w: a frame sealed in compartment %d of %d", ErrMalformed, s.Compartment, len(c.open))
+	recipient, begun := c.open[s.Compartment]
+	if !begun || len(s.Ciphertext) < sealedHeader+gcmTag || f.Stream != 0 {
+		return f, fmt.Errorf("%w: a frame sealed in compartment %d, which has not begun", ErrMalformed, s.Compartment)
 	}
-	recipient := c.open[s.Compartment]
 	if recipient == nil {
 		return f, nil
 	}

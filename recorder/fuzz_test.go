@@ -188,7 +188,7 @@ func FuzzCompartment(f *testing.F) {
 	f.Add([]byte{}, CompartmentKey{0, "K-0123456789abcdef", make([]byte, encapsulatedSize)}.Marshal(), uint32(Global))
 	key, public := NewKey()
 	f.Fuzz(func(t *testing.T, plain, raw []byte, channel uint32) {
-		c := compartments{session: "S-1", keys: map[string]PrivateKey{key.ID(): key}}
+		c := newCompartments("S-1", map[string]PrivateKey{key.ID(): key})
 		encapsulated, sender, err := hpke.NewSender(public.hpke, hpke.HKDFSHA256(), hpke.AES256GCM(), ssh.Marshal(compartmentBinding{compartmentVersion, "S-1", key.ID()}))
 		if err != nil {
 			t.Fatal(err)

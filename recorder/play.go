@@ -29,7 +29,7 @@ type Reader struct {
 	over   bool       // the end frame was read
 	ended  bool       // and given out
 
-	compartments compartments
+	compartments *compartments
 	reason       string
 }
 
@@ -41,18 +41,12 @@ func Open(r io.Reader, key PrivateKey, bastion crypto.PublicKey) (*Reader, error
 		return nil, err
 	}
 	o := s.opening
-	if o.KeyID != key.ID() {
-		return nil, fmt.Errorf("recording %s: %w: %s; the key given is %s", o.Session, ErrWrongKey, o.KeyID, key.ID())
-	}
-	if len(s.box) == 0 {
-		return nil, fmt.Errorf("recording %s: %w", o.Session, ErrShredded)
-	}
-	root, err := key.openRoot(o.Session, s.box)
+	root, err := o.openRoot(s.box, key)
 	if err != nil {
-		return nil, s.fault(fmt.Errorf("%w: the key box does not open: %w", ErrAltered, err))
+		return nil, err
 	}
 	defer clear(root)
-	p := &Reader{sealed: s, chain: newChain(0, o.sum()), compartments: compartments{session: o.Session, keys: map[string]PrivateKey{}}}
+	p := &Reader{sealed: s, chain: newChain(0, o.sum()), compartments: newCompartments(o.Session, map[string]PrivateKey{})}
 	if p.ratchet, err = newRatchet(root, o.sum()); err != nil {
 		return nil, err
 	}

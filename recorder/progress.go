@@ -1,7 +1,7 @@
 package recorder
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +39,8 @@ func (s *Store) report(p Progress) {
 // release forgets a sealed segment: its keys, and its place in the journal.
 func (s *Store) release(g *segment) {
 	g.keys.forget()
+	clear(g.entry)
+	g.entry = nil
 	for _, at := range g.at {
 		s.files.sealed(at.file, 1)
 	}
@@ -65,7 +67,7 @@ func (s *Store) Recordings() ([]Recording, error) {
 			Started:  w.opening.started(), Bastion: w.opening.Bastion, RecordingKey: w.opening.KeyID, Live: true,
 		}
 	}
-	err := s.db.View(func(tx *store.Tx) error {
+	err := s.view(func(tx *store.Tx) error {
 		return tx.Scan([]byte(openingRows), func(key, _ []byte) error {
 			id := strings.TrimPrefix(string(key), openingRows)
 			r, err := catalogued(tx, id)
@@ -85,7 +87,7 @@ func (s *Store) Recording(session string) (r Recording, err error) {
 	s.mu.Lock()
 	w := s.open[session]
 	s.mu.Unlock()
-	err = s.db.View(func(tx *store.Tx) error {
+	err = s.view(func(tx *store.Tx) error {
 		r, err = catalogued(tx, session)
 		return err
 	})
@@ -117,23 +119,42 @@ func catalogued(tx *store.Tx, session string) (Recording, error) {
 
 // Export writes the sealed recording of a session, as far as it is sealed, for [Open] and [Check].
 func (s *Store) Export(session string, w io.Writer) error {
+	c, err := s.sealedSoFar(session)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(append([]byte(recordingMagic), ssh.Marshal(beginning{c.opening, c.box})...)); err != nil {
+		return err
+	}
+	err = s.pages(c, w, func(tx *store.Tx, page *bytes.Buffer, n uint64) error {
+		value, err := tx.Get(segmentKey(c.Session, n))
+		page.WriteByte(itemSegment)
+		page.Write(value)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeEnd(c, w)
+}
+
+// sealedSoFar is what the store holds of a recording, or an [ErrNotFound].
+func (s *Store) sealedSoFar(session string) (c *change, err error) {
 	if !validSession(session) {
-		return fmt.Errorf("recording %.80q: %w", session, ErrNotFound)
+		return nil, fmt.Errorf("recording %.80q: %w", session, ErrNotFound)
 	}
 	live := s.liveChange(session)
-	return s.db.View(func(tx *store.Tx) error {
-		c, _, err := load(tx, session)
-		switch {
-		case errors.Is(err, store.ErrNotFound) && live != nil:
-			c = live // nothing of it is sealed yet
-		case errors.Is(err, store.ErrNotFound):
-			return fmt.Errorf("recording %s: %w", session, ErrNotFound)
-		case err != nil:
-			return err
-		}
-		out := bufio.NewWriterSize(w, 64<<10)
-		return errors.Join(s.export(tx, c, out), out.Flush())
+	err = s.view(func(tx *store.Tx) error {
+		c, _, err = load(tx, session)
+		return err
 	})
+	if errors.Is(err, store.ErrNotFound) && live != nil {
+		return live, nil // nothing of it is sealed yet
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("recording %s: %w", session, ErrNotFound)
+	}
+	return c, err
 }
 
 func (s *Store) liveChange(session string) *change {
@@ -145,24 +166,8 @@ func (s *Store) liveChange(session string) *change {
 	return nil
 }
 
-func (s *Store) export(tx *store.Tx, c *change, w *bufio.Writer) error {
-	begin := append([]byte(recordingMagic), ssh.Marshal(beginning{c.opening, c.box})...)
-	if _, err := w.Write(begin); err != nil {
-		return err
-	}
-	next := uint64(0)
-	err := tx.Scan(segmentPrefix(c.Session), func(_, value []byte) error {
-		next++
-		w.WriteByte(itemSegment) // a bufio.Writer keeps its error
-		_, err := w.Write(value)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if next != c.Segments {
-		return fmt.Errorf("recording %s: the store holds %d of %d segments", c.Session, next, c.Segments)
-	}
+// writeEnd writes the last item.
+func (s *Store) writeEnd(c *change, w io.Writer) error {
 	e := endStatement{
 		Version: endVersion, Session: c.Session, State: c.state(),
 		Frames: c.Frames, Head: c.Head, Segments: c.Segments, SealedHead: c.SealedHead,

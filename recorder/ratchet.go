@@ -25,6 +25,7 @@ func newRatchet(root []byte, opening [32]byte) (*ratchet, error) {
 type keys struct {
 	frame cipher.AEAD
 	seal  [32]byte
+	index [32]byte
 }
 
 // next returns the keys of the current segment and steps to the following one.
@@ -39,6 +40,11 @@ func (r *ratchet) next() (*keys, error) {
 		return nil, err
 	}
 	defer clear(seal)
+	index, err := r.expand("postern index key v1")
+	if err != nil {
+		return nil, err
+	}
+	defer clear(index)
 	state, err := r.expand("postern next state v1")
 	if err != nil {
 		return nil, err
@@ -49,6 +55,7 @@ func (r *ratchet) next() (*keys, error) {
 		return nil, err
 	}
 	copy(k.seal[:], seal)
+	copy(k.index[:], index)
 	copy(r.state[:], state)
 	return k, nil
 }
@@ -61,6 +68,7 @@ func (r *ratchet) expand(label string) ([]byte, error) {
 func (k *keys) forget() {
 	k.frame = nil
 	clear(k.seal[:])
+	clear(k.index[:])
 }
 
 func newGCM(key []byte) (cipher.AEAD, error) {

@@ -115,7 +115,7 @@ func (r *recovery) recording(f found) (*leftover, error) {
 }
 
 func (r *recovery) stored(number [16]byte) (l *leftover, err error) {
-	err = r.store.db.View(func(tx *store.Tx) error {
+	err = r.store.view(func(tx *store.Tx) error {
 		session, err := tx.Get(append([]byte(numberRows), number[:]...))
 		if err != nil {
 			return err
@@ -174,7 +174,7 @@ func (r *recovery) sealSegment(l *leftover, frames []leftFrame) error {
 	if err != nil {
 		return err
 	}
-	if err := l.add(h, body, r.store.cfg.Signer); err != nil {
+	if err := l.add(h, body, r.store.cfg.Signer, nil); err != nil {
 		return err
 	}
 	if err := r.store.keep([]*change{l.change}); err != nil {
@@ -203,7 +203,7 @@ func (s *Store) untold() (list []Progress, err error) {
 // eachOf calls fn for the recordings that have a row under a prefix.
 func (s *Store) eachOf(prefix string, fn func(*change) error) error {
 	var list []*change
-	err := s.db.View(func(tx *store.Tx) error {
+	err := s.view(func(tx *store.Tx) error {
 		return tx.Scan([]byte(prefix), func(key, _ []byte) error {
 			c, _, err := load(tx, strings.TrimPrefix(string(key), prefix))
 			list = append(list, c)

@@ -171,7 +171,8 @@ const costOfRows = maxStatement + maxBox + 1<<10
 
 // take returns the change that a segment belongs to, or nil if there is no room for it.
 func (l *lot) take(s *segment) *change {
-	worst := costOfRows + store.MostCost(len(segmentKey(s.w.opening.Session, 0)))
+	session := s.w.opening.Session
+	worst := costOfRows + store.MostCost(len(segmentKey(session, 0))) + store.MostCost(len(outlineKey(session, 0)))
 	first := len(l.order) == 0
 	if l.bytes += s.size(); !first && (l.bytes > l.most || l.cost+worst > store.MaxUpdate) {
 		return nil
@@ -199,8 +200,7 @@ func (l *lot) leave(w *Writer) {
 
 // took counts what the last segment of c came to.
 func (l *lot) took(c *change) {
-	if n := len(c.segments); n > 0 {
-		r := c.segments[n-1]
+	for _, r := range c.segments[max(0, len(c.segments)-rowsOfSegment):] {
 		l.cost += store.Cost(len(r.key), len(r.value))
 	}
 }
@@ -227,7 +227,7 @@ func (x *sealer) addSegment(c *change, s *segment) error {
 	if err != nil {
 		return err
 	}
-	return c.add(header, body, x.store.cfg.Signer)
+	return c.add(header, body, x.store.cfg.Signer, x.index(s, header.Form))
 }
 
 // encode reads the frames of s back and makes the body of its sealed segment. The result is valid until the next call.

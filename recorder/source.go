@@ -31,8 +31,6 @@ type span struct {
 	length uint32
 }
 
-const outlineMagic = "postern outline 1\n"
-
 // OpenExported finds the segments of a sealed recording. Nothing is verified here: [OpenArchive] does that.
 func OpenExported(r io.ReaderAt, size int64) (*Exported, error) {
 	in := &fileScanner{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 64<<10)}
@@ -74,11 +72,7 @@ func (f *Exported) segment(in *fileScanner) {
 	body := in.string(maxBody)
 	signature := in.string(maxStatement)
 	sum := sha256.Sum256(body)
-	f.outline = appendString(f.outline, header)
-	f.outline = append(f.outline, sum[:]...)
-	f.outline = binary.BigEndian.AppendUint32(f.outline, uint32(len(body)))
-	f.outline = appendString(f.outline, signature)
-	f.outline = appendString(f.outline, "")
+	f.outline = append(f.outline, outlined{Header: header, Body: sum, Length: uint32(len(body)), Signature: signature}.marshal()...)
 	f.bodies = append(f.bodies, span{at, uint32(len(body))})
 }
 

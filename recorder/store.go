@@ -29,6 +29,9 @@ type Store struct {
 	journal *journal
 	sealer  *sealer
 
+	reading sync.RWMutex // held by those who read the database
+	shut    bool         // it is closed
+
 	mu     sync.Mutex
 	open   map[string]*Writer
 	gone   sync.Cond // a writer left open
@@ -148,6 +151,7 @@ func (s *Store) Create(h Header, to PublicKey) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.header = h
 	if err := s.admit(w); err != nil {
 		return nil, err
 	}
@@ -160,6 +164,16 @@ func (s *Store) Create(h Header, to PublicKey) (*Writer, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// view reads the database, which must not be closed meanwhile. fn does not wait for anybody.
+func (s *Store) view(fn func(*store.Tx) error) error {
+	s.reading.RLock()
+	defer s.reading.RUnlock()
+	if s.shut {
+		return ErrClosed
+	}
+	return s.db.View(fn)
 }
 
 // writer makes the secrets of a recording.
@@ -198,7 +212,7 @@ func (s *Store) admit(w *Writer) error {
 	if s.open[id] != nil {
 		return fmt.Errorf("recording %s: %w", id, ErrExists)
 	}
-	err := s.db.View(func(tx *store.Tx) error {
+	err := s.view(func(tx *store.Tx) error {
 		if used, err := tx.Has([]byte(openingRows + id)); used || err != nil {
 			return errors.Join(fmt.Errorf("recording %s: %w", id, ErrExists), err)
 		}
@@ -272,6 +286,9 @@ func (s *Store) Close() error {
 	s.journal.close()
 	s.sealer.finish()
 	s.files.close()
+	s.reading.Lock()
+	s.shut = true
+	s.reading.Unlock()
 	return s.db.Close()
 }
 

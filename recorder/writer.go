@@ -41,7 +41,11 @@ type Writer struct {
 	segments []*segment // not yet durable as a whole, in order
 	over     bool       // the segment that ends the recording is on its way to the sealer
 
-	kept change // the sealer's: what the store holds
+	// The sealer's.
+	kept    change                       // what the store holds
+	header  Header                       // for the index
+	indexer func(uint64, []Frame) []byte // nil: none was begun
+	dumb    bool                         // nothing more is said in the index
 }
 
 // segment is a run of frames under one key, until it is sealed.
@@ -62,6 +66,8 @@ type segment struct {
 	opening     *journalFile // holds the opening, which the store needs first
 	final       bool
 	interrupted bool
+
+	entry []byte // the sealer's: of the index, in the clear, until it is in the store
 }
 
 // knownHead is the chain after a frame of a segment.
