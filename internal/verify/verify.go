@@ -71,20 +71,43 @@ type Session struct {
 
 // Leaves checks what the leaves say. Call [Log] first: it makes sure that they are all there, and in this order.
 func Leaves(leaves [][]byte, keys Keys) Report {
-	v := &verifier{
+	c := NewChecker(keys)
+	for _, leaf := range leaves {
+		c.Add(leaf)
+	}
+	return c.Report()
+}
+
+// Checker checks leaves one after the other, so that a log need not fit into memory.
+type Checker struct {
+	v *verifier
+	n int64
+}
+
+// NewChecker begins with the first leaf of a log.
+func NewChecker(keys Keys) *Checker {
+	return &Checker{v: &verifier{
 		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]string{},
 		dead: map[string]bool{}, unclaimed: map[string]*claim{},
 		report: Report{Certificates: map[string]uint64{}},
+	}}
+}
+
+// Add checks the next leaf and returns what it says. What is wrong with it is in the report.
+func (c *Checker) Add(leaf []byte) auditlog.Entry {
+	c.v.at = c.n
+	c.n++
+	entry, err := auditlog.Decode(leaf)
+	if err != nil {
+		c.v.fail("%v", err)
+		return entry
 	}
-	for i, leaf := range leaves {
-		v.at = int64(i)
-		entry, err := auditlog.Decode(leaf)
-		if err != nil {
-			v.fail("%v", err)
-			continue
-		}
-		v.entry(entry)
-	}
-	v.end()
-	return v.report
+	c.v.entry(entry)
+	return entry
+}
+
+// Report is what was found. No leaf may follow it.
+func (c *Checker) Report() Report {
+	c.v.end()
+	return c.v.report
 }
