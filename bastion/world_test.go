@@ -151,7 +151,7 @@ func newWorld(t testing.TB, changes ...configure) *world {
 
 // signedKey is a recording key as an auditor makes it.
 func (w *world) signedKey(public recorder.PublicKey, purpose string) control.RecordingKey {
-	key := control.RecordingKey{ID: public.ID(), Purpose: purpose, Month: "2026-11", Public: public.Marshal(), Auditor: "carol", AuditKey: line(w.auditor.PublicKey()), Box: []byte("box")}
+	key := control.RecordingKey{ID: public.ID(), Purpose: purpose, Month: "2026-11", Public: public.Marshal(), Auditor: "carol", AuditKey: line(w.auditor.PublicKey()), BoxSum: control.BoxSum([]byte("box"))}
 	key.Signature = string(must(sshsig.Sign(w.auditor, control.RecordingKeyNamespace, []byte(key.Statement()))))
 	return key
 }

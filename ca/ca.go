@@ -106,6 +106,9 @@ func (ca *CA) checkState(tx *store.Tx) error {
 	if size == 0 {
 		return errors.New("the state is empty, but the keys may have signed; restore the state from a backup, or make a new CA with: postern-ca init")
 	}
+	if err := checkKeys(tx); err != nil {
+		return err
+	}
 	return auditlog.Leaves(tx, 0, 1, func(_ int64, leaf []byte) error {
 		e, err := auditlog.Decode(leaf)
 		if err != nil {
@@ -218,6 +221,7 @@ func (ca *CA) Identify(key ssh.PublicKey) (Caller, error) {
 func (ca *CA) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	day := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -225,6 +229,12 @@ func (ca *CA) Run(ctx context.Context) {
 		case <-tick.C:
 			if err := ca.sweep(); err != nil && !errors.Is(err, store.ErrClosed) {
 				ca.log.Error("sweep", "err", err)
+			}
+			if today := ca.now().UTC().Format(time.DateOnly); today != day {
+				day = today
+				if err := ca.keepCustody(); err != nil && !errors.Is(err, store.ErrClosed) {
+					ca.log.Error("retention", "err", err)
+				}
 			}
 		}
 	}
@@ -285,7 +295,8 @@ const (
 	serialRows     = "serial/"       // name of a CA to its last serial
 	issuedRows     = "issued/"       // name of a CA / serial to issued
 	deadKeyRows    = "deadkey/"      // fingerprint of a revoked key
-	recordingRows  = "recordingkey/" // K-… to control.RecordingKey
+	recordingRows  = "recordingkey/" // K-… to control.RecordingKey, without its box
+	boxRows        = "box/"          // K-… / hash to the box
 	monthRows      = "month/"        // 2026-11, 2026-11/keystrokes to K-…
 )
 

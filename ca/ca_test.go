@@ -179,7 +179,7 @@ func (w *world) recordingKey(purpose string) control.RecordingKey {
 	public := []byte("a public half that the CA only passes on " + purpose)
 	k := control.RecordingKey{
 		ID: control.RecordingKeyID(public), Month: "2026-11", Purpose: purpose, Public: public, Auditor: "carol",
-		AuditKey: line(w.signers["carol"].PublicKey()), Box: []byte("box"),
+		AuditKey: line(w.signers["carol"].PublicKey()), Box: []byte("box"), BoxSum: control.BoxSum([]byte("box")),
 	}
 	sig, err := sshsig.Sign(w.signers["carol"], control.RecordingKeyNamespace, []byte(k.Statement()))
 	if err != nil {

@@ -2,9 +2,8 @@ package ca
 
 import (
 	"errors"
+	"fmt"
 	"slices"
-
-	"golang.org/x/crypto/ssh"
 
 	"postern/ca/auditlog"
 	"postern/internal/control"
@@ -14,7 +13,7 @@ import (
 const (
 	month     = "2006-01"
 	maxPublic = 4 << 10
-	maxBox    = 64 << 10
+	maxBox    = 60 << 10
 )
 
 // AddRecordingKey takes the public half of a month's key, signed by an auditor. The newest of a month and purpose is the one
@@ -28,6 +27,9 @@ func (ca *CA) AddRecordingKey(c Caller, k control.RecordingKey) (control.Recordi
 	}
 	if k.Purpose != "" && k.Purpose != control.Keystrokes {
 		return k, refuse("recording key for %q: there is no such purpose (it is %s, or none for sessions)", k.Purpose, control.Keystrokes)
+	}
+	if len(k.Box) == 0 || !k.Shredded.IsZero() || k.Rewrap != nil {
+		return k, refuse("a new key comes with its box")
 	}
 	if len(k.Public) > maxPublic || len(k.Box) > maxBox {
 		return k, refuse("public half of %d bytes and box of %d bytes: at most %d and %d fit", len(k.Public), len(k.Box), maxPublic, maxBox)
@@ -43,14 +45,18 @@ func (ca *CA) AddRecordingKey(c Caller, k control.RecordingKey) (control.Recordi
 		if taken, err := tx.Has(key(recordingRows, k.ID)); err != nil || taken {
 			return errors.Join(err, refuse("%s is there already", k.ID))
 		}
+		if err := keepsRecovery(tx, k.ID, k.Recipients); err != nil {
+			return err
+		}
 		k.Added = ca.now().UTC()
-		if err := write(tx, key(recordingRows, k.ID), k); err != nil {
+		if err := saveKey(tx, k); err != nil {
 			return err
 		}
 		if err := tx.Set(current(k.Month, k.Purpose), []byte(k.ID)); err != nil {
 			return err
 		}
-		return ca.record(tx, auditlog.Entry{Type: auditlog.TypeRecordingKey, Actor: c.Name, RecordingKey: &k})
+		logged := k.Logged()
+		return ca.record(tx, auditlog.Entry{Type: auditlog.TypeRecordingKey, Actor: c.Name, RecordingKey: &logged})
 	})
 	return k, err
 }
@@ -60,7 +66,7 @@ func (ca *CA) RecordingKeys() ([]control.RecordingKey, error) {
 	var list []control.RecordingKey
 	err := ca.db.View(func(tx *store.Tx) error {
 		return tx.Scan([]byte(recordingRows), func(k, _ []byte) error {
-			rk, err := read[control.RecordingKey](tx, slices.Clone(k))
+			rk, err := keyCalled(tx, string(k[len(recordingRows):]))
 			list = append(list, rk)
 			return err
 		})
@@ -93,60 +99,36 @@ func (ca *CA) currentKey(tx *store.Tx, purpose string) (control.RecordingKey, er
 	return keyCalled(tx, string(id))
 }
 
+// keyCalled is a key with its box, if that was not destroyed.
 func keyCalled(tx *store.Tx, id string) (control.RecordingKey, error) {
-	return read[control.RecordingKey](tx, key(recordingRows, id))
+	k, err := read[control.RecordingKey](tx, key(recordingRows, id))
+	if err != nil || !k.Shredded.IsZero() {
+		return k, err
+	}
+	k.Box, err = tx.Get(boxRow(k))
+	return k, err
 }
 
-// Audit lets an auditor at one recording: it is logged first, then a certificate of minutes is signed that the
-// bastion which keeps the recording accepts for that one and nothing else.
-func (ca *CA) Audit(c Caller, session, reason string, pub ssh.PublicKey) (control.Audit, error) {
-	var out control.Audit
-	if !ca.May(c, "audit") {
-		return out, refuse("%s may not read recordings: no rule permits it", c.Name)
+// saveKey keeps the box apart, in a row of its own for each: so that it can be destroyed, and nothing else with it.
+func saveKey(tx *store.Tx, k control.RecordingKey) error {
+	if len(k.Box) > 0 {
+		if err := tx.Set(boxRow(k), k.Box); err != nil {
+			return err
+		}
 	}
-	reason, err := cleanReason(reason)
-	if err != nil {
-		return out, err
-	}
-	err = ca.db.Update(func(tx *store.Tx) error {
-		s, err := read[control.Session](tx, key(sessionRows, session))
-		if errors.Is(err, store.ErrNotFound) {
-			return refuse("no session %s; list them with: postern sessions", session)
+	k.Box = nil
+	return write(tx, key(recordingRows, k.ID), k)
+}
+
+func boxRow(k control.RecordingKey) []byte { return key(boxRows, k.ID+"/"+k.CurrentSum()) }
+
+// checkKeys refuses state of before boxes had rows of their own: those are in the log, where nothing can destroy them.
+func checkKeys(tx *store.Tx) error {
+	return tx.Scan([]byte(recordingRows), func(name, _ []byte) error {
+		k, err := read[control.RecordingKey](tx, slices.Clone(name))
+		if err == nil && k.BoxSum == "" {
+			err = fmt.Errorf("recording key %s is from before version 1, and its private half is in the log for ever; make a new CA with: postern-ca init", k.ID)
 		}
-		if err != nil {
-			return err
-		}
-		b, ok := ca.policy.Load().Bastion(s.Bastion)
-		if !ok {
-			return refuse("bastion %s, which keeps %s, is not in the policy", s.Bastion, session)
-		}
-		if out.RecordingKey, err = keyCalled(tx, s.RecordingKey); err != nil {
-			return err
-		}
-		if s.KeystrokeKey != "" {
-			keystrokes, err := keyCalled(tx, s.KeystrokeKey)
-			if err != nil {
-				return err
-			}
-			out.KeystrokeKey = &keystrokes
-		}
-		if err := ca.ownKey(tx, c.Name, pub); err != nil {
-			return err
-		}
-		view := &auditlog.View{Session: session, Reason: reason, Key: ssh.FingerprintSHA256(pub)}
-		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeView, Actor: c.Name, View: view}); err != nil {
-			return err
-		}
-		out.Session, out.Bastion = s, control.Place{Name: b.Name, Address: b.Address, Key: b.Key.Line}
-		cert := &ssh.Certificate{
-			Key: pub, CertType: ssh.UserCert, KeyId: c.Name + " audit " + session,
-			ValidPrincipals: []string{"recordings@" + b.Name},
-			Permissions:     ssh.Permissions{Extensions: map[string]string{AuditExtension: session}},
-		}
-		ca.valid(cert, ca.now().Add(auditLife))
-		made, err := ca.sign(tx, userCA, cert, auditlog.Certificate{Session: session})
-		out.Certificate = made.Certificate
 		return err
 	})
-	return out, err
 }

@@ -99,7 +99,8 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 		if err != nil {
 			return reply, err
 		}
-		reply.KeystrokeKey = &key
+		bare := key.Bare()
+		reply.KeystrokeKey = &bare
 	}
 	if reply.Seq, err = last(tx, key(serialRows, revocationSerial)); err != nil {
 		return reply, err
@@ -115,7 +116,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 		reply.Session.KeystrokeKey = reply.KeystrokeKey.ID
 	}
 	reply.Capabilities, reply.Destinations, reply.Environment = d.Allowed, d.Destinations, d.Environment
-	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey
+	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey.Bare()
 	return reply, ca.admit(tx, c, &r, set, pub, &reply)
 }
 

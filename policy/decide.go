@@ -282,7 +282,7 @@ func unite(verdicts []verdict) Decision {
 	return d
 }
 
-// May reports whether the person may do an administrative action: revoke, audit, recording-key or operate.
+// May reports whether the person may do an administrative action: revoke, audit, recording-key, custody or operate.
 func (s *Set) May(person, action string) bool {
 	if s.people[person] == nil || !slices.Contains(AdministrativeActions(), action) {
 		return false

@@ -260,7 +260,7 @@ permit (principal in Group::"dba", action in [Action::"shell", Action::"forward-
 
 	// rules: what they talk about
 	{"rules.cedar", `Action::"connect"`, `Action::"conect"`, []string{
-		`rules.cedar:4: unknown action "conect" (actions are: administer, agent, audit, connect, exec, forward-local, forward-remote, operate, recording-key, revoke, scp-read, scp-write, sftp-read, sftp-write, shell, x11)`}},
+		`rules.cedar:4: unknown action "conect" (actions are: administer, agent, audit, connect, custody, exec, forward-local, forward-remote, operate, recording-key, revoke, scp-read, scp-write, sftp-read, sftp-write, shell, x11)`}},
 	{"rules.cedar", `Group::"dba"`, `Group::"dbas"`, []string{`rules.cedar:4: unknown group "dbas" (groups are: dba, privacy)`}},
 	{"rules.cedar", `in Group::"dba"`, `== Person::"eve"`, []string{`rules.cedar:4: unknown person "eve" (people are: alice, bob)`}},
 	{"rules.cedar", `Host::"phi1"`, `Host::"phi9"`, []string{`rules.cedar:4: unknown host "phi9" (hosts are: phi1)`}},

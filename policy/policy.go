@@ -48,7 +48,7 @@ func Capabilities() []string {
 
 // AdministrativeActions returns what [Set.May] can be asked.
 func AdministrativeActions() []string {
-	return []string{"revoke", "audit", "recording-key", "operate"}
+	return []string{"revoke", "audit", "recording-key", "custody", "operate"}
 }
 
 // Set is a policy that was found sound. It is immutable and safe for concurrent use.

@@ -68,7 +68,7 @@ func among(what string, possible []string) string {
 	if len(possible) == 0 {
 		return fmt.Sprintf(" (there are no %s)", what)
 	}
-	if len(possible) > 16 {
+	if len(possible) > 20 {
 		return ""
 	}
 	possible = slices.Clone(possible)

@@ -21,6 +21,10 @@ const (
 	TypeProgress     = "progress"      // the head of a recording, running or ended
 	TypeRecordingKey = "recording-key" // auditors' key that sessions are recorded to
 	TypeView         = "view"          // an auditor was let at a recording
+	TypeRewrap       = "rewrap"        // the private half of a recording key was sealed to other recipients
+	TypeCustody      = "custody"       // an auditor's signed decision to hold, release, shred, enrol or retire
+	TypeDeletion     = "deletion"      // a bastion was ordered to destroy a recording
+	TypeReceipt      = "receipt"       // and what it answered, signed with its key
 )
 
 // Entry is one leaf: a JSON object without PHI. Actor is the person, bastion or host that caused it, "ca" for
@@ -40,6 +44,10 @@ type Entry struct {
 	Progress     *control.Progress     `json:"progress,omitempty"`
 	RecordingKey *control.RecordingKey `json:"recording_key,omitempty"`
 	View         *View                 `json:"view,omitempty"`
+	Rewrap       *control.Rewrap       `json:"rewrap,omitempty"`
+	Custody      *control.Custody      `json:"custody,omitempty"`
+	Deletion     *control.Deletion     `json:"deletion,omitempty"`
+	Receipt      *control.Receipt      `json:"receipt,omitempty"`
 }
 
 // Genesis names the CA and its keys, in authorized_keys form.
@@ -84,11 +92,17 @@ type Certificate struct {
 	Line    string `json:"line"` // authorized_keys form
 }
 
-// View is an auditor's access to a recording.
+// View is what an auditor was let at, and the signed statement of why. The certificates for it follow at once.
 type View struct {
-	Session string `json:"session"`
-	Reason  string `json:"reason"`
-	Key     string `json:"key"` // fingerprint
+	Kind       string   `json:"kind"`
+	Sessions   []string `json:"sessions"` // sorted
+	Keystrokes bool     `json:"keystrokes,omitempty"`
+	Sequence   uint64   `json:"sequence"` // how many views of the auditor came before
+	Reason     string   `json:"reason"`
+	Key        string   `json:"key"`       // fingerprint of the one the certificates are for
+	Public     string   `json:"public"`    // the auditor's key that signed, authorized_keys form
+	Statement  string   `json:"statement"` // what was signed; it says all of the above
+	Signature  string   `json:"signature"` // armoured SSHSIG
 }
 
 // Decode reads a leaf. Fields that this version does not know are ignored; an unknown type is no error.

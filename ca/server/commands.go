@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/ca"
+	"postern/internal/control"
 )
 
 const maxInput = 1 << 20
@@ -46,9 +47,17 @@ func init() {
 		"krl":         {"krl", 0, 0, nil, printKRL},
 
 		"sessions":       {"sessions [--live]", 0, 0, []string{"live"}, sessions},
-		"audit":          {"audit SESSION --reason TEXT [<PUBLIC-KEY]", 1, 1, []string{"reason"}, audit},
+		"audit":          {"audit SESSION… --kind KIND --reason TEXT --key PUBLIC-KEY [--keystrokes] [--statement] <SIGNATURE", 1, 2 * control.MaxView, []string{"kind", "reason", "key", "keystrokes", "statement"}, audit},
 		"recording-keys": {"recording-keys", 0, 0, nil, recordingKeys},
 		"recording-key":  {"recording-key <JSON", 0, 0, nil, addRecordingKey},
+
+		"custody":   {"custody [--dry-run] <JSON", 0, 0, []string{"dry-run"}, custody},
+		"holds":     {"holds", 0, 0, nil, holds},
+		"book":      {"book", 0, 0, nil, book},
+		"rewrap":    {"rewrap [--dry-run] <JSON", 0, 0, []string{"dry-run"}, rewrap},
+		"retention": {"retention [--dry-run]", 0, 0, []string{"dry-run"}, retention},
+		"deletions": {"deletions [--from N]", 0, 0, []string{"from"}, deletions},
+		"deleted":   {"deleted <JSON", 0, 0, nil, deleted},
 
 		"log":        {"log [--from N] [--to N]", 0, 0, []string{"from", "to"}, printLog},
 		"checkpoint": {"checkpoint [--cosigned]", 0, 0, []string{"cosigned"}, checkpoint},

@@ -131,6 +131,7 @@ type follower struct {
 	next   uint64 // the revocation it has not seen; 0: it wants the set first
 	seq    uint64 // the last one it has seen
 	policy string // the policy it knows
+	heard  uint64 // the number of deletions it knows
 }
 
 func (f *follower) catchUp(first bool) error {
@@ -146,9 +147,24 @@ func (f *follower) catchUp(first bool) error {
 	f.seq, f.next = seq, seq+1
 	if digest := f.call.ca.PolicyDigest(); first || digest != f.policy {
 		f.policy = digest
-		return f.emit(control.Event{Seq: seq, Policy: digest})
+		if err := f.emit(control.Event{Seq: seq, Policy: digest}); err != nil {
+			return err
+		}
 	}
-	return nil
+	return f.custody()
+}
+
+// custody tells a bastion that there is something to ask for.
+func (f *follower) custody() error {
+	if f.call.caller.Kind != "bastion" {
+		return nil
+	}
+	n, err := f.call.ca.CustodyNumber()
+	if err != nil || n == f.heard {
+		return err
+	}
+	f.heard = n
+	return f.emit(control.Event{Seq: f.seq, Custody: n})
 }
 
 // pong answers a ping only after everything that was decided before it has been sent: a renewed lease means that

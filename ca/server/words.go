@@ -65,9 +65,9 @@ func split(line string) ([]word, error) {
 // The options of all commands. Free text takes every word up to the next option, because a stock ssh client
 // joins its arguments with spaces and the quotes the person typed are gone.
 var (
-	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "help"}
-	values   = []string{"for", "only", "rule", "decision", "from", "to", "leaf"}
-	texts    = []string{"reason"}
+	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "keystrokes", "dry-run", "help"}
+	values   = []string{"for", "only", "rule", "decision", "from", "to", "leaf", "kind"}
+	texts    = []string{"reason", "key"} // a public key is of several words
 )
 
 // parse finds the command and sorts its words into arguments and options.

@@ -58,7 +58,7 @@ func NewRecordingKey(k control.RecordingKey, signer ssh.Signer, to []age.Recipie
 	if err != nil {
 		return control.RecordingKey{}, fmt.Errorf("private half of the recording key: %w", err)
 	}
-	k.ID, k.Public, k.Box = public.ID(), public.Marshal(), box
+	k.ID, k.Public, k.Box, k.BoxSum = public.ID(), public.Marshal(), box, control.BoxSum(box)
 	k.AuditKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 	signature, err := sshsig.Sign(signer, control.RecordingKeyNamespace, []byte(k.Statement()))
 	if err != nil {
@@ -107,20 +107,4 @@ func OpenRecordingKey(k control.RecordingKey, identity Identity) (recorder.Priva
 		return none, fmt.Errorf("the box of recording key %s holds another key", k.ID)
 	}
 	return private, nil
-}
-
-// OpenKeystrokeKey opens the private half of the key that what was typed in the session of a is sealed to. The CA must not have
-// swapped in one for sessions, which more people hold.
-func OpenKeystrokeKey(a control.Audit, identity Identity) (recorder.PrivateKey, error) {
-	k := a.KeystrokeKey
-	if k == nil {
-		return recorder.PrivateKey{}, fmt.Errorf("what was typed in %s was not recorded; a rule with @keystrokes(\"true\") has it recorded", a.Session.ID)
-	}
-	if _, err := k.Verify(); err != nil {
-		return recorder.PrivateKey{}, err
-	}
-	if k.Purpose != control.Keystrokes || k.ID != a.Session.KeystrokeKey {
-		return recorder.PrivateKey{}, fmt.Errorf("the CA answered with key %s, which is not the one that the keystrokes of %s are sealed to", k.ID, a.Session.ID)
-	}
-	return OpenRecordingKey(*k, identity)
 }

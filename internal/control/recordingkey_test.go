@@ -17,7 +17,7 @@ func signedKey(t *testing.T, seed byte, purpose ...string) RecordingKey {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := RecordingKey{Month: "2026-11", Public: []byte("the public half"), Auditor: "carol", Box: []byte("box"), Purpose: strings.Join(purpose, "")}
+	k := RecordingKey{Month: "2026-11", Public: []byte("the public half"), Auditor: "carol", Box: []byte("box"), BoxSum: BoxSum([]byte("box")), Purpose: strings.Join(purpose, "")}
 	k.ID = RecordingKeyID(k.Public)
 	k.AuditKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 	signature, err := sshsig.Sign(signer, RecordingKeyNamespace, []byte(k.Statement()))
@@ -30,7 +30,7 @@ func signedKey(t *testing.T, seed byte, purpose ...string) RecordingKey {
 
 // The exact bytes are what years of signatures cover: they must never change.
 func TestRecordingKeyStatement(t *testing.T) {
-	k := RecordingKey{ID: "K-0123456789abcdef", Month: "2026-11", Public: []byte{1, 2, 3}, Auditor: "carol\nmonth: 2027-01", Box: []byte("box")}
+	k := RecordingKey{ID: "K-0123456789abcdef", Month: "2026-11", Public: []byte{1, 2, 3}, Auditor: "carol\nmonth: 2027-01", Box: []byte("box"), BoxSum: BoxSum([]byte("box"))}
 	want := "postern recording key 1\nid: K-0123456789abcdef\nmonth: 2026-11\npublic: " + base64.StdEncoding.EncodeToString([]byte{1, 2, 3}) +
 		"\nbox: sha256:26f8567f2569182294c3fa5b9f9cb2270b554eef628b4c149cf82a42888ff4ae\nauditor: carol\\nmonth: 2027-01\n"
 	if got := k.Statement(); got != want {

@@ -119,6 +119,7 @@ type Session struct {
 	Interrupted  bool      `json:"interrupted,omitempty"` // the bastion died before the session ended
 	RecordingKey string    `json:"recording_key"`
 	KeystrokeKey string    `json:"keystroke_key,omitempty"` // what is typed is sealed to this one; empty: it is not recorded
+	RetainDays   int64     `json:"retain_days,omitempty"`   // how long its recording is kept after its end; 0: until somebody destroys it
 }
 
 // OpenRequest is how a bastion asks to open a session.
@@ -155,9 +156,10 @@ type OpenReply struct {
 // Record says how much is kept of a session. Without Files it says nothing, and everything is kept but keystrokes.
 type Record struct {
 	Keystrokes bool   `json:"keystrokes,omitempty"`
-	Files      string `json:"files,omitempty"`    // contents of files: full, head (the first 64 KiB of each) or hash
-	Streams    int64  `json:"streams,omitempty"`  // bytes kept of each stream of a command; -1: all. What follows is hashed and sampled
-	Forwards   int64  `json:"forwards,omitempty"` // bytes kept of each direction of a forward; -1: all
+	Files      string `json:"files,omitempty"`       // contents of files: full, head (the first 64 KiB of each) or hash
+	Streams    int64  `json:"streams,omitempty"`     // bytes kept of each stream of a command; -1: all. What follows is hashed and sampled
+	Forwards   int64  `json:"forwards,omitempty"`    // bytes kept of each direction of a forward; -1: all
+	RetainDays int64  `json:"retain_days,omitempty"` // how long the recording is kept; 0: until somebody destroys it
 }
 
 // Progress is what a bastion tells about a running or finished recording.
@@ -184,8 +186,17 @@ type RecordingKey struct {
 	Auditor   string    `json:"auditor"`
 	AuditKey  string    `json:"audit_key"` // the auditor's SSH key, authorized_keys form
 	Signature string    `json:"signature"` // armoured SSHSIG over [RecordingKey.Statement]
-	Box       []byte    `json:"box"`       // the private half, an age file to every auditor
+	BoxSum    string    `json:"box_sum"`   // sha256: of the box that the auditor made
 	Added     time.Time `json:"added,omitzero"`
+
+	// Recipients are whom that box was sealed to, as the auditor says.
+	Recipients []Recipient `json:"recipients,omitempty"`
+	// Box is the private half, an age file to the recipients. It is never in the log, so that it can be destroyed, and only auditors get it.
+	Box []byte `json:"box,omitempty"`
+	// Rewrap is the last time that it was sealed anew; Box is what came of that.
+	Rewrap *Rewrap `json:"rewrap,omitempty"`
+	// Shredded is when the box was destroyed, and with it every recording of this key.
+	Shredded time.Time `json:"shredded,omitzero"`
 }
 
 // Revocation is one entry of the revocation set.
@@ -210,6 +221,7 @@ type Event struct {
 	Pong         uint64      `json:"pong,omitempty"`
 	LeaseSeconds float64     `json:"lease_seconds,omitempty"` // how long the answered ping lets a bastion admit
 	Policy       string      `json:"policy,omitempty"`        // the policy in force, when it changed
+	Custody      uint64      `json:"custody,omitempty"`       // the last number of deletions, when it changed: there may be something to ask for
 }
 
 // Ping is what a client writes to the revocation stream to renew its lease.
@@ -247,13 +259,17 @@ type Place struct {
 	Key     string `json:"key,omitempty"` // what signs its recordings, and what it shows clients that know no host certificates; authorized_keys form
 }
 
-// Audit answers audit: the certificate with which an auditor fetches one recording from the bastion that keeps it.
+// Audit answers audit: what an auditor who said what for may read of recordings, and with what.
 type Audit struct {
-	Session      Session      `json:"session"`
-	Certificate  string       `json:"certificate"`
-	Bastion      Place        `json:"bastion"`
-	RecordingKey RecordingKey `json:"recording_key"`
+	Sessions []Session      `json:"sessions"` // sorted by ID
+	Keys     []RecordingKey `json:"keys"`     // that the sessions name; those of keystrokes only when the view is with them
+	Passes   []Pass         `json:"passes"`   // one a bastion; a session of a bastion that left the policy is in none
+}
 
-	// KeystrokeKey is there when what was typed is recorded too; its box is for some of the auditors.
-	KeystrokeKey *RecordingKey `json:"keystroke_key,omitempty"`
+// Pass is the certificate for the recordings of a view that one bastion keeps.
+type Pass struct {
+	Bastion     Place     `json:"bastion"`
+	Sessions    []string  `json:"sessions"`
+	Certificate string    `json:"certificate"` // authorized_keys form, over the key that the view names
+	NotAfter    time.Time `json:"not_after"`
 }

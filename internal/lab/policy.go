@@ -30,7 +30,7 @@ permit (
 @id("auditors")
 permit (
     principal in Group::"auditors",
-    action in [Action::"audit", Action::"recording-key"],
+    action in [Action::"audit", Action::"recording-key", Action::"custody"],
     resource == System::"postern"
 );
 

@@ -50,6 +50,7 @@ type DB struct {
 	dir     string
 	badger  *badger.DB
 	updates chan *update
+	drops   chan *drop
 	quit    chan struct{}
 	stopped chan struct{}
 	once    sync.Once
@@ -85,6 +86,7 @@ func Open(dir string, key []byte) (*DB, error) {
 	db := &DB{
 		dir: dir, badger: b,
 		updates: make(chan *update, maxBatchSize),
+		drops:   make(chan *drop),
 		quit:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
@@ -137,6 +139,8 @@ func (db *DB) commit() {
 		select {
 		case u := <-db.updates:
 			db.batch(u)
+		case d := <-db.drops:
+			d.done <- db.badger.DropPrefix(d.keys...)
 		case <-db.quit:
 			for {
 				select {

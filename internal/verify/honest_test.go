@@ -82,7 +82,7 @@ func (c *chronicle) write(e auditlog.Entry) {
 }
 
 func (c *chronicle) recordingKey(auditor, purpose string) {
-	k := control.RecordingKey{Month: "2026-11", Purpose: purpose, Public: []byte("public half" + purpose), Auditor: auditor, AuditKey: c.public(auditor), Box: []byte("box")}
+	k := control.RecordingKey{Month: "2026-11", Purpose: purpose, Public: []byte("public half" + purpose), Auditor: auditor, AuditKey: c.public(auditor), BoxSum: control.BoxSum([]byte("box"))}
 	k.ID = control.RecordingKeyID(k.Public)
 	signature, err := sshsig.Sign(c.signers[auditor], control.RecordingKeyNamespace, []byte(k.Statement()))
 	if err != nil {
