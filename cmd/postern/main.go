@@ -40,6 +40,7 @@ func newApp() *cli.App {
 			exportCommand,
 			recordingCommand,
 			verifyCommand,
+			witnessCommand,
 			logCommand,
 			checkpointCommand,
 			trustCommand,

@@ -26,6 +26,7 @@ var verifyCommand = &cli.Command{
 	Name:  "verify",
 	Usage: "prove the log, the approvals, the certificates and the recordings, trusting no server",
 	Flags: []cli.Flag{
+		witnessFlag, witnessesFlag,
 		&cli.BoolFlag{Name: "no-recordings", Usage: "leave the recordings out"},
 		&cli.StringFlag{Name: "recording", Usage: "check this sealed recording against the log, and no other: `FILE`"},
 		&cli.StringFlag{Name: "reason", Value: "verify", Usage: "why the recordings are fetched, for the log: `TEXT`"},
@@ -35,6 +36,10 @@ var verifyCommand = &cli.Command{
 		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
+		d, err := demanded(c)
+		if err != nil {
+			return err
+		}
 		ca, err := connect(c)
 		if err != nil {
 			return err
@@ -42,6 +47,9 @@ var verifyCommand = &cli.Command{
 		defer ca.close()
 		proof, err := ca.proveLog(c.Context)
 		if err != nil {
+			return err
+		}
+		if err := ca.askWitnesses(c.Context, proof, d); err != nil {
 			return err
 		}
 		switch file := c.String("recording"); {
@@ -60,17 +68,32 @@ var verifyCommand = &cli.Command{
 // proof is what was found out.
 type proof struct {
 	verify.Report
-	Leaves  int64 `json:"leaves"`
-	Before  int64 `json:"before"`     // leaves of the log when this machine last looked
-	Checked int   `json:"recordings"` // that match their logged heads
-	Read    int   `json:"read"`       // of them, those read to the last frame
-	Open    int   `json:"not_sealed"` // sessions whose recording is not sealed to its end yet
-	keys    openedKeys
+	Leaves    int64       `json:"leaves"`
+	Before    int64       `json:"before"`              // leaves of the log when this machine last looked
+	Memory    string      `json:"memory"`              // file with the checkpoint that is remembered
+	Witnessed []witnessed `json:"witnessed,omitempty"` // by whom, and how far
+
+	leaves     [][]byte
+	checkpoint []byte
+	trust      verify.Keys
+	Checked    int `json:"recordings"` // that match their logged heads
+	Read       int `json:"read"`       // of them, those read to the last frame
+	Open       int `json:"not_sealed"` // sessions whose recording is not sealed to its end yet
+	keys       openedKeys
 }
 
 // proveLog fetches the log and checks all of it, and remembers the checkpoint for the next time.
 func (c *client) proveLog(ctx context.Context) (*proof, error) {
 	keys, err := trusted(c.settings.Trust)
+	if err != nil {
+		return nil, err
+	}
+	m, err := openMemory(c.settings.Home, keys.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
+	before, older, err := m.last()
 	if err != nil {
 		return nil, err
 	}
@@ -82,28 +105,22 @@ func (c *client) proveLog(ctx context.Context) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tree.N <= older.N { // the leaves would tell no more
+		if err := auditlog.CheckConsistency(nil, tree, older); err != nil {
+			return nil, m.conflict(err, before, checkpoint)
+		}
+	}
 	leaves, err := c.leaves(ctx, tree.N)
 	if err != nil {
 		return nil, err
 	}
-	memory := filepath.Join(c.settings.Home, "checkpoint")
-	before, err := os.ReadFile(memory)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
 	if _, err := verify.Log(leaves, checkpoint, before, keys); err != nil {
-		return nil, fmt.Errorf("%w (this machine remembers %s)", err, memory)
+		return nil, m.conflict(err, before, checkpoint)
 	}
-	p := &proof{Report: verify.Leaves(leaves, keys), Leaves: tree.N}
-	if len(before) > 0 {
-		older, _ := auditlog.OpenCheckpoint(before, keys.Log) // verify.Log has checked it
-		p.Before = older.N
-	}
-	if err := os.MkdirAll(c.settings.Home, 0o700); err != nil {
-		return nil, err
-	}
+	p := &proof{Report: verify.Leaves(leaves, keys), Leaves: tree.N, Before: older.N, Memory: m.path()}
+	p.leaves, p.checkpoint, p.trust = leaves, checkpoint, keys
 	p.keys = auditorKeys(c.settings.Home, leaves)
-	return p, writeFile(memory, checkpoint)
+	return p, m.keep(checkpoint)
 }
 
 // trusted reads the keys that the operator handed out.
@@ -260,6 +277,7 @@ func (p *proof) print() error {
 	}
 	err := facts(os.Stdout,
 		"log", fmt.Sprintf("%d leaves, signed, %s", p.Leaves, seen),
+		"witnesses", p.witnesses(),
 		"requests", fmt.Sprintf("%d with %d signed decisions; %d revocations", p.Requests, p.Votes, p.Revocations),
 		"certificates", fmt.Sprintf("user %d, session %d, host %d, gateway %d", p.Certificates["user"], p.Certificates["session"], p.Certificates["host"], p.Certificates["gateway"]),
 		"sessions", strconv.Itoa(len(p.Sessions)),
