@@ -59,7 +59,7 @@ func init() {
 		"deletions": {"deletions [--from N]", 0, 0, []string{"from"}, deletions},
 		"deleted":   {"deleted <JSON", 0, 0, nil, deleted},
 
-		"log":        {"log [--from N] [--to N]", 0, 0, []string{"from", "to"}, printLog},
+		"log":        {"log [--from N] [--to N] [--follow]", 0, 0, []string{"from", "to", "follow"}, printLog},
 		"checkpoint": {"checkpoint [--cosigned]", 0, 0, []string{"cosigned"}, checkpoint},
 		"cosign":     {"cosign <CHECKPOINT", 0, 0, nil, cosign},
 		"proof":      {"proof --to N --from N|--leaf N", 0, 0, []string{"from", "to", "leaf"}, proof},

@@ -89,27 +89,6 @@ func addRecordingKey(_ context.Context, c *call) error {
 // recorded is what a key is for.
 func recorded(k control.RecordingKey) string { return cmp.Or(k.Purpose, "sessions") }
 
-func printLog(_ context.Context, c *call) error {
-	from, err := c.number("from")
-	if err != nil {
-		return err
-	}
-	to, err := c.number("to")
-	if err != nil {
-		return err
-	}
-	if to > 0 && to <= from {
-		return nil
-	}
-	// Auditors read all of it; so does whoever the policy lets revoke. Others have their own requests and sessions.
-	if !c.ca.May(c.caller, "audit") && !c.ca.May(c.caller, "revoke") {
-		return &ca.Refused{Message: c.caller.Name + " may not read the log: no rule permits audit or revoke"}
-	}
-	return c.ca.Leaves(int64(from), int64(to), func(l control.Leaf) error {
-		return c.answer(l, "%d %s\n", l.Index, l.Data)
-	})
-}
-
 func trust(_ context.Context, c *call) error {
 	t, err := c.ca.Trust()
 	if err != nil {

@@ -65,7 +65,7 @@ func split(line string) ([]word, error) {
 // The options of all commands. Free text takes every word up to the next option, because a stock ssh client
 // joins its arguments with spaces and the quotes the person typed are gone.
 var (
-	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "keystrokes", "dry-run", "help"}
+	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "keystrokes", "dry-run", "follow", "help"}
 	values   = []string{"for", "only", "rule", "decision", "from", "to", "leaf", "kind"}
 	texts    = []string{"reason", "key"} // a public key is of several words
 )

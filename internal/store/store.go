@@ -54,6 +54,9 @@ type DB struct {
 	quit    chan struct{}
 	stopped chan struct{}
 	once    sync.Once
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next commit; nil: nobody waits
 }
 
 type update struct {
@@ -180,6 +183,27 @@ func (db *DB) batch(first *update) {
 	}
 	for _, u := range accepted {
 		u.done <- err
+	}
+	db.tell()
+}
+
+// Changed returns a channel that is closed when something was committed after this call. Take it before you look: then nothing falls
+// between the two.
+func (db *DB) Changed() <-chan struct{} {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.changed == nil {
+		db.changed = make(chan struct{})
+	}
+	return db.changed
+}
+
+func (db *DB) tell() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.changed != nil {
+		close(db.changed)
+		db.changed = nil
 	}
 }
 
