@@ -15,7 +15,7 @@ const batch = 1 << 20
 // Follow calls fn with the log's leaves from index from on, for each batch that is committed, until ctx ends. Between two calls nothing of
 // the store is held, so fn may take as long as it likes; nobody waits for it.
 func (ca *CA) Follow(ctx context.Context, from int64, fn func([]control.Leaf) error) error {
-	for {
+	for ctx.Err() == nil {
 		changed := ca.db.Changed()
 		leaves, err := ca.some(from)
 		if err != nil {
@@ -26,16 +26,14 @@ func (ca *CA) Follow(ctx context.Context, from int64, fn func([]control.Leaf) er
 				return err
 			}
 			from += int64(len(leaves))
-			if ctx.Err() == nil {
-				continue
-			}
+			continue
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-changed:
 		}
 	}
+	return nil
 }
 
 // some reads the next leaves, of a batch at most.
