@@ -43,7 +43,7 @@ var arrows = map[string][]string{
 	"internal/store":       {},
 	"internal/control":     {"internal/algo", "internal/sshsig"},
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
-	"internal/auditor":     {"internal/algo", "internal/control", "internal/sshsig", "recorder"},
+	"internal/auditor":     {"ca/statement", "internal/algo", "internal/control", "internal/sshsig", "internal/verify", "recorder"},
 	"internal/web":         {"ca/statement", "internal/control", "internal/sshsig", "recorder", "recorder/index", "recorder/play"},
 	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/destination", "internal/sshsig", "recorder"},
 

@@ -22,7 +22,7 @@ const (
 	skew = time.Minute
 	// sshd looks at a session certificate once, at login.
 	sessionLife = 2 * time.Minute
-	// An auditor has this long to open the connection that fetches a recording.
+	// An auditor has this long to open the connection that fetches recordings.
 	auditLife   = 5 * time.Minute
 	gatewayLife = 24 * time.Hour
 	hostLife    = 7 * 24 * time.Hour
@@ -40,7 +40,8 @@ const (
 const (
 	RequestExtension   = "request@postern"
 	ApprovalsExtension = "approvals@postern"
-	AuditExtension     = "audit@postern"
+	AuditExtension     = "audit@postern"  // the sessions of a view that one bastion keeps
+	ViewerExtension    = "viewer@postern" // the key that signed the view, and the last revocation then
 )
 
 // Certificate signs a user certificate for a request that has its approvals, over one of the requester's own

@@ -140,8 +140,11 @@ func (w *world) openAudit(made control.Certificate) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a, err := w.Audit(w.who("carol"), reply.Session.ID, "quarterly review", w.signers["carol"].PublicKey())
-	return a.Certificate, err
+	a, err := w.audit("carol", "carol", w.look(reply.Session.ID))
+	if err != nil {
+		return "", err
+	}
+	return a.Passes[0].Certificate, nil
 }
 
 func TestNoRecordingKeyNoSession(t *testing.T) {

@@ -39,9 +39,14 @@ func TestKeystrokesNeedTheirKey(t *testing.T) {
 	if _, err := reply.KeystrokeKey.Verify(); err != nil {
 		t.Error(err)
 	}
-	a, err := w.Audit(w.who("carol"), reply.Session.ID, "quarterly review", w.signers["carol"].PublicKey())
-	if err != nil || a.KeystrokeKey == nil || a.KeystrokeKey.ID != keystrokes.ID || a.RecordingKey.Purpose != "" {
-		t.Errorf("%+v: %v", a, err)
+	look := w.look(reply.Session.ID)
+	a, err := w.audit("carol", "carol", look)
+	if err != nil || len(a.Keys) != 1 || a.Keys[0].Purpose != "" {
+		t.Errorf("a view without keystrokes: %+v: %v", a, err)
+	}
+	look.Keystrokes = true
+	if a, err = w.audit("carol", "carol", look); err != nil || len(a.Keys) != 2 || a.Keys[1].ID != keystrokes.ID {
+		t.Errorf("a view with keystrokes: %+v: %v", a, err)
 	}
 	logged := false
 	for _, e := range w.verified() {

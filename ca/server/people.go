@@ -56,13 +56,7 @@ func show(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.has("json") {
-		return c.json(struct {
-			Statement string `json:"statement"`
-		}{text})
-	}
-	_, err = fmt.Fprint(c.out, text)
-	return err
+	return c.statement(text)
 }
 
 func decision(kind string) func(context.Context, *call) error {

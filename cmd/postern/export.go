@@ -11,7 +11,9 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"postern/internal/auditor"
 	"postern/internal/command"
+	"postern/internal/control"
 	"postern/recorder"
 	"postern/recorder/play"
 )
@@ -79,7 +81,8 @@ func (f format) export(c *cli.Context, id string) error {
 	case f.binary && output == "" && term.IsTerminal(int(os.Stdout.Fd())):
 		return command.Misuse("this format is binary; name a file with -o FILE")
 	}
-	return withRecording(c, id, f.keystrokes || c.Bool("keystrokes"), func(r *recorder.Reader) error {
+	view := auditor.View{Kind: control.ViewExport, Keystrokes: f.keystrokes || c.Bool("keystrokes")}
+	return withRecording(c, view, id, func(r *recorder.Reader) error {
 		if f.dir != nil {
 			return f.dir(r, output)
 		}
@@ -105,15 +108,21 @@ func fetchSealed(c *cli.Context, id string) error {
 	if c.String("output") == "" && term.IsTerminal(int(os.Stdout.Fd())) {
 		return command.Misuse("a sealed recording is binary; name a file with -o FILE")
 	}
+	reason, err := viewReason(c)
+	if err != nil {
+		return err
+	}
 	ca, err := connect(c)
 	if err != nil {
 		return err
 	}
 	defer ca.close()
-	return writing(c.String("output"), func(w io.Writer) error {
-		_, err := ca.fetch(c, id, c.String("reason"), w)
+	access, err := ca.desk().View(c.Context, auditor.View{Kind: control.ViewExport, Reason: reason}, id)
+	if err != nil {
 		return err
-	})
+	}
+	defer access.Close()
+	return writing(c.String("output"), func(w io.Writer) error { return access.Fetch(c.Context, id, w) })
 }
 
 // forTerminal filters what goes to a terminal: what a host printed may be made to act on the auditor's.

@@ -83,7 +83,7 @@ func about(e auditlog.Entry) string {
 	case e.RecordingKey != nil:
 		return fmt.Sprintf("%s for %s", e.RecordingKey.ID, e.RecordingKey.Month)
 	case e.View != nil:
-		return fmt.Sprintf("%s is looked at: %s", e.View.Session, e.View.Reason)
+		return viewed(*e.View)
 	}
 	b, _ := json.Marshal(e)
 	return string(b)

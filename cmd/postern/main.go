@@ -30,6 +30,7 @@ func newApp() *cli.App {
 			certificateCommand,
 			sshConfigCommand,
 			sessionsCommand,
+			viewsCommand,
 			revokeCommand,
 			revocationsCommand,
 			krlCommand,

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
@@ -17,8 +16,6 @@ import (
 	"postern/internal/verify"
 	"postern/recorder"
 )
-
-var viewReasonFlag = &cli.StringFlag{Name: "reason", Value: "not said", Usage: "why you look at it, for the log: `TEXT`"}
 
 var outputFlag = &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE` (default: standard output)"}
 
@@ -62,24 +59,6 @@ func writing(path string, fn func(io.Writer) error) error {
 	return err
 }
 
-// fetch copies the sealed recording of a session to w. The view is in the log before the first byte comes.
-func (c *client) fetch(cc *cli.Context, id, because string, w io.Writer) (control.Audit, error) {
-	audit, err := control.Call[control.Audit](cc.Context, c.Client, nil, append([]string{"audit", id}, reasonWords(because)...)...)
-	if err != nil {
-		return audit, err
-	}
-	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(audit.Certificate))
-	cert, ok := public.(*ssh.Certificate)
-	if err != nil || !ok {
-		return audit, errors.New("the CA answered the audit without a certificate")
-	}
-	signer, err := c.keys.named(ssh.FingerprintSHA256(cert.Key))
-	if err != nil {
-		return audit, err
-	}
-	return audit, auditor.Fetch(cc.Context, audit, signer, c.settings.knownHosts(), w)
-}
-
 // recording is a fetched one, in a file that is gone when it is closed. What is in it is sealed.
 type recording struct {
 	*os.File
@@ -91,20 +70,20 @@ type recording struct {
 
 // open fetches a recording and the private half of its key, with keystrokes also that of theirs, and verifies all of it before a byte is
 // shown. A recording that is damaged is still given: what is good of it may be all there is.
-func (c *client) open(cc *cli.Context, id string, keystrokes bool) (*recording, error) {
+func (c *client) open(cc *cli.Context, view auditor.View, id string) (*recording, error) {
+	access, err := c.desk().View(cc.Context, view, id)
+	if err != nil {
+		return nil, err
+	}
+	defer access.Close()
 	f, err := os.CreateTemp("", "postern-recording-*")
 	if err != nil {
 		return nil, err
 	}
 	os.Remove(f.Name())
 	r := &recording{File: f}
-	because := cc.String("reason")
-	if keystrokes {
-		because = "with what was typed: " + because
-	}
-	audit, err := c.fetch(cc, strings.ToUpper(id), because, f)
-	if err == nil {
-		err = r.unlock(audit, c.settings.Home, keystrokes)
+	if err = r.unlock(access, id, view.Keystrokes); err == nil {
+		err = access.Fetch(cc.Context, id, f)
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -114,37 +93,23 @@ func (c *client) open(cc *cli.Context, id string, keystrokes bool) (*recording, 
 		return nil, err
 	}
 	if _, r.damage = verify.Recording(f, r.session, &r.key); r.damage != nil {
-		fmt.Fprintf(os.Stderr, "%s\n", colour(red, fmt.Sprintf("WARNING: the recording of %s does not verify: %v", r.session.ID, r.damage)))
+		fmt.Fprintf(os.Stderr, "%s\n", colour(red, fmt.Sprintf("WARNING: the recording of %s does not verify: %s", r.session.ID, word(r.damage.Error()))))
 	} else if !r.session.Sealed {
 		fmt.Fprintf(os.Stderr, "%s is not sealed to its end yet; this is what there is so far\n", r.session.ID)
 	}
 	return r, nil
 }
 
-func (r *recording) unlock(audit control.Audit, home string, keystrokes bool) error {
-	if _, err := audit.RecordingKey.Verify(); err != nil {
+func (r *recording) unlock(access *auditor.Access, id string, keystrokes bool) (err error) {
+	if r.session, err = access.Session(id); err != nil {
 		return err
 	}
-	identity, err := auditor.Open(home, askSecret)
-	if err != nil {
+	if r.key, err = access.Key(id); err != nil || !keystrokes {
 		return err
 	}
-	if r.key, err = auditor.OpenRecordingKey(audit.RecordingKey, identity); err != nil {
-		return err
-	}
-	if keystrokes {
-		typed, err := auditor.OpenKeystrokeKey(audit, identity)
-		if err != nil {
-			return err
-		}
-		r.typed = &typed
-	}
-	r.session.Session = audit.Session
-	r.session.BastionKey, _, _, _, err = ssh.ParseAuthorizedKey([]byte(audit.Bastion.Key))
-	if err != nil {
-		return fmt.Errorf("key of bastion %s: %w", audit.Bastion.Name, err)
-	}
-	return nil
+	typed, err := access.KeystrokeKey(id)
+	r.typed = &typed
+	return err
 }
 
 // reader reads the recording from its beginning.
@@ -152,7 +117,11 @@ func (r *recording) reader() (*recorder.Reader, error) {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	reader, err := recorder.Open(r.File, r.key, r.session.BastionKey.(ssh.CryptoPublicKey).CryptoPublicKey())
+	bastion, ok := r.session.BastionKey.(ssh.CryptoPublicKey)
+	if !ok {
+		return nil, fmt.Errorf("nobody knows the key of bastion %s", r.session.Bastion)
+	}
+	reader, err := recorder.Open(r.File, r.key, bastion.CryptoPublicKey())
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,9 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"postern/internal/auditor"
 	"postern/internal/command"
+	"postern/internal/control"
 	"postern/recorder"
 	"postern/recorder/play"
 )
@@ -33,7 +35,7 @@ var replayCommand = &cli.Command{
 		if c.Float64("speed") <= 0 || c.Duration("idle") < 0 || c.Duration("from") < 0 {
 			return command.Misuse("--speed is above 0, --idle and --from are not negative")
 		}
-		return withRecording(c, args[0], c.Bool("keystrokes"), func(r *recorder.Reader) error {
+		return withRecording(c, auditor.View{Kind: control.ViewReplay, Keystrokes: c.Bool("keystrokes")}, args[0], func(r *recorder.Reader) error {
 			printHeader(r.Header())
 			return playback(c).Play(c.Context, r, os.Stdout)
 		})
@@ -57,13 +59,17 @@ func printHeader(h recorder.Header) {
 }
 
 // withRecording fetches, verifies and opens a recording, shows what is good of it, and ends with what is not.
-func withRecording(c *cli.Context, id string, keystrokes bool, show func(*recorder.Reader) error) error {
+func withRecording(c *cli.Context, view auditor.View, id string, show func(*recorder.Reader) error) error {
+	var err error
+	if view.Reason, err = viewReason(c); err != nil {
+		return err
+	}
 	ca, err := connect(c)
 	if err != nil {
 		return err
 	}
 	defer ca.close()
-	r, err := ca.open(c, id, keystrokes)
+	r, err := ca.open(c, view, id)
 	if err != nil {
 		return err
 	}

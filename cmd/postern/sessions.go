@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"path"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -13,11 +16,16 @@ import (
 )
 
 var sessionsCommand = &cli.Command{
-	Name:  "sessions",
-	Usage: "sessions through the bastions",
-	Flags: []cli.Flag{&cli.BoolFlag{Name: "live", Usage: "those that run now only"}, jsonFlag},
+	Name:      "sessions",
+	Usage:     "sessions through the bastions",
+	ArgsUsage: "[S-…]…",
+	Flags: append([]cli.Flag{
+		&cli.BoolFlag{Name: "live", Usage: "those that run now only: who is on what, for how long, until when"},
+	}, append(sessionFlags, jsonFlag)...),
 	Action: func(c *cli.Context) error {
-		if err := command.FlagsOnly(c); err != nil {
+		now := time.Now()
+		filter, err := sessionFilterOf(c, c.Args().Slice(), now)
+		if err != nil {
 			return err
 		}
 		ca, err := connect(c)
@@ -33,11 +41,106 @@ var sessionsCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
-		if c.Bool("json") {
+		sessions = slices.DeleteFunc(sessions, func(s control.Session) bool { return !filter.keeps(s) })
+		switch {
+		case c.Bool("json"):
 			return jsonLines(sessions)
+		case c.Bool("live"):
+			return printLive(sessions, now)
 		}
-		return printSessions(sessions, time.Now())
+		return printSessions(sessions, now)
 	},
+}
+
+// sessionFlags choose sessions.
+var sessionFlags = []cli.Flag{
+	&cli.StringFlag{Name: "since", Usage: "that ran at `WHEN` or later: 30d, 12h, 2w (ago), 2026-10-01, or a time"},
+	&cli.StringFlag{Name: "until", Usage: "that began before `WHEN`"},
+	&cli.StringFlag{Name: "user", Usage: "of this `PERSON`; * and ? match, here and below"},
+	&cli.StringFlag{Name: "host", Usage: "on this `HOST`"},
+	&cli.StringFlag{Name: "account", Usage: "as this `ACCOUNT`"},
+	&cli.StringFlag{Name: "bastion", Usage: "through this `BASTION`"},
+	&cli.StringFlag{Name: "request", Usage: "of this request `R-…`"},
+}
+
+// sessionFilter chooses sessions. What is empty or zero chooses all of them.
+type sessionFilter struct {
+	ids          []string
+	since, until time.Time
+	patterns     map[string]string // name of a flag to what it has to match
+}
+
+func sessionFilterOf(c *cli.Context, ids []string, now time.Time) (sessionFilter, error) {
+	f := sessionFilter{patterns: map[string]string{}}
+	for _, id := range ids {
+		f.ids = append(f.ids, strings.ToUpper(id))
+	}
+	for name, at := range map[string]*time.Time{"since": &f.since, "until": &f.until} {
+		if c.String(name) == "" {
+			continue
+		}
+		var err error
+		if *at, err = command.Since(c.String(name), now); err != nil {
+			return f, command.Misuse("--%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"user", "host", "account", "bastion", "request"} {
+		pattern := c.String(name)
+		if pattern == "" {
+			continue
+		}
+		if name == "request" {
+			pattern = strings.ToUpper(pattern)
+		}
+		if _, err := path.Match(pattern, ""); err != nil {
+			return f, command.Misuse("--%s: %q is not a pattern", name, pattern)
+		}
+		f.patterns[name] = pattern
+	}
+	return f, nil
+}
+
+func (f sessionFilter) keeps(s control.Session) bool {
+	if len(f.ids) > 0 && !slices.Contains(f.ids, s.ID) {
+		return false
+	}
+	if !f.until.IsZero() && !s.Started.Before(f.until) {
+		return false
+	}
+	if !f.since.IsZero() && !s.Ended.IsZero() && s.Ended.Before(f.since) {
+		return false
+	}
+	account, host := accountAndHost(s.Target)
+	for name, value := range map[string]string{"user": s.Person, "host": host, "account": account, "bastion": s.Bastion, "request": s.Request} {
+		if pattern, ok := f.patterns[name]; ok {
+			if matches, _ := path.Match(pattern, value); !matches {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// accountAndHost cuts account@host. An account may hold an @.
+func accountAndHost(target string) (account, host string) {
+	at := strings.LastIndexByte(target, '@')
+	return target[:max(at, 0)], target[at+1:]
+}
+
+func printLive(sessions []control.Session, now time.Time) error {
+	if len(sessions) == 0 {
+		fmt.Fprintln(os.Stderr, "nobody is on any host")
+		return nil
+	}
+	rows := [][]string{{"SESSION", "WHO", "WHERE", "FOR", "UNTIL", "REQUEST", "FROM", "THROUGH"}}
+	for _, s := range sessions {
+		until := when(s.Deadline, now)
+		if now.After(s.Deadline) {
+			until = clock(s.Deadline, now) + "; the bastion has not told yet"
+		}
+		rows = append(rows, []string{s.ID, s.Person, s.Target, short(now.Sub(s.Started)), until, s.Request, s.Client, s.Bastion})
+	}
+	return table(os.Stdout, rows)
 }
 
 func printSessions(sessions []control.Session, now time.Time) error {

@@ -135,6 +135,21 @@ func confirm(question string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
+// askLine reads a line from the terminal; at its end the answer is empty.
+func askLine(prompt string) (string, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", errNoTerminal
+	}
+	defer tty.Close()
+	fmt.Fprint(tty, prompt)
+	answer, err := bufio.NewReader(tty).ReadString('\n')
+	if err != nil && answer == "" {
+		fmt.Fprintln(tty)
+	}
+	return strings.TrimSpace(answer), nil
+}
+
 // askSecret reads a line from the terminal without showing it.
 func askSecret(prompt string) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)

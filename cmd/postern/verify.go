@@ -29,12 +29,19 @@ var verifyCommand = &cli.Command{
 		witnessFlag, witnessesFlag,
 		&cli.BoolFlag{Name: "no-recordings", Usage: "leave the recordings out"},
 		&cli.StringFlag{Name: "recording", Usage: "check this sealed recording against the log, and no other: `FILE`"},
-		&cli.StringFlag{Name: "reason", Value: "verify", Usage: "why the recordings are fetched, for the log: `TEXT`"},
+		viewReasonFlag,
 		jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c); err != nil {
 			return err
+		}
+		file, recordings := c.String("recording"), !c.Bool("no-recordings")
+		reason, err := "", error(nil)
+		if file == "" && recordings {
+			if reason, err = viewReason(c); err != nil {
+				return err
+			}
 		}
 		d, err := demanded(c)
 		if err != nil {
@@ -52,11 +59,11 @@ var verifyCommand = &cli.Command{
 		if err := ca.askWitnesses(c.Context, proof, d); err != nil {
 			return err
 		}
-		switch file := c.String("recording"); {
+		switch {
 		case file != "":
 			err = proof.file(file)
-		case !c.Bool("no-recordings"):
-			err = ca.proveRecordings(c, proof)
+		case recordings:
+			err = ca.proveRecordings(c.Context, proof, reason)
 		}
 		if err != nil {
 			return err
@@ -173,19 +180,30 @@ func auditorKeys(home string, leaves [][]byte) openedKeys {
 	return keys
 }
 
-// proveRecordings fetches every sealed recording and holds it against the log.
-func (c *client) proveRecordings(cc *cli.Context, p *proof) error {
+// proveRecordings fetches every sealed recording and holds it against the log. All of it is one view.
+func (c *client) proveRecordings(ctx context.Context, p *proof, reason string) error {
+	var sealed []string
+	for _, s := range p.Sessions {
+		if s.Sealed {
+			sealed = append(sealed, s.ID)
+		} else {
+			p.Open++
+		}
+	}
+	if len(sealed) == 0 {
+		return nil
+	}
+	access, err := c.desk().View(ctx, auditor.View{Kind: control.ViewVerify, Reason: reason}, sealed...)
+	if err != nil {
+		return fmt.Errorf("the recordings cannot be fetched: %w; the rest is checked with: postern verify --no-recordings", err)
+	}
+	defer access.Close()
 	for _, s := range p.Sessions {
 		if !s.Sealed {
-			p.Open++
 			continue
 		}
-		err := c.proveRecording(cc, p, s)
-		var refused *control.Refused
-		if errors.As(err, &refused) && p.Checked+len(p.Failures) == 0 {
-			return fmt.Errorf("the recordings cannot be fetched: %w; the rest is checked with: postern verify --no-recordings", err)
-		}
-		if cc.Context.Err() != nil {
+		err := proveRecording(ctx, access, p, s)
+		if ctx.Err() != nil {
 			return err
 		}
 		if err != nil {
@@ -195,14 +213,14 @@ func (c *client) proveRecordings(cc *cli.Context, p *proof) error {
 	return nil
 }
 
-func (c *client) proveRecording(cc *cli.Context, p *proof, s verify.Session) error {
+func proveRecording(ctx context.Context, access *auditor.Access, p *proof, s verify.Session) error {
 	f, err := os.CreateTemp("", "postern-recording-*")
 	if err != nil {
 		return err
 	}
 	os.Remove(f.Name())
 	defer f.Close()
-	if _, err := c.fetch(cc, s.ID, cc.String("reason"), f); err != nil {
+	if err := access.Fetch(ctx, s.ID, f); err != nil {
 		return err
 	}
 	return p.check(f, s)

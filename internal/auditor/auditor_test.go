@@ -129,50 +129,6 @@ func TestRecordingKeyRoundTrip(t *testing.T) {
 	}
 }
 
-func TestKeystrokeKey(t *testing.T) {
-	dana, danaIdentity := newAuditor(t)
-	carol, carolIdentity := newAuditor(t)
-	made := func(purpose, recipient string) control.RecordingKey {
-		to, err := Recipients([]string{recipient})
-		if err != nil {
-			t.Fatal(err)
-		}
-		k, err := NewRecordingKey(control.RecordingKey{Month: "2026-11", Auditor: "carol", Purpose: purpose}, newSigner(t), to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
-	sessions, keystrokes, other := made("", carol), made(control.Keystrokes, dana), made(control.Keystrokes, carol)
-	audit := control.Audit{Session: control.Session{ID: "S-1", RecordingKey: sessions.ID, KeystrokeKey: keystrokes.ID}, RecordingKey: sessions, KeystrokeKey: &keystrokes}
-	if private, err := OpenKeystrokeKey(audit, danaIdentity); err != nil || private.ID() != keystrokes.ID {
-		t.Error(err)
-	}
-	for name, try := range map[string]struct {
-		says  string
-		spoil func(*control.Audit)
-	}{
-		"the auditor who made it": {"not to you", func(*control.Audit) {}},
-		"nothing was recorded":    {"was not recorded", func(a *control.Audit) { a.KeystrokeKey = nil }},
-		"the session's key":       {"not the one", func(a *control.Audit) { a.KeystrokeKey = &sessions }},
-		"the session's key, and the session says so": {"not the one", func(a *control.Audit) {
-			a.KeystrokeKey, a.Session.KeystrokeKey = &sessions, sessions.ID
-		}},
-		"another month's": {"not the one", func(a *control.Audit) { a.KeystrokeKey = &other }},
-		"the session's key under another purpose": {"signature", func(a *control.Audit) {
-			renamed := sessions
-			renamed.Purpose = control.Keystrokes
-			a.KeystrokeKey, a.Session.KeystrokeKey = &renamed, renamed.ID
-		}},
-	} {
-		a := audit
-		try.spoil(&a)
-		if _, err := OpenKeystrokeKey(a, carolIdentity); err == nil || !strings.Contains(err.Error(), try.says) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 func TestRecordingKeyRefusals(t *testing.T) {
 	carol, _ := newAuditor(t)
 	classic, err := age.GenerateX25519Identity()

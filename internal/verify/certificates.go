@@ -204,25 +204,6 @@ type claim struct {
 	request, target string
 }
 
-// auditCertificate opens one recording on the bastion that keeps it, and nothing else.
-func (v *verifier) auditCertificate(issued auditlog.Certificate, cert *ssh.Certificate, at time.Time) error {
-	s := v.sessions[issued.Session]
-	fingerprint := ssh.FingerprintSHA256(cert.Key)
-	switch {
-	case s == nil:
-		return fmt.Errorf("it is for no request, and for session %q, which never was", issued.Session)
-	case !slices.Equal(cert.ValidPrincipals, []string{"recordings@" + s.Bastion}):
-		return fmt.Errorf("it is for no request, and for %s", strings.Join(cert.ValidPrincipals, " "))
-	case len(cert.Extensions) != 1 || cert.Extensions["audit@postern"] != s.ID:
-		return errors.New("it opens more than the one recording")
-	case !slices.Contains(s.viewers, fingerprint):
-		return fmt.Errorf("no view by key %s was logged before", fingerprint)
-	case moment(cert.ValidBefore).After(at.Add(auditLife + rounding)):
-		return fmt.Errorf("it lives longer than %s", auditLife)
-	}
-	return nil
-}
-
 // machineCertificate names hosts and bastions of the policy in force only, and the CA only alone.
 func (v *verifier) machineCertificate(issued auditlog.Certificate, cert *ssh.Certificate, at time.Time) error {
 	if moment(cert.ValidBefore).After(at.Add(machineLife)) {

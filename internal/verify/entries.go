@@ -24,6 +24,8 @@ type verifier struct {
 	recordingKeys map[string]string // of every key that an auditor signed, what it is for
 	dead          map[string]bool   // fingerprints of revoked keys
 	unclaimed     map[string]*claim // session to its certificate, until the session leaf comes
+	views         map[string]uint64 // how many of each person
+	looking       *looking          // the view that was logged right before
 }
 
 // steppedBack is how far the CA's clock may be set back before it is worth a failure: times in the log decide what was
@@ -48,6 +50,9 @@ func (v *verifier) entry(e auditlog.Entry) {
 	if e.At.After(v.clock) {
 		v.clock = e.At
 	}
+	if e.Type != auditlog.TypeCertificate || e.Certificate == nil || e.Certificate.CA != userCA || e.Certificate.Request != "" {
+		v.looking = nil // what a view lets an auditor at follows it at once
+	}
 	switch {
 	case e.Type == auditlog.TypeGenesis && e.Genesis != nil:
 		v.genesis(*e.Genesis)
@@ -70,7 +75,7 @@ func (v *verifier) entry(e auditlog.Entry) {
 	case e.Type == auditlog.TypeRecordingKey && e.RecordingKey != nil:
 		v.recordingKey(*e.RecordingKey)
 	case e.Type == auditlog.TypeView && e.View != nil:
-		v.view(*e.View)
+		v.view(*e.View, e.Actor, e.At)
 	default:
 		// What cannot be understood cannot be proven; a later version may know it.
 		v.fail("an entry of type %q that this version cannot check", e.Type)

@@ -209,17 +209,8 @@ func (c *chronicle) wholeStory() {
 	c.session("S-1", nil)
 	c.progress(control.Progress{Session: "S-1", Frames: 5, Head: "aa"})
 	c.progress(control.Progress{Session: "S-1", Frames: 9, Head: "bb", Segments: 1, SealedHead: "cc", End: "closed", Sealed: true})
-	c.audit(nil)
+	c.audit(nil, nil)
 	c.revoke("olga")
-}
-
-func (c *chronicle) audit(spoil func(*ssh.Certificate)) {
-	c.write(auditlog.Entry{Type: auditlog.TypeView, Actor: "carol", View: &auditlog.View{Session: "S-1", Reason: "review", Key: c.print("carol")}})
-	c.certificate("user", "user", auditlog.Certificate{Session: "S-1"}, &ssh.Certificate{
-		Key: c.signers["carol"].PublicKey(), CertType: ssh.UserCert, KeyId: "carol audit S-1", ValidPrincipals: []string{"recordings@bastion-1"},
-		ValidAfter: uint64(c.now.Add(-time.Minute).Unix()), ValidBefore: uint64(c.now.Add(5 * time.Minute).Unix()),
-		Permissions: ssh.Permissions{Extensions: map[string]string{"audit@postern": "S-1"}},
-	}, spoil)
 }
 
 func (c *chronicle) revoke(by string) {

@@ -8,15 +8,11 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"postern/ca/auditlog"
 	"postern/ca/statement"
 	"postern/internal/control"
 )
 
-type session struct {
-	Session
-	viewers []string // fingerprints of keys whose view was logged
-}
+type session struct{ Session }
 
 func (v *verifier) session(opened control.Session, at time.Time) {
 	if v.sessions[opened.ID] != nil {
@@ -113,15 +109,6 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 		return
 	}
 	v.recordingKeys[k.ID] = k.Purpose
-}
-
-func (v *verifier) view(seen auditlog.View) {
-	s := v.sessions[seen.Session]
-	if s == nil {
-		v.fail("a view of session %s, which never was", seen.Session)
-		return
-	}
-	s.viewers = append(s.viewers, seen.Key)
 }
 
 // revocation checks the signature of what cut, and that it says what was cut.

@@ -58,6 +58,7 @@ type Report struct {
 	Revocations  int               `json:"revocations"`
 	Certificates map[string]uint64 `json:"certificates"` // CA to the last serial
 	Sessions     []Session         `json:"sessions"`
+	Views        []View            `json:"-"` // by auditors, of recordings; oldest first
 	Failures     []Failure         `json:"failures"`
 	Notes        []Failure         `json:"notes,omitempty"` // nothing wrong, but somebody should know
 }
@@ -88,7 +89,7 @@ type Checker struct {
 func NewChecker(keys Keys) *Checker {
 	return &Checker{v: &verifier{
 		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]string{},
-		dead: map[string]bool{}, unclaimed: map[string]*claim{},
+		dead: map[string]bool{}, unclaimed: map[string]*claim{}, views: map[string]uint64{},
 		report: Report{Certificates: map[string]uint64{}},
 	}}
 }
