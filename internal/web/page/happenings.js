@@ -1,0 +1,96 @@
+// What the index of a session says, as things in time: for the timeline, the panels and the log.
+
+import { h, said, visible } from "./dom.js";
+import { bytes, long, position } from "./format.js";
+
+export class Happenings {
+  constructor(detail) {
+    this.commands = [];
+    this.files = [];
+    this.forwards = [];
+    this.marks = [];
+    this.list = [];
+    this.channels = [];
+    this.seen = new Map(); // channels by number
+  }
+
+  add(entry) {
+    const at = (x) => ({ ...x, at: x.at / 1e9 });
+    for (const x of entry.sizes ?? []) this.channel(x.channel, "terminal");
+    for (const x of (entry.commands ?? []).map(at)) this.command(x);
+    for (const x of (entry.files ?? []).map(at)) this.file(x);
+    for (const x of (entry.forwards ?? []).map(at)) this.forward(x);
+    for (const x of (entry.marks ?? []).map(at)) this.mark(x);
+    this.list.sort((a, b) => a.at - b.at);
+    this.name();
+  }
+
+  channel(number, kind, label) {
+    if (number === 0xffffffff) return;
+    const c = this.seen.get(number) ?? { number };
+    c.kind = kind === "terminal" || c.kind === "terminal" ? "terminal" : kind;
+    c.command ??= label;
+    this.seen.set(number, c);
+  }
+
+  // name numbers the terminals, and leaves out channels that printed nothing for people.
+  name() {
+    this.channels = [...this.seen.values()].filter((c) => c.kind !== "hidden").sort((a, b) => (a.kind === "terminal" ? 0 : 1) - (b.kind === "terminal" ? 0 : 1) || a.number - b.number);
+    const terminals = this.channels.filter((c) => c.kind === "terminal").length;
+    let n = 0;
+    for (const c of this.channels) c.label = c.command ?? (c.kind === "terminal" ? (terminals > 1 ? `terminal ${++n}` : "terminal") : `channel ${c.number}`);
+  }
+
+  put(at, channel, thing) {
+    this.list.push({ at, channel, ...thing });
+  }
+
+  command(x) {
+    this.commands.push(x);
+    if (!x.seen) this.channel(x.channel, x.subsystem ? "hidden" : "text", x.text);
+    this.put(x.at, x.channel, {
+      kind: x.refused ? "denied" : "command", lane: x.refused ? "mark" : "command", shape: x.refused ? "diamond" : "tick", colour: x.refused ? "bad" : "command",
+      label: (x.refused ? "refused: " : "") + visible(x.text), row: () => [h("span", { class: "verb" }, x.refused ? "refused" : "ran"), h("code", {}, said(x.text))],
+    });
+  }
+
+  file(x) {
+    this.files.push(x);
+    const down = x.operation === "read", up = x.operation === "write";
+    this.put(x.at, x.channel, {
+      kind: x.denied ? "denied" : "file", lane: x.denied ? "mark" : "file", shape: x.denied ? "diamond" : down ? "down" : up ? "up" : "dot",
+      colour: x.denied ? "bad" : down ? "down" : up ? "up" : "other",
+      label: `${x.denied ? "denied: " : ""}${visible(x.operation)} ${visible(x.path)}${x.bytes ? ", " + bytes(x.bytes) : ""}`,
+      row: () => [h("span", { class: "verb" }, x.denied ? "denied" : down ? "from the host" : up ? "to the host" : visible(x.operation)), h("code", {}, said(x.path), x.to ? [" → ", said(x.to)] : null),
+        x.bytes !== undefined ? h("span", { class: "dim" }, bytes(x.bytes)) : null],
+    });
+  }
+
+  // A forward is told when it begins and when it is over.
+  forward(x) {
+    const before = this.forwards.find((o) => o.channel === x.channel && !o.ended);
+    if (x.ended && before) {
+      Object.assign(before, { ...x, at: before.at });
+      return;
+    }
+    this.forwards.push(x);
+    this.put(x.at, x.channel, {
+      kind: x.denied ? "denied" : "forward", lane: x.denied ? "mark" : "file", shape: x.denied ? "diamond" : "dot", colour: x.denied ? "bad" : "forward",
+      label: `${x.denied ? "denied: " : ""}forward to ${visible(x.to)}`,
+      row: () => [h("span", { class: "verb" }, x.denied ? "denied" : "forward"), h("code", {}, said(x.to)), x.from ? h("span", { class: "dim" }, "from ", said(x.from)) : null],
+    });
+  }
+
+  mark(x) {
+    this.marks.push(x);
+    const bad = x.kind === "denied", end = x.kind === "end", warn = x.kind === "note" || x.kind === "signal";
+    this.put(x.at, x.channel, {
+      kind: x.kind, lane: "mark", shape: end ? "end" : bad || warn ? "diamond" : "dot", colour: end ? (/^closed/.test(x.text) ? "muted" : "bad") : bad ? "bad" : warn ? "warn" : "other",
+      label: `${x.kind === "note" ? "" : visible(x.kind) + ": "}${visible(x.text)}`, row: () => [h("span", { class: "verb" }, visible(x.kind)), said(x.text)],
+    });
+  }
+
+  warnings() { return this.list.filter((x) => x.kind === "denied" || x.kind === "note" || x.kind === "signal"); }
+}
+
+export const times = { position, long };
