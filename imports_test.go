@@ -58,7 +58,7 @@ var arrows = map[string][]string{
 
 	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/sshconfig", "internal/sshsig", "internal/verify", "policy", "recorder", "recorder/play"},
 	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},
-	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder"},
+	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder", "recorder/index"},
 	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity"},
 
 	// Tools around it.
@@ -77,7 +77,7 @@ var owners = map[string][]string{
 	"go.yaml.in/yaml/v3":               {"policy"},
 	"github.com/urfave/cli/v2":         {"cmd/postern", "cmd/postern-ca", "cmd/postern-bastion", "cmd/postern-host", "internal/command"},
 	"filippo.io/age":                   {"internal/auditor"},
-	"github.com/klauspost/compress":    {"recorder"},
+	"github.com/klauspost/compress":    {"recorder", "recorder/index"},
 	"crypto/hpke":                      {"recorder"},
 	"golang.org/x/text":                {"recorder/screen"},
 	"golang.org/x/mod/sumdb":           {"ca/auditlog", "internal/verify"},

@@ -5,18 +5,15 @@
 // good for finding things. What proves something are the frames.
 package index
 
-import (
-	"time"
-
-	"postern/recorder"
-)
+import "time"
 
 // Entry is what one segment holds.
 type Entry struct {
-	Segment    uint64        `json:"segment"`
-	Begin, End time.Duration `json:"-"`                // of its frames, since the start of the session
-	Output     uint64        `json:"output,omitempty"` // bytes from the host that people read
-	Input      uint64        `json:"input,omitempty"`  // bytes from the client, wherever they went
+	Segment uint64        `json:"segment"`
+	Begin   time.Duration `json:"begin"` // of its frames, since the start of the session, in nanoseconds as all times
+	End     time.Duration `json:"end"`
+	Output  uint64        `json:"output,omitempty"` // bytes from the host that people read
+	Input   uint64        `json:"input,omitempty"`  // bytes from the client, wherever they went
 
 	// Activity is bytes of output in each second since Begin, at most one number for each.
 	Activity []uint32 `json:"activity,omitempty"`
@@ -27,11 +24,15 @@ type Entry struct {
 	Sizes    []Size    `json:"sizes,omitempty"`
 	Marks    []Mark    `json:"marks,omitempty"`
 	Anchors  []Anchor  `json:"anchors,omitempty"`
+	Lanes    []Lane    `json:"lanes,omitempty"` // of streams that people read, in the order they have text
 
 	// Words narrows a search in the output; see [Filter.May].
-	Words Filter `json:"words,omitzero"`
+	Words Filter `json:"-"`
 	// Drawn is true when something moved the cursor about, so that the screen may show words that did not pass in one piece: only painting it tells.
+	// Then there are no Words.
 	Drawn bool `json:"drawn,omitempty"`
+	// Cut is true when there was more of commands, files, forwards or marks than an entry may hold. The frames have it.
+	Cut bool `json:"cut,omitempty"`
 }
 
 // Command is one that was run, or seen to be run.
@@ -51,6 +52,7 @@ type File struct {
 	At        time.Duration `json:"at"`
 	Channel   uint32        `json:"channel"`
 	Protocol  string        `json:"protocol"`
+	Number    uint64        `json:"number"`    // in its channel; an operation that changes something may be told twice with it, first without a Status
 	Operation string        `json:"operation"` // read, write, or the name of another operation: remove, rename …
 	Path      string        `json:"path"`
 	To        string        `json:"to,omitempty"`
@@ -91,25 +93,31 @@ type Mark struct {
 	Text    string        `json:"text"`
 }
 
-// Anchor is a moment from which the screen of a channel can be painted without what came before: it was cleared, or reset, or another screen was taken.
+// Anchor is a moment from which the screen of a channel can be painted without what came before: it is empty, and the cursor in its first place.
+// [Begin] finds the right one.
 type Anchor struct {
-	At      time.Duration `json:"at"`
-	Channel uint32        `json:"channel"`
-	Frame   uint64        `json:"frame"`  // of the recording
-	Offset  int           `json:"offset"` // in its data
+	At        time.Duration `json:"at"`
+	Channel   uint32        `json:"channel"`
+	Frame     uint64        `json:"frame"`               // of the recording
+	Offset    int           `json:"offset"`              // in its data
+	Alternate bool          `json:"alternate,omitempty"` // of the alternate screen: switch to it first; good until Left
+	Left      bool          `json:"left,omitempty"`      // no place to begin: the main screen is back as it was
 }
 
-// Indexer writes the entries of one recording. It sees each segment once, in order, and remembers a few kilobytes.
-type Indexer struct{}
+// Lane is the text of one stream of a channel in a segment, and what must be known of it to begin reading there.
+type Lane struct {
+	Channel  uint32 `json:"channel"`
+	Stream   byte   `json:"stream"`
+	From     uint64 `json:"from"` // frame of the recording with the first of it
+	Terminal bool   `json:"terminal,omitempty"`
+	Columns  uint32 `json:"columns,omitempty"` // of the terminal, when it begins
+	Rows     uint32 `json:"rows,omitempty"`
+	Bytes    uint64 `json:"bytes"`
+	Lines    uint32 `json:"lines,omitempty"`
+	Drawn    bool   `json:"drawn,omitempty"`
 
-// Segment is the entry of a segment whose first frame has that number, as it is sealed beside the segment.
-func (x *Indexer) Segment(first uint64, frames []recorder.Frame) []byte { return nil }
-
-// Parse reads what [Indexer.Segment] wrote.
-func Parse(b []byte) (Entry, error) { return Entry{}, nil }
-
-// Filter is a set of folded trigrams that may say yes to what is not in it, and never no to what is.
-type Filter []byte
-
-// May reports whether a segment may hold the literal, in any case of its letters. Of less than three letters it knows nothing, so it says yes.
-func (f Filter) May(literal string) bool { return true }
+	// Line is the end of the text before, if it does not end with a line, and Half what stands in the middle of an escape sequence there.
+	Line []byte `json:"line,omitempty"`
+	Half []byte `json:"half,omitempty"`
+	Long bool   `json:"long,omitempty"` // there is more of that line than Line
+}

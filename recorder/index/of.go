@@ -12,7 +12,6 @@ func Of(ctx context.Context, a *recorder.Archive, each func(Entry)) ([]Entry, er
 	var list []Entry
 	local, x := false, new(Indexer)
 	for _, p := range a.Parts() {
-		// An indexer that begins in the middle knows nothing of the channels, so from the first gap on all are made here.
 		raw := p.Index
 		if local = local || raw == nil; local {
 			frames, err := a.Frames(ctx, p.Number)

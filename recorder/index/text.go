@@ -1,0 +1,351 @@
+package index
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+// Text takes the escape sequences out of one stream of a channel, so that what is left can be searched as lines. It knows no screen. It only notices
+// when text may have been put together on one, because something moved the cursor about.
+//
+// The bodies of titles, links and other strings for the terminal are lines of their own: what hides in one is found too.
+type Text struct {
+	Terminal bool // the channel has one; on others nothing is ever drawn
+	Rows     int  // of it, if known
+
+	state   byte
+	csi     [24]byte // of a control sequence: what came after ESC [
+	n       int
+	high    byte // the last byte, if it was 0xc2
+	line    bool // something stands on this line
+	back    bool // and the cursor is back at its beginning
+	cut     bool // a string for the terminal came in the middle of the line
+	home    bool // the cursor is in the first place of the screen
+	margins bool // not all of the screen scrolls
+	other   bool // the alternate screen is shown
+	loose   int  // lines that must still scroll until nothing old is on the screen
+	main    int  // loose of the main screen, while the other is shown
+	drawn   bool
+
+	watch *watch // what else is wanted of a terminal; nil: nothing
+}
+
+// The states of a [Text].
+const (
+	ground = iota
+	escape
+	escapeMore // after an intermediate byte
+	control    // sequence
+	inString   // OSC, DCS, APC, PM or SOS
+)
+
+const defaultRows = 100 // of terminals that did not say, and few have more
+
+// Drawn reports whether the screen may show words that did not pass in one piece, since it was asked last.
+func (t *Text) Drawn() bool {
+	d := t.drawn
+	t.drawn = t.Terminal && t.loose > 0
+	return d || t.drawn
+}
+
+// Append appends the text in src to dst. Lines end with a line feed. What stands at the end of src may be half a sequence: the next call goes on with it.
+func (t *Text) Append(dst, src []byte) []byte {
+	begin := len(dst)
+	for i := 0; i < len(src); {
+		switch {
+		case t.state == ground:
+			n := plain(src[i:])
+			if n == 0 {
+				dst = t.single(dst, begin, src[i], i+1)
+				i++
+				continue
+			}
+			dst = t.run(dst, src[i:i+n])
+			i += n
+		case t.state == inString:
+			n := body(src[i:])
+			dst = append(dst, src[i:i+n]...)
+			if i += n; i < len(src) {
+				dst = t.endString(dst, src[i])
+				i++
+			}
+		default:
+			dst = t.sequence(dst, src[i], i+1)
+			i++
+		}
+	}
+	return dst
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// plain is how many bytes of b go to the screen as they are: all but control characters.
+func plain(b []byte) int {
+	for i := 0; ; {
+		for ; i+8 <= len(b); i += 8 {
+			x := binary.LittleEndian.Uint64(b[i:])
+			// A byte below 0x20 borrows into its high bit in the first, 0x7f carries into it in the second.
+			if ((x-0x20*ones)|(x+ones)|x)&highs != 0 {
+				break
+			}
+		}
+		for most := min(i+8, len(b)); i < most; i++ {
+			if b[i] < 0x20 || b[i] == 0x7f {
+				return i
+			}
+		}
+		if i == len(b) {
+			return i
+		}
+	}
+}
+
+// body is how many bytes of b belong to a string for the terminal.
+func body(b []byte) int {
+	for i, c := range b {
+		if c < 0x20 && c != '\t' || c == 0x7f {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// run is text for the screen.
+func (t *Text) run(dst, b []byte) []byte {
+	if t.back || t.cut {
+		if t.back {
+			dst = append(dst, '\n')
+		}
+		t.draw()
+		t.back, t.cut = false, false
+	}
+	t.line, t.home = true, false
+	if t.Terminal {
+		t.eightBit(b)
+		if t.watch != nil {
+			t.watch.text(b)
+		}
+	}
+	return append(dst, b...)
+}
+
+// eightBit looks for C1 controls, which some terminals obey.
+func (t *Text) eightBit(b []byte) {
+	if t.high == 0xc2 && b[0] >= 0x80 && b[0] < 0xa0 {
+		t.draw()
+	}
+	t.high = b[len(b)-1]
+	for i := 0; i+1 < len(b); i++ {
+		if b[i] < 0x80 {
+			if b[i+1] < 0x80 {
+				i += ascii(b[i+1:])
+			}
+			continue
+		}
+		if b[i] == 0xc2 && b[i+1] < 0xa0 {
+			t.draw()
+		}
+	}
+}
+
+// ascii is how many bytes at the beginning of b, in eights, are ASCII.
+func ascii(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b) && binary.LittleEndian.Uint64(b[i:])&highs == 0; i += 8 {
+	}
+	return i
+}
+
+func (t *Text) draw() { t.drawn = t.drawn || t.Terminal }
+
+// single is a control character.
+func (t *Text) single(dst []byte, begin int, c byte, next int) []byte {
+	if t.watch != nil {
+		t.watch.single(c, next)
+	}
+	switch c {
+	case 0x1b:
+		t.state = escape
+	case '\n', '\v', '\f':
+		t.feed()
+		return append(dst, '\n')
+	case '\r':
+		t.back = t.line
+	case '\t':
+		t.line = true
+		return append(dst, '\t')
+	case '\b':
+		t.draw()
+		if len(dst) > begin && dst[len(dst)-1] != '\n' { // overstruck, as in manuals
+			_, n := utf8.DecodeLastRune(dst[begin:])
+			return dst[:len(dst)-n]
+		}
+	case 0x0e, 0x0f: // other character sets
+		t.draw()
+	}
+	return dst
+}
+
+// feed is the end of a line.
+func (t *Text) feed() {
+	t.line, t.back, t.cut, t.home = false, false, false, false
+	if t.loose > 0 && !t.margins {
+		t.loose--
+	}
+}
+
+// loosen says that the cursor is somewhere on the screen. It is at the bottom, and what is below it is empty, when as many lines were fed as there are rows.
+func (t *Text) loosen() {
+	if !t.Terminal {
+		return
+	}
+	t.drawn = true
+	t.loose = t.rows()
+}
+
+func (t *Text) rows() int {
+	if t.Rows > 0 {
+		return min(t.Rows, 4096) + 1
+	}
+	return defaultRows
+}
+
+// clean says that the screen is empty.
+func (t *Text) clean() {
+	t.loose, t.line, t.back, t.cut = 0, false, false, false
+}
+
+// endString is the byte that ends a string for the terminal, or breaks it off.
+func (t *Text) endString(dst []byte, c byte) []byte {
+	t.state, t.cut = ground, t.line
+	if c == 0x1b {
+		t.state = escape // of ESC \, or of another sequence
+	} else if c == '\n' || c == '\r' {
+		t.state = inString // terminals ignore these
+	}
+	return append(dst, '\n')
+}
+
+// sequence is a byte of an escape sequence.
+func (t *Text) sequence(dst []byte, c byte, next int) []byte {
+	switch {
+	case c == 0x1b:
+		t.state, t.n = escape, 0
+	case c == 0x18 || c == 0x1a: // they cancel
+		t.state = ground
+	case c < 0x20 && t.state == control:
+		return t.single(dst, len(dst), c, next) // terminals act on these at once
+	case c < 0x20 || c >= 0x7f:
+		t.state = ground
+		t.draw()
+	case t.state == escape:
+		return t.escaped(dst, c, next)
+	case t.state == escapeMore && c >= 0x30:
+		t.state = ground
+		t.designate(c)
+	case t.state == control && c >= 0x40:
+		t.state = ground
+		return t.act(dst, c, next)
+	case t.n < len(t.csi):
+		t.csi[t.n] = c
+		t.n++
+	default:
+		t.loosen() // longer than any we know
+	}
+	return dst
+}
+
+// escaped is the byte after ESC.
+func (t *Text) escaped(dst []byte, c byte, next int) []byte {
+	t.n = 0
+	switch {
+	case c == '[':
+		t.state = control
+		return dst
+	case c == ']' || c == 'P' || c == 'X' || c == '^' || c == '_':
+		t.state = inString
+		return append(dst, '\n')
+	case c >= 0x20 && c < 0x30:
+		t.state, t.n, t.csi[0] = escapeMore, 1, c
+		return dst
+	}
+	t.state = ground
+	switch c {
+	case 'c':
+		t.margins, t.other = false, false
+		t.clean()
+		if t.watch != nil {
+			t.watch.fresh(next)
+		}
+	case 'D', 'E':
+		t.feed()
+		return append(dst, '\n')
+	case '7', '=', '>', '\\', 'H', 'Z': // nothing is moved
+	default: // 'M' and '8' move the cursor; others we do not know
+		t.loosen()
+	}
+	return dst
+}
+
+// designate is the end of an escape sequence with intermediate bytes.
+func (t *Text) designate(final byte) {
+	first := t.csi[0]
+	switch {
+	case t.n == 1 && (first == '(' || first == ')') && (final == 'B' || final == 'A'):
+	case t.n == 1 && first == '%':
+	case t.n == 1 && first == ' ':
+	default: // line drawing, the alignment test
+		t.loosen()
+	}
+}
+
+func (t *Text) resize(terminal bool, rows int) {
+	t.Terminal = terminal
+	if t.Rows != rows && t.Rows != 0 && terminal {
+		t.Rows = rows
+		t.loosen() // lines are wrapped anew, and some come back
+	}
+	t.Rows = rows
+}
+
+// half is what resume needs to go on in the middle of a sequence.
+func (t *Text) half() []byte {
+	var b []byte
+	if t.back {
+		b = append(b, '\r')
+	}
+	switch t.state {
+	case escape:
+		b = append(b, 0x1b)
+	case escapeMore:
+		b = append(append(b, 0x1b), t.csi[:t.n]...)
+	case control:
+		b = append(append(b, 0x1b, '['), t.csi[:t.n]...)
+	case inString:
+		b = append(b, 0x1b, ']')
+	}
+	return b
+}
+
+// resume is as the text was before the segment.
+func (t *Text) resume(l Lane) {
+	t.line = len(l.Line) > 0
+	b := l.Half
+	if len(b) > 0 && b[0] == '\r' {
+		t.back, b = t.line, b[1:]
+	}
+	switch {
+	case len(b) == 0:
+	case len(b) == 1:
+		t.state = escape
+	case b[1] == '[':
+		t.state, t.n = control, copy(t.csi[:], b[2:])
+	case b[1] == ']':
+		t.state = inString
+	default:
+		t.state, t.n = escapeMore, copy(t.csi[:], b[1:])
+	}
+}
