@@ -11,7 +11,10 @@ import (
 )
 
 // PrivateKey is what an auditor opens recordings with. It never is on a bastion.
-type PrivateKey struct{ hpke hpke.PrivateKey }
+type PrivateKey struct {
+	hpke hpke.PrivateKey
+	one  *sessionKey // instead: of one recording
+}
 
 // PublicKey is what a bastion seals recordings to.
 type PublicKey struct{ hpke hpke.PublicKey }
@@ -22,7 +25,7 @@ func NewKey() (PrivateKey, PublicKey) {
 	if err != nil {
 		panic("recorder: the system's random source is broken: " + err.Error())
 	}
-	return PrivateKey{k}, PublicKey{k.PublicKey()}
+	return PrivateKey{hpke: k}, PublicKey{k.PublicKey()}
 }
 
 // ParsePrivateKey reads what [PrivateKey.Marshal] wrote.
@@ -31,7 +34,7 @@ func ParsePrivateKey(b []byte) (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("recording key, private half: %w", err)
 	}
-	return PrivateKey{k}, nil
+	return PrivateKey{hpke: k}, nil
 }
 
 // ParsePublicKey reads what [PublicKey.Marshal] wrote.
@@ -56,7 +59,12 @@ func (k PrivateKey) Marshal() []byte {
 func (k PrivateKey) Public() PublicKey { return PublicKey{k.hpke.PublicKey()} }
 
 // ID names the key by its public half.
-func (k PrivateKey) ID() string { return k.Public().ID() }
+func (k PrivateKey) ID() string {
+	if k.one != nil {
+		return k.one.KeyID
+	}
+	return k.Public().ID()
+}
 
 // Marshal returns the bytes of the public half.
 func (k PublicKey) Marshal() []byte { return k.hpke.Bytes() }
@@ -86,6 +94,9 @@ func (k PublicKey) sealRoot(session string, root []byte) ([]byte, error) {
 }
 
 func (k PrivateKey) openRoot(session string, box []byte) ([]byte, error) {
+	if k.one != nil {
+		return k.one.openRoot(session, box)
+	}
 	info := ssh.Marshal(boxBinding{boxVersion, session, k.ID()})
 	root, err := hpke.Open(k.hpke, hpke.HKDFSHA256(), hpke.AES256GCM(), info, box)
 	if err != nil {
