@@ -62,7 +62,7 @@ func OpenArchive(ctx context.Context, src Source, key PrivateKey, bastion crypto
 		return nil, err
 	}
 	defer outline.Close()
-	o := &outlineReader{in: fileScanner{r: bufio.NewReaderSize(outline, 64<<10)}, bastion: bastion}
+	o := &outlineReader{in: fileScanner{r: bufio.NewReaderSize(outline, 64<<10)}, magic: outlineMagic, bastion: bastion}
 	if err := o.begin(); err != nil {
 		return nil, &Fault{Err: shortened(err)}
 	}

@@ -43,9 +43,9 @@ func (s *Store) Outline(session string, w io.Writer) error {
 		return err
 	}
 	err = s.pages(c, w, func(tx *store.Tx, page *bytes.Buffer, n uint64) error {
-		item, err := outlineItem(tx, c.Session, n)
+		o, err := outlineRow(tx, c.Session, n)
 		page.WriteByte(itemSegment)
-		page.Write(item)
+		page.Write(o.marshal())
 		return err
 	})
 	if err != nil {
@@ -77,17 +77,17 @@ func (s *Store) pages(c *change, w io.Writer, add func(tx *store.Tx, page *bytes
 	return nil
 }
 
-// outlineItem is a segment in an outline. What earlier versions kept has no row for it.
-func outlineItem(tx *store.Tx, session string, n uint64) ([]byte, error) {
+// outlineRow is a segment in an outline. What earlier versions kept has no row for it.
+func outlineRow(tx *store.Tx, session string, n uint64) (o outlined, err error) {
 	item, err := tx.Get(outlineKey(session, n))
+	if err == nil {
+		return o, ssh.Unmarshal(item, &o)
+	}
 	if !errors.Is(err, store.ErrNotFound) {
-		return item, err
+		return o, err
 	}
 	g, err := segmentRow(tx, session, n)
-	if err != nil {
-		return nil, err
-	}
-	return outlined{Header: g.Header, Body: sha256.Sum256(g.Body), Length: uint32(len(g.Body)), Signature: g.Signature}.marshal(), nil
+	return outlined{Header: g.Header, Body: sha256.Sum256(g.Body), Length: uint32(len(g.Body)), Signature: g.Signature}, err
 }
 
 func segmentRow(tx *store.Tx, session string, n uint64) (g sealedSegment, err error) {

@@ -15,6 +15,7 @@ import (
 // outlineReader reads and verifies an outline.
 type outlineReader struct {
 	in      fileScanner
+	magic   string
 	bastion crypto.PublicKey
 	opening opening
 	box     []byte
@@ -63,8 +64,8 @@ func (o *outlineReader) items(v *verifier) error {
 }
 
 func (o *outlineReader) begin() (err error) {
-	if magic := o.in.bytes(len(outlineMagic)); o.in.err == nil && string(magic) != outlineMagic {
-		return fmt.Errorf("%w: it begins with %q and this program reads %q", ErrMalformed, magic, outlineMagic)
+	if magic := o.in.bytes(len(o.magic)); o.in.err == nil && string(magic) != o.magic {
+		return fmt.Errorf("%w: it begins with %q and this program reads %q", ErrMalformed, magic, o.magic)
 	}
 	b := o.in.string(maxStatement)
 	o.box = o.in.string(maxBox)
@@ -80,31 +81,47 @@ func (o *outlineReader) begin() (err error) {
 	sum := o.opening.sum()
 	o.sum.Session, o.sum.Head, o.sum.SealedHead = o.opening.Session, sum, sum
 	o.sum.Bastion, o.sum.RecordingKey = o.opening.Bastion, o.opening.KeyID
+	o.sum.Box, o.sum.Shredded = o.opening.BoxSum, len(o.box) == 0
 	return nil
 }
 
-func (o *outlineReader) segment() (err error) {
-	p := Part{raw: o.in.string(maxStatement)}
+func (o *outlineReader) segment() error {
+	p, err := o.part()
+	if err == nil {
+		err = o.place(&p)
+	}
+	if err == nil {
+		o.parts = append(o.parts, p)
+	}
+	return err
+}
+
+func (o *outlineReader) part() (p Part, err error) {
+	p.raw = o.in.string(maxStatement)
 	copy(p.body[:], o.in.bytes(sha256.Size))
 	if b := o.in.bytes(4); b != nil {
 		p.Sealed = binary.BigEndian.Uint32(b)
 	}
 	p.signature, p.entry = o.in.string(maxStatement), o.in.string(maxIndex)
-	if o.in.err != nil {
-		return o.in.err
-	}
-	p.head = sealedHeadOf(p.raw, p.body)
+	return p, o.in.err
+}
+
+// place sees that a segment follows the one before, and counts it.
+func (o *outlineReader) place(p *Part) (err error) {
 	if p.header, err = parseSegmentHeader(p.raw); err != nil {
 		return err
+	}
+	if p.Sealed > maxBody {
+		return fmt.Errorf("%w: body of %d bytes", ErrMalformed, p.Sealed)
 	}
 	if err := (&sealedReader{sum: o.sum}).follows(p.header); err != nil {
 		return err
 	}
+	p.head = sealedHeadOf(p.raw, p.body)
 	p.Number, p.First, p.Frames = p.header.Number, p.header.First, p.header.Frames
 	o.sum.Segments, o.sum.SealedHead = p.Number+1, p.head
 	o.sum.Frames, o.sum.Head = p.First+uint64(p.Frames), p.header.After
 	o.sum.Bytes += int64(p.Sealed)
-	o.parts = append(o.parts, p)
 	return nil
 }
 
@@ -188,7 +205,7 @@ func CheckOutline(ctx context.Context, src Source, bastion crypto.PublicKey) (Su
 		return Summary{}, err
 	}
 	defer outline.Close()
-	o := &outlineReader{in: fileScanner{r: bufio.NewReaderSize(outline, 64<<10)}, bastion: bastion}
+	o := &outlineReader{in: fileScanner{r: bufio.NewReaderSize(outline, 64<<10)}, magic: outlineMagic, bastion: bastion}
 	if err := o.begin(); err != nil {
 		return o.sum, &Fault{Err: shortened(err)}
 	}

@@ -38,6 +38,7 @@ func (s *Store) report(p Progress) {
 
 // release forgets a sealed segment: its keys, and its place in the journal.
 func (s *Store) release(g *segment) {
+	g.w.sealed(g) // before the journal may use its place again
 	g.keys.forget()
 	clear(g.entry)
 	g.entry = nil

@@ -38,6 +38,7 @@ type Store struct {
 	closed bool
 
 	sweeper chan struct{}
+	stopped chan struct{} // nothing more will be sealed
 	swept   chan struct{}
 }
 
@@ -54,7 +55,7 @@ func OpenStore(cfg Config) (*Store, error) {
 	if cfg.Capacity == 0 {
 		cfg.Capacity = cfg.room()
 	}
-	s := &Store{cfg: cfg, open: make(map[string]*Writer), sweeper: make(chan struct{}), swept: make(chan struct{})}
+	s := &Store{cfg: cfg, open: make(map[string]*Writer), stopped: make(chan struct{}), sweeper: make(chan struct{}), swept: make(chan struct{})}
 	s.gone.L = &s.mu
 	var err error
 	if s.db, err = store.Open(filepath.Join(cfg.Dir, "store"), cfg.StoreKey); err != nil {
@@ -292,6 +293,7 @@ func (s *Store) Close() error {
 	return s.db.Close()
 }
 
+	close(s.stopped)
 // dead ends every recording after the journal failed for good.
 func (s *Store) dead(err error) {
 	s.cfg.Log.Error("the journal cannot be written any more; every session ends", "error", err)

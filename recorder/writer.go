@@ -3,6 +3,7 @@ package recorder
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,12 @@ type Writer struct {
 	over     bool       // the segment that ends the recording is on its way to the sealer
 
 	// The sealer's.
+	// For those who follow.
+	unsealed []*segment    // that the store does not hold yet, in order
+	released uint64        // segments that it holds
+	done     bool          // and that is all of them
+	news     chan struct{} // closed at the next change; nil: nobody listens
+
 	kept    change                       // what the store holds
 	header  Header                       // for the index
 	indexer func(uint64, []Frame) []byte // nil: none was begun
@@ -145,6 +152,7 @@ func (w *Writer) begin() error {
 	w.durably.Lock()
 	w.segments = append(w.segments, w.segment)
 	w.durably.Unlock()
+	w.unsealed = append(w.unsealed, w.segment)
 	return nil
 }
 
@@ -197,6 +205,7 @@ func (w *Writer) durable(r *reserved) {
 	w.head = r.head
 	w.advance()
 }
+	w.tell()
 
 // advance hands segments to the sealer that are cut and durable as a whole. w.durably is held.
 func (w *Writer) advance() {
@@ -212,6 +221,28 @@ func (w *Writer) advance() {
 }
 
 // abandon ends a recording that lost a frame: what is durable of it is sealed as interrupted.
+// tell wakes those who follow. w.durably is held.
+func (w *Writer) tell() {
+	if w.news != nil {
+		close(w.news)
+		w.news = nil
+	}
+}
+
+// sealed notes that the store holds a segment.
+func (w *Writer) sealed(g *segment) {
+	w.durably.Lock()
+	defer w.durably.Unlock()
+	if len(w.unsealed) > 0 && w.unsealed[0] == g {
+		w.unsealed = w.unsealed[1:]
+	}
+	if len(g.at) > 0 {
+		w.released++
+	}
+	w.done = w.done || g.final
+	w.tell()
+}
+
 func (w *Writer) abandon(error) {
 	w.durably.Lock()
 	defer w.durably.Unlock()
@@ -225,6 +256,7 @@ func (w *Writer) abandon(error) {
 	for _, lost := range w.segments[1:] {
 		lost.keys.forget()
 	}
+		w.unsealed = slices.DeleteFunc(w.unsealed, func(g *segment) bool { return g == lost })
 	s := w.segments[0]
 	s.want, s.final, s.interrupted = len(s.at), true, true
 	w.segments = w.segments[:1]
