@@ -17,10 +17,11 @@ import (
 
 var (
 	witnessFlag   = &cli.StringSliceFlag{Name: "witness", Usage: "demand the cosignature of this witness: `VKEY`, as postern witness vkey prints it; may be repeated"}
+	withinFlag    = &cli.DurationFlag{Name: "witnessed-within", Value: unwitnessed, Usage: "how long the newest leaves may wait for cosignatures: `TIME`"}
 	witnessesFlag = &cli.IntFlag{Name: "witnesses", DefaultText: "all of them", Usage: "how many of the witnesses must have cosigned: `N`"}
 )
 
-// unwitnessed is how long the newest leaves may wait for the witnesses: a log that shows somebody a branch of its own has nobody to
+// unwitnessed is how long the newest leaves may wait for the witnesses, if one does not say otherwise: a log that shows somebody a branch of its own has nobody to
 // cosign it.
 const unwitnessed = 24 * time.Hour
 
@@ -28,10 +29,11 @@ const unwitnessed = 24 * time.Hour
 type demand struct {
 	witnesses []*auditlog.Witness
 	need      int
+	within    time.Duration
 }
 
 func demanded(c *cli.Context) (demand, error) {
-	var d demand
+	d := demand{within: c.Duration(withinFlag.Name)}
 	for _, vkey := range c.StringSlice("witness") {
 		w, err := auditlog.ParseWitness(vkey)
 		if err != nil {
@@ -133,16 +135,16 @@ func (c *client) askWitnesses(ctx context.Context, p *proof, d demand) error {
 		p.Failures = append(p.Failures, verify.Failure{Leaf: -1, Text: fmt.Sprintf("%d witnesses must have cosigned the log, and %d did", d.need, len(found))})
 		return nil
 	}
-	if covered < int64(len(p.leaves)) && waited(p.leaves[covered]) {
-		p.Failures = append(p.Failures, verify.Failure{Leaf: covered, Text: fmt.Sprintf("this leaf waits for cosignatures since more than %s, with %d behind it", short(unwitnessed), int64(len(p.leaves))-covered-1)})
+	if covered < int64(len(p.leaves)) && waited(p.leaves[covered], d.within) {
+		p.Failures = append(p.Failures, verify.Failure{Leaf: covered, Text: fmt.Sprintf("this leaf waits for cosignatures since more than %s, with %d behind it", short(d.within), int64(len(p.leaves))-covered-1)})
 	}
 	return nil
 }
 
 // waited says whether a leaf is so old that witnesses must have seen it. What says no time is old.
-func waited(leaf []byte) bool {
+func waited(leaf []byte, within time.Duration) bool {
 	e, err := auditlog.Decode(leaf)
-	return err != nil || time.Since(e.At) > unwitnessed
+	return err != nil || time.Since(e.At) > within
 }
 
 func (p *proof) witnesses() string {

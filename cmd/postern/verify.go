@@ -26,7 +26,7 @@ var verifyCommand = &cli.Command{
 	Name:  "verify",
 	Usage: "prove the log, the approvals, the certificates and the recordings, trusting no server",
 	Flags: []cli.Flag{
-		witnessFlag, witnessesFlag,
+		witnessFlag, witnessesFlag, withinFlag,
 		&cli.BoolFlag{Name: "no-recordings", Usage: "leave the recordings out"},
 		&cli.StringFlag{Name: "recording", Usage: "check this sealed recording against the log, and no other: `FILE`"},
 		viewReasonFlag,
