@@ -14,7 +14,7 @@ import (
 
 // The rows of the store.
 //
-//	opening/SESSION          opening and key box
+//	opening/SESSION          opening and locked key box
 //	row/SESSION              entry
 //	number/NUMBER            session ID, by the recording number
 //	open/SESSION             present until no segment will follow
@@ -59,7 +59,7 @@ type entry struct {
 type change struct {
 	Progress
 	opening  []byte
-	box      []byte
+	box      []byte // locked; of one that is read, sealedSoFar unlocks it
 	number   [16]byte
 	known    bool // the store has the beginning
 	bytes    int64
@@ -76,7 +76,7 @@ func (w *Writer) change() *change {
 		c := w.kept
 		return &c
 	}
-	return newChange(w.opening, w.box)
+	return newChange(w.opening, w.locked)
 }
 
 // newChange is for a recording that is not in the store.

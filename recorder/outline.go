@@ -101,6 +101,9 @@ func segmentRow(tx *store.Tx, session string, n uint64) (g sealedSegment, err er
 // Bodies writes those of count segments of a session, each as a string, in order; fewer if fewer are sealed, but at least one.
 func (s *Store) Bodies(session string, from, count uint64, w io.Writer) error {
 	c, err := s.sealedSoFar(session)
+	if err == nil {
+		err = s.deleted(session)
+	}
 	if err != nil {
 		return err
 	}

@@ -121,6 +121,9 @@ func catalogued(tx *store.Tx, session string) (Recording, error) {
 // Export writes the sealed recording of a session, as far as it is sealed, for [Open] and [Check].
 func (s *Store) Export(session string, w io.Writer) error {
 	c, err := s.sealedSoFar(session)
+	if err == nil {
+		err = s.deleted(session)
+	}
 	if err != nil {
 		return err
 	}
@@ -154,6 +157,9 @@ func (s *Store) sealedSoFar(session string) (c *change, err error) {
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("recording %s: %w", session, ErrNotFound)
+	}
+	if err == nil {
+		c.box, err = s.boxes.unlock(c.number, c.box)
 	}
 	return c, err
 }

@@ -18,6 +18,8 @@ type Summary struct {
 	Bastion      string
 	RecordingKey string
 	Bytes        int64
+	Box          [32]byte // hash of the key box
+	Shredded     bool     // the box itself was destroyed
 }
 
 // Fault is where a recording stops being good.
@@ -88,6 +90,7 @@ func (s *sealedReader) begin() error {
 	o := s.opening.sum()
 	s.sum.Session, s.sum.Head, s.sum.SealedHead = s.opening.Session, o, o
 	s.sum.Bastion, s.sum.RecordingKey = s.opening.Bastion, s.opening.KeyID
+	s.sum.Box, s.sum.Shredded = s.opening.BoxSum, len(s.box) == 0
 	return nil
 }
 

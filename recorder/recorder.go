@@ -98,6 +98,7 @@ var (
 	ErrDamaged   = errors.New("journal is damaged")            // OpenStore: acknowledged frames cannot be read back
 	ErrCutShort  = errors.New("recording is cut short")        // the file ends too early
 	ErrShredded  = errors.New("key box was destroyed")         // Open of a recording nobody shall read any more
+	ErrDeleted   = errors.New("recording was deleted")         // Export of one of which the outline is left
 	ErrAltered   = errors.New("recording was altered")         // something is not what was signed, sealed or logged
 	ErrWrongKey  = errors.New("recording is for another key")  // Open with the private half of another key
 	ErrMalformed = errors.New("not a recording that we write") // no writer produces this

@@ -20,6 +20,7 @@ type Writer struct {
 	store   *Store
 	opening opening
 	box     []byte
+	locked  []byte // box as journal and store keep it
 	failed  chan struct{}
 	broken  error // guarded by the journal's lock
 
@@ -42,13 +43,13 @@ type Writer struct {
 	segments []*segment // not yet durable as a whole, in order
 	over     bool       // the segment that ends the recording is on its way to the sealer
 
-	// The sealer's.
 	// For those who follow.
 	unsealed []*segment    // that the store does not hold yet, in order
 	released uint64        // segments that it holds
 	done     bool          // and that is all of them
 	news     chan struct{} // closed at the next change; nil: nobody listens
 
+	// The sealer's.
 	kept    change                       // what the store holds
 	header  Header                       // for the index
 	indexer func(uint64, []Frame) []byte // nil: none was begun
@@ -151,8 +152,8 @@ func (w *Writer) begin() error {
 	w.number++
 	w.durably.Lock()
 	w.segments = append(w.segments, w.segment)
-	w.durably.Unlock()
 	w.unsealed = append(w.unsealed, w.segment)
+	w.durably.Unlock()
 	return nil
 }
 
@@ -204,8 +205,8 @@ func (w *Writer) durable(r *reserved) {
 	w.frames++
 	w.head = r.head
 	w.advance()
-}
 	w.tell()
+}
 
 // advance hands segments to the sealer that are cut and durable as a whole. w.durably is held.
 func (w *Writer) advance() {
@@ -220,7 +221,6 @@ func (w *Writer) advance() {
 	}
 }
 
-// abandon ends a recording that lost a frame: what is durable of it is sealed as interrupted.
 // tell wakes those who follow. w.durably is held.
 func (w *Writer) tell() {
 	if w.news != nil {
@@ -243,6 +243,7 @@ func (w *Writer) sealed(g *segment) {
 	w.tell()
 }
 
+// abandon ends a recording that lost a frame: what is durable of it is sealed as interrupted.
 func (w *Writer) abandon(error) {
 	w.durably.Lock()
 	defer w.durably.Unlock()
@@ -255,8 +256,8 @@ func (w *Writer) abandon(error) {
 	}
 	for _, lost := range w.segments[1:] {
 		lost.keys.forget()
-	}
 		w.unsealed = slices.DeleteFunc(w.unsealed, func(g *segment) bool { return g == lost })
+	}
 	s := w.segments[0]
 	s.want, s.final, s.interrupted = len(s.at), true, true
 	w.segments = w.segments[:1]
