@@ -81,6 +81,7 @@ func (o *outlineReader) begin() (err error) {
 	sum := o.opening.sum()
 	o.sum.Session, o.sum.Head, o.sum.SealedHead = o.opening.Session, sum, sum
 	o.sum.Bastion, o.sum.RecordingKey = o.opening.Bastion, o.opening.KeyID
+	o.sum.Box, o.sum.Shredded = o.opening.BoxSum, len(o.box) == 0
 	return nil
 }
 

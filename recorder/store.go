@@ -25,6 +25,7 @@ type Store struct {
 
 	cfg     Config
 	db      *store.DB
+	boxes   *boxKeys
 	files   *files
 	journal *journal
 	sealer  *sealer
@@ -37,8 +38,8 @@ type Store struct {
 	gone   sync.Cond // a writer left open
 	closed bool
 
-	sweeper chan struct{}
 	stopped chan struct{} // nothing more will be sealed
+	sweeper chan struct{}
 	swept   chan struct{}
 }
 
@@ -61,9 +62,12 @@ func OpenStore(cfg Config) (*Store, error) {
 	if s.db, err = store.Open(filepath.Join(cfg.Dir, "store"), cfg.StoreKey); err != nil {
 		return nil, err
 	}
+	if s.boxes, err = openBoxKeys(cfg.Dir); err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
 	number, err := s.recover(journalDir)
 	if err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.boxes.close(), s.db.Close())
 	}
 	s.files = openFiles(journalDir, cfg.FileSize, cfg.Capacity, cfg.Disk, number)
 	s.sealer = newSealer(s)
@@ -196,6 +200,9 @@ func (s *Store) writer(h Header, to PublicKey) (*Writer, error) {
 	if _, err := parseOpening(w.opening.marshal()); err != nil {
 		return nil, err
 	}
+	if w.locked, err = s.boxes.lock(w.opening.Number, box); err != nil {
+		return nil, err
+	}
 	sum := w.opening.sum()
 	w.head, w.chain = sum, newChain(0, sum)
 	w.ratchet, err = newRatchet(root, sum)
@@ -249,7 +256,7 @@ func (w *Writer) start(h Header) (*Commit, error) {
 	if err := w.begin(); err != nil {
 		return nil, err
 	}
-	body := ssh.Marshal(beginning{w.opening.marshal(), w.box})
+	body := ssh.Marshal(beginning{w.opening.marshal(), w.locked})
 	r, b, _, err := w.store.journal.reserve(w, padded(len(body)))
 	if err != nil {
 		return nil, w.wrap(err)
@@ -291,7 +298,7 @@ func (s *Store) Close() error {
 	s.reading.Lock()
 	s.shut = true
 	s.reading.Unlock()
-	return s.db.Close()
+	return errors.Join(s.boxes.close(), s.db.Close())
 }
 
 // dead ends every recording after the journal failed for good.

@@ -20,6 +20,7 @@ type Writer struct {
 	store   *Store
 	opening opening
 	box     []byte
+	locked  []byte // box as journal and store keep it
 	failed  chan struct{}
 	broken  error // guarded by the journal's lock
 
