@@ -25,9 +25,12 @@ var replayCommand = &cli.Command{
 		&cli.DurationFlag{Name: "idle", DefaultText: "as long as they were", Usage: "shorten pauses to this `TIME`, such as 2s"},
 		&cli.DurationFlag{Name: "from", DefaultText: "the beginning", Usage: "show what came before this `TIME` at once"},
 		&cli.BoolFlag{Name: "text", Usage: "all of it at once"},
-		keystrokesFlag, viewReasonFlag,
+		webFlag, openFlag, keystrokesFlag, viewReasonFlag,
 	},
 	Action: func(c *cli.Context) error {
+		if c.Bool("web") {
+			return replayWeb(c)
+		}
 		args, err := command.Exactly(c, "S-…")
 		if err != nil {
 			return err

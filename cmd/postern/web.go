@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"postern/internal/auditor"
+	"postern/internal/command"
+	"postern/internal/control"
+	"postern/internal/web"
+	"postern/recorder"
+)
+
+var (
+	webFlag  = &cli.BoolFlag{Name: "web", Usage: "in a browser on this machine: all sessions, or the one named"}
+	openFlag = &cli.BoolFlag{Name: "open", Usage: "with --web: open the link in your browser at once"}
+)
+
+// replayWeb serves the page until it is ended. Each recording that is opened there is a view, for the reason given here.
+func replayWeb(c *cli.Context) error {
+	if c.Args().Len() > 1 {
+		return command.Misuse("--web takes one session, or none for all")
+	}
+	first := strings.ToUpper(c.Args().First())
+	reason, err := viewReason(c)
+	if err != nil {
+		return err
+	}
+	ca, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer ca.close()
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	me, err := control.Call[control.Identity](ctx, ca.Client, nil, "whoami")
+	if err != nil {
+		return err
+	}
+	views := &webViews{desk: ca.desk(), view: auditor.View{Kind: control.ViewWeb, Reason: reason, Keystrokes: c.Bool("keystrokes")}}
+	defer views.close()
+	server, err := web.New(web.Config{
+		Who: me.Name, Reason: reason, First: first, Keystrokes: c.Bool("keystrokes"),
+		Sessions: func(ctx context.Context) ([]control.Session, error) {
+			return control.List[control.Session](ctx, ca.Client, "sessions")
+		},
+		Request: func(ctx context.Context, id string) (control.Request, error) {
+			return control.Call[control.Request](ctx, ca.Client, nil, "show", id)
+		},
+		Open: views.open,
+	})
+	if err != nil {
+		return err
+	}
+	err = server.Serve(ctx, func(link string) { showLink(link, c.Bool("open")) })
+	if errors.Is(err, web.ErrIdle) || ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "the page is closed")
+		return nil
+	}
+	return err
+}
+
+func showLink(link string, open bool) {
+	fmt.Println(link)
+	fmt.Fprintln(os.Stderr, "Open this link in a browser on this machine. It works once. Ctrl-C ends it.")
+	if !open {
+		return
+	}
+	browser := exec.Command("xdg-open", link)
+	if err := browser.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "cannot open a browser here:", err)
+		return
+	}
+	go browser.Wait()
+}
+
+// webViews are what was looked at since the page was opened.
+type webViews struct {
+	desk *auditor.Desk
+	view auditor.View
+
+	mu  sync.Mutex
+	all []*auditor.Access
+}
+
+// open is a view: it is in the log before the recording comes.
+func (v *webViews) open(ctx context.Context, session string) (*recorder.Archive, error) {
+	access, err := v.desk.View(ctx, v.view, session)
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	v.all = append(v.all, access)
+	v.mu.Unlock()
+	archive, err := access.Archive(ctx, session)
+	if err != nil || !v.view.Keystrokes {
+		return archive, err
+	}
+	if s, err := access.Session(session); err != nil || s.KeystrokeKey == "" {
+		return archive, err
+	}
+	key, err := access.KeystrokeKey(session)
+	if err != nil {
+		return nil, err
+	}
+	archive.OpenCompartment(key)
+	return archive, nil
+}
+
+func (v *webViews) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, access := range v.all {
+		access.Close()
+	}
+}
