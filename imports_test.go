@@ -45,6 +45,8 @@ var arrows = map[string][]string{
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
 	"internal/auditor":     {"ca/statement", "internal/algo", "internal/control", "internal/sshsig", "internal/verify", "recorder"},
 	"internal/web":         {"ca/statement", "internal/control", "internal/sshsig", "recorder", "recorder/index", "recorder/play"},
+	"internal/ocsf":        {"ca/auditlog", "internal/control"},
+	"internal/report":      {"ca/auditlog", "ca/statement", "internal/control", "internal/sshsig", "internal/verify", "recorder/index"},
 	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/destination", "internal/sshsig", "recorder"},
 
 	// The two servers never import each other; cmd wires each to the packages it needs.
