@@ -124,7 +124,8 @@ func (c *call) take(words []word) ([]word, error) {
 	} else {
 		parts, rest = append(parts, rest[0].text), rest[1:]
 	}
-	for slices.Contains(texts, name) && len(rest) > 0 && !option(rest[0]) {
+	whole := joined && w.quoted // a program wrote this: its value ends where its quotes do
+	for slices.Contains(texts, name) && !whole && len(rest) > 0 && !option(rest[0]) {
 		parts, rest = append(parts, rest[0].text), rest[1:]
 	}
 	c.options[name] = strings.Join(parts, " ")

@@ -9,13 +9,15 @@ import (
 
 func TestParse(t *testing.T) {
 	for line, want := range map[string]string{
-		`request root@phi1 --for 20m --reason INC-4412 restore failed`: "request [root@phi1] for=20m reason=INC-4412 restore failed",
-		`request --reason restore failed, --for 20m root@phi1`:         "request [root@phi1] for=20m reason=restore failed,",
-		`request root@phi1 --reason 'it''s "--for" ever' --json`:       `request [root@phi1] json= reason=its "--for" ever`,
-		`request root@phi1 --reason=\'quoted\'`:                        "request [root@phi1] reason='quoted'",
-		`request root@phi1 --reason '--json'`:                          "request [root@phi1] reason=--json",
-		"request\troot@phi1\n--reason x":                               "request [root@phi1] reason=x",
-		`show R-1 --statement --decision deny --reason no ticket`:      "show [R-1] decision=deny reason=no ticket statement=",
+		`request root@phi1 --for 20m --reason INC-4412 restore failed`:                               "request [root@phi1] for=20m reason=INC-4412 restore failed",
+		`request --reason restore failed, --for 20m root@phi1`:                                       "request [root@phi1] for=20m reason=restore failed,",
+		`request root@phi1 --reason 'it''s "--for" ever' --json`:                                     `request [root@phi1] json= reason=its "--for" ever`,
+		`request root@phi1 --reason=\'quoted\'`:                                                      "request [root@phi1] reason='quoted'",
+		`request root@phi1 --reason '--json'`:                                                        "request [root@phi1] reason=--json",
+		"request\troot@phi1\n--reason x":                                                             "request [root@phi1] reason=x",
+		`show R-1 --statement --decision deny --reason no ticket`:                                    "show [R-1] decision=deny reason=no ticket statement=",
+		`audit S-1 s-2 --kind replay --key ssh-ed25519 AAAA me@here --reason INC-1 why --keystrokes`: "audit [S-1 s-2] key=ssh-ed25519 AAAA me@here keystrokes= kind=replay reason=INC-1 why",
+		`audit S-1 '--reason=INC-1 why' '--key=ssh-ed25519 AAAA' S-2 --kind web`:                     "audit [S-1 S-2] key=ssh-ed25519 AAAA kind=web reason=INC-1 why",
 		``: "help []",
 	} {
 		if got := render(line); got != want {
@@ -36,6 +38,8 @@ func TestMisuse(t *testing.T) {
 		`request a@b --nosuch x`:            "unknown option",
 		`request a@b --reason 'x`:           "not closed",
 		`request a@b --json=yes --reason x`: "unknown option",
+		`audit --kind replay`:               "usage: audit",
+		`audit S-1 --ping`:                  "takes no --ping",
 	} {
 		if got := render(line); !strings.Contains(got, words) {
 			t.Errorf("%s: %s, want %q", line, got, words)
@@ -54,7 +58,7 @@ func render(line string) string {
 	}
 	name, _, _ := strings.Cut(cmd.usage, " ")
 	out := name + " [" + strings.Join(c.args, " ") + "]"
-	for _, o := range []string{"decision", "for", "json", "reason", "statement"} {
+	for _, o := range []string{"decision", "for", "json", "key", "keystrokes", "kind", "reason", "statement"} {
 		if v, ok := c.options[o]; ok {
 			out += " " + o + "=" + v
 		}
