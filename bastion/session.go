@@ -234,6 +234,7 @@ func (s *session) record(to sealedTo) error {
 	if err != nil {
 		return err
 	}
+	go s.b.note(s.reply.Session, s.reply.RecordingKey.Month)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {

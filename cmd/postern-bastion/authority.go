@@ -34,8 +34,10 @@ type authority struct {
 	names   *names
 	log     *slog.Logger
 
-	client atomic.Pointer[control.Client]
-	policy chan struct{} // the policy changed: names may have, too
+	client  atomic.Pointer[control.Client]
+	policy  chan struct{} // the policy changed: names may have, too
+	custody *bastion.Custody
+	stirred chan struct{} // auditors decided something, or something is to be destroyed
 }
 
 func (a *authority) open(ctx context.Context, r control.OpenRequest) (*control.OpenReply, error) {
@@ -106,6 +108,7 @@ func (a *authority) follow(ctx context.Context) error {
 	group.Go(func() { cancel(a.listen(stream, p)) })
 	group.Go(func() { cancel(p.send(ctx, stream)) })
 	group.Go(func() { a.keepNames(ctx, client) })
+	group.Go(func() { a.keepCustody(ctx, client) })
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
@@ -130,11 +133,18 @@ func (a *authority) listen(stream *control.Stream, p *pings) error {
 			}
 		}
 		if e.Policy != "" {
-			select {
-			case a.policy <- struct{}{}:
-			default:
-			}
+			poke(a.policy)
 		}
+		if e.Custody != 0 {
+			poke(a.stirred)
+		}
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"postern/internal/door"
 	"postern/internal/identity"
 	"postern/recorder"
+	"postern/recorder/index"
 )
 
 const (
@@ -38,6 +39,7 @@ var serveCommand = &cli.Command{
 		&cli.StringFlag{Name: "auditors", Usage: "`FILE` of auditors' public keys, whose recording keys are believed", EnvVars: []string{"POSTERN_BASTION_AUDITORS"}},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":22", EnvVars: []string{"POSTERN_BASTION_LISTEN"}},
 		&cli.BoolFlag{Name: "accept-damage", Usage: "start although the journal is damaged: recordings are sealed up to the hole, the damaged files kept aside"},
+		custodyFlags[0], custodyFlags[1],
 		command.AddressFile,
 	},
 	Action: func(c *cli.Context) error {
@@ -61,6 +63,7 @@ func serve(ctx context.Context, c *cli.Context) error {
 	reporter := &bastion.Reporter{Send: a.report, Log: slog.Default()}
 	store, err := recorder.OpenStore(recorder.Config{
 		Dir: filepath.Join(c.String("dir"), "recordings"), Signer: id.Signer, Sealed: reporter.Sealed, AcceptDamage: c.Bool("accept-damage"),
+		Index: func(recorder.Header) func(uint64, []recorder.Frame) []byte { return new(index.Indexer).Segment },
 	})
 	if err != nil {
 		return err
@@ -70,6 +73,10 @@ func serve(ctx context.Context, c *cli.Context) error {
 	reporter.Recovered(store.Recovered)
 	b := a.bastion
 	b.Recorder, b.Open, b.Progress = store, a.open, reporter.Tell
+	a.custody.Recorder = store
+	if err := a.custody.Open(); err != nil {
+		return err
+	}
 
 	// The connection to the CA outlives ctx: sessions that end at SIGTERM have to be told.
 	linked, unlink := context.WithCancel(context.Background())
@@ -136,7 +143,11 @@ func newAuthority(c *cli.Context, id *identity.Key) (*authority, error) {
 		bastion: &bastion.Bastion{
 			Name: n.self, UserCA: userCA, HostCA: hostCA, Auditors: trusted, Gateway: n.gateway, Log: slog.Default(),
 		},
-		names: n, log: slog.Default(), policy: make(chan struct{}, 1),
+		names: n, log: slog.Default(), policy: make(chan struct{}, 1), stirred: make(chan struct{}, 1),
+		custody: &bastion.Custody{
+			File: filepath.Join(c.String("dir"), "holds"), Name: n.self, CA: control.DefaultName, Signer: id.SSH, Auditors: trusted,
+			AtLeast: time.Duration(c.Int("retain-at-least")) * 24 * time.Hour, Voices: c.Int("shred-auditors"),
+		},
 	}, nil
 }
 
