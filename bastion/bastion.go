@@ -113,7 +113,7 @@ type login struct {
 	visitor
 	grant   *grant
 	session *session // the login named account@host: every channel belongs to it
-	audit   string   // the session whose recording may be fetched, and nothing else
+	reader  *reader  // of recordings, and of nothing else
 	jumps   jumps
 }
 
@@ -133,7 +133,10 @@ func (b *Bastion) Authorise(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 	if err == nil {
 		err = b.admit(l.grant)
 	}
-	if err == nil && l.audit == "" && strings.Contains(conn.User(), "@") {
+	if err == nil && l.reader != nil {
+		err = b.attend(l.reader)
+	}
+	if err == nil && l.reader == nil && strings.Contains(conn.User(), "@") {
 		l.session, err = b.open(l.grant, conn.User(), l.visitor)
 	}
 	if err != nil {
@@ -148,8 +151,8 @@ func (b *Bastion) Authorise(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 func (b *Bastion) Channel(conn *ssh.ServerConn, ch ssh.NewChannel) {
 	l := conn.Permissions.ExtraData[loginKey{}].(*login)
 	switch {
-	case l.audit != "":
-		b.serveRecording(l, ch)
+	case l.reader != nil:
+		b.serveReader(l.reader, ch)
 	case l.session != nil:
 		l.session.setClientConn(conn)
 		l.session.globals.Lock() // a request that came before is answered before

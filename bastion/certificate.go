@@ -23,7 +23,8 @@ const maxLifetime = time.Hour + 5*time.Minute
 // Our extensions in user certificates.
 const (
 	requestExtension = "request@postern"
-	auditExtension   = "audit@postern"
+	auditExtension   = "audit@postern"  // the sessions whose recordings may be read
+	viewerExtension  = "viewer@postern" // the key that signed for that, and the last revocation then
 	recordingsUser   = "recordings"
 )
 
@@ -147,7 +148,8 @@ func (b *Bastion) recognise(conn ssh.ConnMetadata, key ssh.PublicKey) (*login, e
 		if user != recordingsUser || audit == "" || g.request != "" || !slices.Contains(g.cert.ValidPrincipals, recordingsUser+"@"+b.Name) {
 			return nil, fmt.Errorf("recordings are fetched as %s, with a certificate from: postern replay SESSION", recordingsUser)
 		}
-		l.audit = audit
+		l.reader, err = newReader(l, audit, g.cert.Extensions[viewerExtension])
+		return l, err
 	case g.request == "":
 		return nil, errors.New("this certificate names no request")
 	case strings.Contains(user, "@"):

@@ -12,52 +12,6 @@ import (
 	"postern/recorder"
 )
 
-// serveRecording gives an auditor one sealed recording, the one the certificate names, and nothing else.
-func (b *Bastion) serveRecording(l *login, ch ssh.NewChannel) {
-	if ch.ChannelType() != "session" {
-		_ = ch.Reject(ssh.Prohibited, "recordings are fetched with the command: recording "+oneLine(l.audit))
-		return
-	}
-	c, reqs, err := ch.Accept()
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	for req := range reqs {
-		if req.Type != "exec" {
-			_ = req.Reply(false, nil)
-			continue
-		}
-		_ = req.Reply(true, nil)
-		go ssh.DiscardRequests(reqs)
-		status := b.export(l, c, stringOf(req.Payload))
-		_, _ = c.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
-		_ = c.CloseWrite()
-		return
-	}
-}
-
-func (b *Bastion) export(l *login, c ssh.Channel, command string) uint32 {
-	log := b.Log.With("person", l.grant.person, "client", tcpAddr(l.RemoteAddr()), "session", l.audit)
-	if command != "recording "+l.audit {
-		log.Warn("recording refused", "command", oneLine(command))
-		fmt.Fprintf(c.Stderr(), "postern: this certificate fetches the recording of %s and nothing else\n", oneLine(l.audit))
-		return 1
-	}
-	err := b.Recorder.Export(l.audit, c)
-	if errors.Is(err, recorder.ErrNotFound) {
-		fmt.Fprintf(c.Stderr(), "postern: %s has no recording of session %s\n", b.Name, oneLine(l.audit))
-		return 1
-	}
-	if err != nil {
-		log.Error("recording", "error", err)
-		fmt.Fprintf(c.Stderr(), "postern: the recording of %s could not be read to its end; tell your operator\n", oneLine(l.audit))
-		return 1
-	}
-	log.Info("recording fetched")
-	return 0
-}
-
 // recordingKeys remembers which keys were checked, and who signed them.
 type recordingKeys struct {
 	mu    sync.Mutex

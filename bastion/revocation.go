@@ -15,11 +15,12 @@ import (
 // revocations is the set the CA streams and the index of live sessions it cuts. One lock covers both, so a session is either in the
 // index when a revocation arrives or sees it when it registers.
 type revocations struct {
-	mu    sync.Mutex
-	seq   uint64
-	set   []control.Revocation
-	live  map[*session]struct{}
-	ended sync.WaitGroup
+	mu      sync.Mutex
+	seq     uint64
+	set     []control.Revocation
+	live    map[*session]struct{}
+	readers map[*reader]struct{}
+	ended   sync.WaitGroup
 }
 
 // Revoke adds a revocation to the set and cuts the sessions it hits, each on its own.
@@ -38,6 +39,13 @@ func (b *Bastion) Revoke(r control.Revocation) {
 			hit = append(hit, s)
 		}
 	}
+	readers := 0
+	for reader := range v.readers {
+		if reader.struckBy(r, b.Name) {
+			readers++
+			reader.end(errors.New(revokedText(r)))
+		}
+	}
 	v.mu.Unlock()
 	var cut sync.WaitGroup
 	for _, s := range hit {
@@ -45,7 +53,7 @@ func (b *Bastion) Revoke(r control.Revocation) {
 	}
 	go func() {
 		cut.Wait()
-		b.Log.Warn("revocation", "seq", r.Seq, "kind", r.Kind, "value", r.Value, "by", r.By, "sessions", len(hit), "took", time.Since(began).String())
+		b.Log.Warn("revocation", "seq", r.Seq, "kind", r.Kind, "value", r.Value, "by", r.By, "sessions", len(hit), "readers", readers, "took", time.Since(began).String())
 	}()
 }
 

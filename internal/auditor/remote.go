@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -40,6 +41,8 @@ const (
 	near      = 8       // segments from the last one wanted within which reading is in order, as several readers side by side do
 	mostKept  = 8 << 20 // bytes of bodies
 	mostSaid  = 4 << 10 // bytes of what a bastion complains of
+
+	roomTime = 50 * time.Millisecond // until a bastion that was busy is asked again
 )
 
 // NewRemote is the source of one session; the certificate that client logged in with must name it.
@@ -168,7 +171,7 @@ func (r *Remote) settle(segment uint64, b *body) {
 
 // start runs a command at the bastion. What is read ends with the error that the bastion gave.
 func (r *Remote) start(ctx context.Context, command string) (io.ReadCloser, error) {
-	s, err := r.client.NewSession()
+	s, err := r.open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("bastion: %w", err)
 	}
@@ -184,6 +187,22 @@ func (r *Remote) start(ctx context.Context, command string) (io.ReadCloser, erro
 	a.stop = context.AfterFunc(ctx, func() { s.Close() })
 	a.ctx = ctx
 	return a, nil
+}
+
+// open waits while a bastion has enough to do with the commands of this connection.
+func (r *Remote) open(ctx context.Context) (*ssh.Session, error) {
+	for {
+		s, err := r.client.NewSession()
+		busy := new(ssh.OpenChannelError)
+		if !errors.As(err, &busy) || busy.Reason != ssh.ResourceShortage {
+			return s, err
+		}
+		select {
+		case <-time.After(roomTime):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // answer is what a command at the bastion writes.
