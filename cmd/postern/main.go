@@ -42,6 +42,7 @@ func newApp() *cli.App {
 			recordingCommand,
 			verifyCommand,
 			witnessCommand,
+			reportCommand,
 			logCommand,
 			checkpointCommand,
 			trustCommand,

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -12,7 +13,7 @@ const (
 	mostDetails = 500_000
 	// mostOfOne is how many of them one session may have, so that one does not push out the others.
 	mostOfOne = 20_000
-	// reporters is how much longer than the log says a session may have lasted by its own clock before a moment in it is worth a note.
+	// drift is how much longer than the log says a session may have lasted by its own clock before a moment in it is worth a note.
 	drift = 2 * time.Minute
 )
 
@@ -29,8 +30,12 @@ func (r *Report) Session(id string) *Session {
 // Take adds what the entries of a session's index say. They are a bastion's reading of what hosts and clients said: counted with care, and
 // cut to the period.
 func (r *Report) Take(s *Session, entries []index.Entry) {
-	t := taking{r: r, s: s, open: map[uint32]int{}}
+	t := taking{r: r, s: s, open: map[uint32]int{}, asked: map[operation]int{}}
+	cut := 0
 	for _, e := range entries {
+		if e.Cut {
+			cut++
+		}
 		for _, c := range e.Commands {
 			t.command(c)
 		}
@@ -46,7 +51,10 @@ func (r *Report) Take(s *Session, entries []index.Entry) {
 	}
 	s.Recording.Read = true
 	r.Proof.Read++
-	if t.strange > 0 {
+	if cut > 0 {
+		r.Limits = append(r.Limits, fmt.Sprintf("%s: in %s of its recording more happened than an index holds; the rest is in the recording", s.ID, many(cut, "segment")))
+	}
+	if t.strange > 0 && s.Recording.Problem == "" {
 		s.Recording.Problem = fmt.Sprintf("its index names %d moments at which there was no session: the bastion's clock or the bastion is wrong", t.strange)
 	}
 	if s.Omitted > 0 {
@@ -60,6 +68,14 @@ type taking struct {
 	count   int
 	strange int
 	open    map[uint32]int // forward that has not ended, by channel
+	asked   map[operation]int
+}
+
+// operation is one that changes something: it is told when it is asked, and again when it is answered.
+type operation struct {
+	channel uint32
+	name    string
+	number  uint64
 }
 
 // at says when something happened, and whether that is in the period.
@@ -113,6 +129,12 @@ func (t *taking) file(f index.File) {
 	if !in {
 		return
 	}
+	op := operation{f.Channel, f.Operation, f.Number}
+	if i, told := t.asked[op]; told && f.Number > 0 {
+		t.s.Files[i].Status = f.Status
+		delete(t.asked, op)
+		return
+	}
 	out := File{At: at, Protocol: f.Protocol, Operation: f.Operation, Path: f.Path, To: f.To, Bytes: f.Bytes, SHA256: f.SHA256, Status: f.Status, Denied: f.Denied}
 	sum := &t.s.totals
 	switch {
@@ -129,6 +151,9 @@ func (t *taking) file(f index.File) {
 	}
 	if t.room() {
 		t.s.Files = append(t.s.Files, out)
+		if out.Direction == "" && f.Status == "" && !f.Denied {
+			t.asked[op] = len(t.s.Files) - 1
+		}
 	}
 }
 
@@ -177,4 +202,16 @@ func (t *taking) mark(m index.Mark) {
 			t.s.Notes = append(t.s.Notes, mark)
 		}
 	}
+}
+
+// Same says whether two entries name the same commands, files and forwards: what a report is made of.
+func Same(a, b index.Entry) bool {
+	details := func(e index.Entry) string {
+		j, err := json.Marshal([]any{e.Commands, e.Files, e.Forwards})
+		if err != nil {
+			return err.Error()
+		}
+		return string(j)
+	}
+	return details(a) == details(b)
 }

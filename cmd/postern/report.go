@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"postern/ca/auditlog"
+	"postern/internal/command"
+	"postern/internal/control"
+	"postern/internal/report"
+	"postern/internal/verify"
+)
+
+var reportCommand = &cli.Command{
+	Name:  "report",
+	Usage: "who reached which host as which account, why, who approved, what ran and what moved: proven, then printed",
+	Flags: []cli.Flag{
+		&cli.StringFlag{Name: "from", Usage: "the period begins at this `TIME`: a date in UTC, or how long ago (default: the first of last month)"},
+		&cli.StringFlag{Name: "to", Usage: "and ends before this `TIME` (default: the first of this month)"},
+		&cli.StringFlag{Name: "user", Usage: "of this `PERSON` only"},
+		&cli.StringFlag{Name: "host", Usage: "of this `HOST` only"},
+		&cli.StringFlag{Name: "by", Value: "person", Usage: "group sessions by person, host, day or request: `GROUP`"},
+		&cli.StringFlag{Name: "format", Usage: "text, html, csv or json: `FORMAT` (default: by the name of the file, else text)"},
+		&cli.StringFlag{Name: "csv", Usage: "which `TABLE`: sessions, commands, files, requests or approvals"},
+		&cli.IntFlag{Name: "share", Value: 80, Usage: "name who approved more than `N` of a hundred requests of one person"},
+		&cli.BoolFlag{Name: "no-recordings", Usage: "leave out what recordings say; needs no auditor's key"},
+		&cli.BoolFlag{Name: "thorough", Usage: "read every frame instead of the bastions' indexes, and say where they differ"},
+		outputFlag, viewReasonFlag,
+	},
+	Action: func(c *cli.Context) error {
+		if err := command.FlagsOnly(c); err != nil {
+			return err
+		}
+		o, write, err := reportOptions(c)
+		if err != nil {
+			return err
+		}
+		if o.Reason, err = viewReason(c); err != nil {
+			return err
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		r, err := ca.report(c, o)
+		if err != nil {
+			return err
+		}
+		if err := writing(c.String("output"), func(w io.Writer) error { return write(r, w) }); err != nil {
+			return err
+		}
+		return incomplete(r)
+	},
+}
+
+// reportOptions reads the flags, and says how the report is written.
+func reportOptions(c *cli.Context) (o report.Options, write func(*report.Report, io.Writer) error, err error) {
+	now := time.Now().UTC()
+	first := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+	o = report.Options{From: first.AddDate(0, -1, 0), To: first, Made: now, User: c.String("user"), Host: c.String("host"), Group: c.String("by"), Share: c.Int("share")}
+	for name, at := range map[string]*time.Time{"from": &o.From, "to": &o.To} {
+		if text := c.String(name); text != "" {
+			if *at, err = command.Since(text, now); err != nil {
+				return o, nil, command.Misuse("--%s: %v", name, err)
+			}
+		}
+	}
+	switch {
+	case !o.From.Before(o.To):
+		return o, nil, command.Misuse("the period from %s to %s is empty", o.From.Format(time.RFC3339), o.To.Format(time.RFC3339))
+	case !slices.Contains(report.Groups, o.Group):
+		return o, nil, command.Misuse("--by is one of %s", strings.Join(report.Groups, ", "))
+	case o.Share < 1 || o.Share > 100:
+		return o, nil, command.Misuse("--share is from 1 to 100")
+	case c.Bool("thorough") && c.Bool("no-recordings"):
+		return o, nil, command.Misuse("--thorough is about what --no-recordings leaves out")
+	}
+	write, err = reportForm(c.String("format"), c.String("csv"), c.String("output"))
+	return o, write, err
+}
+
+// reportForm chooses a format: the one that is named, or meant by --csv, or by the ending of the file.
+func reportForm(format, table, file string) (func(*report.Report, io.Writer) error, error) {
+	if format == "" {
+		format = "text"
+		for _, ending := range []string{"html", "csv", "json"} {
+			if strings.HasSuffix(file, "."+ending) {
+				format = ending
+			}
+		}
+		if table != "" {
+			format = "csv"
+		}
+	}
+	if table != "" && (format != "csv" || !slices.Contains(report.Tables, table)) {
+		return nil, command.Misuse("--csv is one of %s, and of --format csv", strings.Join(report.Tables, ", "))
+	}
+	switch format {
+	case "text":
+		return (*report.Report).Text, nil
+	case "html":
+		return (*report.Report).HTML, nil
+	case "json":
+		return (*report.Report).JSON, nil
+	case "csv":
+		if table == "" {
+			table = report.Tables[0]
+		}
+		return func(r *report.Report, w io.Writer) error { return r.CSV(w, table) }, nil
+	}
+	return nil, command.Misuse("--format is text, html, csv or json")
+}
+
+// incomplete is what a script must not miss of a report that was written.
+func incomplete(r *report.Report) error {
+	if n := len(r.Proof.Failures); n > 0 {
+		return fmt.Errorf("the report is made, and the log does not verify: %d things should not be; do not trust this CA until they are explained", n)
+	}
+	bad := 0
+	for _, gap := range r.Recordings {
+		if gap.Bad {
+			bad++
+		}
+	}
+	if bad > 0 {
+		return fmt.Errorf("the report is made, and %d recordings are missing from it or not whole: it names them", bad)
+	}
+	return nil
+}
+
+func (c *client) report(cc *cli.Context, o report.Options) (*report.Report, error) {
+	ctx := cc.Context
+	me, err := control.Call[control.Identity](ctx, c.Client, nil, "whoami")
+	if err != nil {
+		return nil, err
+	}
+	o.By = me.Name
+	var ledger report.Ledger
+	checked, tree, before, err := c.walkLog(ctx, ledger.Add)
+	if err != nil {
+		return nil, err
+	}
+	r := ledger.Report(o, report.Proof{
+		Leaves: tree.N, Root: tree.Hash.String(), Before: before, Failures: checked.Failures, Notes: checked.Notes, Recordings: report.NotRead,
+	})
+	if cc.Bool("no-recordings") || len(r.Sessions) == 0 {
+		return r, nil
+	}
+	reading := reading{report: r, logged: checked.Sessions, thorough: cc.Bool("thorough")}
+	if err := reading.read(ctx, c.desk(), o.Reason); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// walkLog proves the log as [client.proveLog] does, leaf by leaf, so that its size does not matter, and tells each of them.
+func (c *client) walkLog(ctx context.Context, tell func(int64, auditlog.Entry, []byte)) (checked verify.Report, tree auditlog.TreeHead, before int64, err error) {
+	keys, err := trusted(c.settings.Trust)
+	if err != nil {
+		return checked, tree, 0, err
+	}
+	m, err := openMemory(c.settings.Home, keys.Log)
+	if err != nil {
+		return checked, tree, 0, err
+	}
+	defer m.close()
+	remembered, older, err := m.last()
+	if err != nil {
+		return checked, tree, 0, err
+	}
+	checkpoint, err := c.Run(ctx, nil, "checkpoint")
+	if err != nil {
+		return checked, tree, 0, err
+	}
+	if tree, err = auditlog.OpenCheckpoint(checkpoint, keys.Log); err != nil {
+		return checked, tree, 0, err
+	}
+	if tree.N < older.N {
+		err = fmt.Errorf("the log shrank: %d leaves now, %d when this machine last looked", tree.N, older.N)
+		return checked, tree, 0, m.conflict(err, remembered, checkpoint)
+	}
+	checker := verify.NewChecker(keys)
+	err = c.walk(ctx, tree, older, func(i int64, leaf []byte) { tell(i, checker.Add(leaf), leaf) })
+	if errors.Is(err, auditlog.ErrFork) {
+		err = m.conflict(err, remembered, checkpoint)
+	}
+	if err != nil {
+		return checked, tree, 0, err
+	}
+	return checker.Report(), tree, older.N, m.keep(checkpoint)
+}
+
+// walk streams the leaves of a tree, of which an older one is the beginning, and ends with an error if they are not.
+func (c *client) walk(ctx context.Context, tree, older auditlog.TreeHead, each func(int64, []byte)) error {
+	if tree.N == 0 {
+		return errors.New("the log is empty")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.Stream(ctx, "log", "--to", strconv.FormatInt(tree.N, 10))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	var grown auditlog.Range
+	for grown.N < tree.N {
+		var leaf control.Leaf
+		if err := stream.Next(&leaf); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = fmt.Errorf("the CA sent %d leaves of %d", grown.N, tree.N)
+			}
+			return err
+		}
+		if leaf.Index != grown.N {
+			return fmt.Errorf("the CA sent leaf %d where leaf %d belongs", leaf.Index, grown.N)
+		}
+		grown.Add(leaf.Data)
+		if grown.N == older.N {
+			if err := grown.Same(older); err != nil {
+				return err
+			}
+		}
+		each(leaf.Index, leaf.Data)
+	}
+	return grown.Same(tree)
+}
+
+// progressed shows on a terminal how far something is that takes long.
+func progressed(what string, done, of int) {
+	if colour(bold, "") == "" || of < 20 {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "\r%s %d of %d", what, done, of)
+	if done == of {
+		fmt.Fprint(os.Stderr, "\r\x1b[K")
+	}
+}
