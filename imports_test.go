@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"internal/store":       {},
 	"internal/control":     {"internal/algo", "internal/sshsig"},
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
+	"internal/player":      {"recorder", "recorder/index", "recorder/play", "recorder/screen"},
 	"internal/auditor":     {"ca/statement", "internal/algo", "internal/control", "internal/sshsig", "internal/verify", "recorder"},
 	"internal/web":         {"ca/statement", "internal/control", "internal/sshsig", "recorder", "recorder/index", "recorder/play"},
 	"internal/ocsf":        {"ca/auditlog", "internal/control"},
@@ -82,6 +83,7 @@ var owners = map[string][]string{
 	"github.com/klauspost/compress":    {"recorder", "recorder/index"},
 	"crypto/hpke":                      {"recorder"},
 	"golang.org/x/text":                {"recorder/screen"},
+	"github.com/gdamore/tcell/v2":      {"internal/player"},
 	"golang.org/x/mod/sumdb":           {"ca/auditlog", "internal/verify"},
 	"github.com/rogpeppe/go-internal":  {"internal/story"},
 }

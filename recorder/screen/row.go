@@ -160,7 +160,12 @@ func (s *Screen) AppendRow(dst []Cell, y int) []Cell {
 }
 
 // Combining are the characters on top of the one in the cell, mostly none.
-func (s *Screen) Combining(c Cell) []rune { return s.marks.list[c.mark] }
+func (s *Screen) Combining(c Cell) []rune {
+	if c.mark == 0 {
+		return nil
+	}
+	return s.marks.list[c.mark]
+}
 
 // Text is what each row says, without trailing spaces.
 func (s *Screen) Text() []string {
@@ -197,14 +202,19 @@ func (s *Screen) appendText(b []byte, r *row) []byte {
 		cells = cells[:s.columns-1]
 	}
 	for _, c := range cells {
-		if c.Rune == 0 {
-			continue
-		}
-		b = utf8.AppendRune(b, c.Rune)
-		if c.mark != 0 {
-			for _, m := range s.marks.list[c.mark] {
-				b = utf8.AppendRune(b, m)
-			}
+		b = s.appendCell(b, c)
+	}
+	return b
+}
+
+func (s *Screen) appendCell(b []byte, c Cell) []byte {
+	if c.Rune == 0 {
+		return b
+	}
+	b = utf8.AppendRune(b, c.Rune)
+	if c.mark != 0 {
+		for _, m := range s.marks.list[c.mark] {
+			b = utf8.AppendRune(b, m)
 		}
 	}
 	return b
