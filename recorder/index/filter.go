@@ -52,33 +52,47 @@ var gramsPool = sync.Pool{New: func() any { return new(grams) }}
 // add takes the trigrams of text. Those at its beginning count as after a line feed. Half a letter at its end is left out.
 func (g *grams) add(gram uint32, text []byte) uint32 {
 	g.used = true
-	fold := &foldASCII
-	for i := 0; i < len(text); {
-		for ; i < len(text); i++ {
-			c := fold[text[i]]
-			if c == 0 {
+	for len(text) > 0 {
+		n := 0
+		for _, c := range text {
+			s := foldASCII[c]
+			if s == 0 {
 				break
 			}
-			gram = gram<<8 | uint32(c)
+			gram = gram<<8 | uint32(s)
 			g.set[hashGram(gram)] = 1
+			n++
 		}
-		if i == len(text) {
+		if text = text[n:]; len(text) == 0 {
 			break
 		}
-		if text[i] < utf8.RuneSelf {
-			gram = 0
-			i++
+		if text[0] < utf8.RuneSelf {
+			gram, text = 0, text[1:]
 			continue
 		}
-		r, n := utf8.DecodeRune(text[i:])
-		if i += n; r == utf8.RuneError {
-			gram = 0
-			continue
-		}
-		gram = gram<<8 | uint32(symbol(r))
-		g.set[hashGram(gram)] = 1
+		gram, text = g.letters(gram, text)
 	}
 	return gram
+}
+
+// letters takes those at the beginning of text that are not ASCII.
+func (g *grams) letters(gram uint32, text []byte) (uint32, []byte) {
+	small := smallSymbols()
+	for len(text) > 0 && text[0] >= utf8.RuneSelf {
+		r, n := utf8.DecodeRune(text)
+		text = text[n:]
+		switch {
+		case r < rune(len(small)):
+			gram = gram<<8 | uint32(small[r])
+		case r == utf8.RuneError:
+			gram = 0
+			continue
+		default:
+			gram = gram<<8 | uint32(bigSymbol(r))
+		}
+		g.set[hashGram(gram)] = 1
+	}
+	return gram, text
 }
 
 // filter is what was collected, as small as it may be and still say no to most, and leaves none of it.

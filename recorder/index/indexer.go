@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -99,6 +100,9 @@ func (x *Indexer) output(k *Track, b []byte, n uint64) {
 		k.Text.watch = x.watch(k)
 	}
 	x.text = k.Text.Append(x.text[:0], b)
+	if k.Text.watch != nil {
+		k.Text.watch.settle() // the frame's data is not kept
+	}
 	if !x.entry.Drawn {
 		k.gram = x.grams.add(k.gram, x.text)
 	}
@@ -148,16 +152,10 @@ func (x *Indexer) isNew(k *Track) bool {
 
 // keep remembers the end of text, as far as it is an unfinished line, and counts the lines in it.
 func (k *Track) keep(text []byte) (lines uint32) {
-	last := 0
-	for i, c := range text {
-		if c == '\n' {
-			lines++
-			last = i + 1
-		}
-	}
-	if lines > 0 {
+	if last := bytes.LastIndexByte(text, '\n'); last >= 0 {
+		lines = uint32(bytes.Count(text, []byte{'\n'}))
 		k.line, k.long = k.line[:0], false
-		text = text[last:]
+		text = text[last+1:]
 	}
 	if len(text) > lineKept {
 		k.line, k.long = append(k.line[:0], text[len(text)-lineKept:]...), true

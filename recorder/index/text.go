@@ -2,6 +2,7 @@ package index
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -52,29 +53,67 @@ func (t *Text) Drawn() bool {
 func (t *Text) Append(dst, src []byte) []byte {
 	begin := len(dst)
 	for i := 0; i < len(src); {
-		switch {
-		case t.state == ground:
-			n := plain(src[i:])
-			if n == 0 {
-				dst = t.single(dst, begin, src[i], i+1)
-				i++
-				continue
-			}
-			dst = t.run(dst, src[i:i+n])
-			i += n
-		case t.state == inString:
-			n := body(src[i:])
-			dst = append(dst, src[i:i+n]...)
-			if i += n; i < len(src) {
-				dst = t.endString(dst, src[i])
-				i++
-			}
-		default:
-			dst = t.sequence(dst, src[i], i+1)
-			i++
+		if t.state != ground {
+			dst, i = t.between(dst, src, i)
+			continue
 		}
+		if n := t.plain(src[i:]); n > 0 {
+			dst = t.run(dst, src[i:i+n])
+			if i += n; i == len(src) {
+				break
+			}
+		}
+		if n := coloured(src[i:]); n > 0 {
+			i += n
+			continue
+		}
+		dst = t.single(dst, begin, src[i], i+1)
+		i++
 	}
 	return dst
+}
+
+// between takes a piece of what is not for the screen.
+func (t *Text) between(dst, src []byte, i int) ([]byte, int) {
+	if t.state == inString {
+		n := body(src[i:])
+		dst = append(dst, src[i:i+n]...)
+		if i += n; i < len(src) {
+			dst = t.endString(dst, src[i])
+			i++
+		}
+		return dst, i
+	}
+	if t.state == control && t.n == 0 { // most are whole and short
+		n := parameters(src[i:])
+		if n < len(t.csi) && i+n < len(src) && src[i+n] >= 0x40 && src[i+n] < 0x7f {
+			t.n = copy(t.csi[:], src[i:i+n])
+			t.state = ground
+			return t.act(dst, src[i+n], i+n+1), i + n + 1
+		}
+	}
+	return t.sequence(dst, src[i], i+1), i + 1
+}
+
+// parameters is how many bytes at the beginning of b are digits and what stands between them.
+func parameters(b []byte) int {
+	for i, c := range b {
+		if c < 0x30 || c > 0x3f {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// coloured is the length of a sequence at the beginning of b that does nothing but colour text.
+func coloured(b []byte) int {
+	if len(b) < 3 || b[0] != 0x1b || b[1] != '[' {
+		return 0
+	}
+	if n := parameters(b[2:]); n < 24 && n+2 < len(b) && b[n+2] == 'm' {
+		return n + 3
+	}
+	return 0
 }
 
 const (
@@ -83,24 +122,46 @@ const (
 )
 
 // plain is how many bytes of b go to the screen as they are: all but control characters.
-func plain(b []byte) int {
+func (t *Text) plain(b []byte) int {
 	for i := 0; ; {
-		for ; i+8 <= len(b); i += 8 {
-			x := binary.LittleEndian.Uint64(b[i:])
-			// A byte below 0x20 borrows into its high bit in the first, 0x7f carries into it in the second.
-			if ((x-0x20*ones)|(x+ones)|x)&highs != 0 {
-				break
-			}
-		}
-		for most := min(i+8, len(b)); i < most; i++ {
-			if b[i] < 0x20 || b[i] == 0x7f {
-				return i
-			}
-		}
-		if i == len(b) {
+		i += ascii(b[i:])
+		if i == len(b) || b[i] < utf8.RuneSelf {
 			return i
 		}
+		i += t.letters(b[i:])
 	}
+}
+
+// ascii is how many bytes at the beginning of b are ASCII that is printed.
+func ascii(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		// A byte below 0x20 borrows into its high bit in the first, 0x7f carries into it in the second.
+		if special := ((x - 0x20*ones) | (x + ones) | x) & highs; special != 0 {
+			return i + bits.TrailingZeros64(special)/8 // the lowest is not due to another
+		}
+	}
+	for ; i < len(b) && b[i] >= 0x20 && b[i] < 0x7f; i++ {
+	}
+	return i
+}
+
+// letters is how many bytes at the beginning of b are not ASCII. Among them may be C1 controls, which some terminals obey.
+func (t *Text) letters(b []byte) int {
+	last := t.high
+	for i, c := range b {
+		if c < utf8.RuneSelf {
+			t.high = 0
+			return i
+		}
+		if last == 0xc2 && c < 0xa0 {
+			t.draw()
+		}
+		last = c
+	}
+	t.high = last
+	return len(b)
 }
 
 // body is how many bytes of b belong to a string for the terminal.
@@ -123,40 +184,10 @@ func (t *Text) run(dst, b []byte) []byte {
 		t.back, t.cut = false, false
 	}
 	t.line, t.home = true, false
-	if t.Terminal {
-		t.eightBit(b)
-		if t.watch != nil {
-			t.watch.text(b)
-		}
+	if t.watch != nil {
+		t.watch.text(b)
 	}
 	return append(dst, b...)
-}
-
-// eightBit looks for C1 controls, which some terminals obey.
-func (t *Text) eightBit(b []byte) {
-	if t.high == 0xc2 && b[0] >= 0x80 && b[0] < 0xa0 {
-		t.draw()
-	}
-	t.high = b[len(b)-1]
-	for i := 0; i+1 < len(b); i++ {
-		if b[i] < 0x80 {
-			if b[i+1] < 0x80 {
-				i += ascii(b[i+1:])
-			}
-			continue
-		}
-		if b[i] == 0xc2 && b[i+1] < 0xa0 {
-			t.draw()
-		}
-	}
-}
-
-// ascii is how many bytes at the beginning of b, in eights, are ASCII.
-func ascii(b []byte) int {
-	i := 0
-	for ; i+8 <= len(b) && binary.LittleEndian.Uint64(b[i:])&highs == 0; i += 8 {
-	}
-	return i
 }
 
 func (t *Text) draw() { t.drawn = t.drawn || t.Terminal }

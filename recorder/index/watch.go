@@ -13,9 +13,10 @@ type watch struct {
 	channel uint32
 	columns int
 
-	blank, home bool // the screen is empty; the cursor is in its first place
-	other       bool // the alternate screen is shown
-	column      int  // letters since the line began
+	blank, home bool   // the screen is empty; the cursor is in its first place
+	other       bool   // the alternate screen is shown
+	column      int    // letters since the line began, and
+	run         []byte // these, which are not counted yet: mostly the line ends and nobody asks
 
 	typing  *typing
 	prompt  string // that stood before the last command
@@ -62,9 +63,18 @@ func (w *watch) pause() {
 
 func (w *watch) text(b []byte) {
 	w.blank, w.home = false, false
-	w.column += utf8.RuneCount(b)
+	w.settle()
+	w.run = b
 	if w.typing != nil {
 		w.typing.text(b)
+	}
+}
+
+// settle counts what was not counted yet.
+func (w *watch) settle() {
+	if len(w.run) > 0 {
+		w.column += utf8.RuneCount(w.run)
+		w.run = nil
 	}
 }
 
@@ -72,12 +82,14 @@ func (w *watch) single(c byte, _ int) {
 	switch c {
 	case '\n', '\v', '\f':
 		w.home = false
-		w.column = 0
+		w.column, w.run = 0, nil
 	case '\r':
-		w.column = 0
+		w.column, w.run = 0, nil
 	case '\b':
+		w.settle()
 		w.column = max(w.column-1, 0)
 	case '\t':
+		w.settle()
 		w.column = w.column&^7 + 8
 	}
 	if w.typing != nil {
@@ -131,6 +143,7 @@ func (w *watch) paste(on bool) {
 	switch {
 	case w.other:
 	case on && w.x.typedNow() < mostTyped:
+		w.settle()
 		w.typing = &typing{columns: w.columns}
 		w.typing.before(w.column)
 	case w.typing != nil:
