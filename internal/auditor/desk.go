@@ -130,7 +130,8 @@ func (d *Desk) audit(ctx context.Context, v View, ids []string, key ssh.PublicKe
 	if err != nil {
 		return none, err
 	}
-	words := append(append([]string{"audit"}, ids...), "--kind", v.Kind, "--reason="+v.Reason, "--key="+line(key))
+	// The value of --key goes on to the next option, which nobody wrote and nothing quotes.
+	words := append(append([]string{"audit"}, ids...), "--key", line(key), "--kind", v.Kind, "--reason="+v.Reason)
 	if v.Keystrokes {
 		words = append(words, "--keystrokes")
 	}
