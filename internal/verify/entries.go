@@ -28,6 +28,7 @@ type verifier struct {
 	looking       *looking          // the view that was logged right before
 }
 
+	custody       custody
 // steppedBack is how far the CA's clock may be set back before it is worth a failure: times in the log decide what was
 // in time.
 const steppedBack = time.Minute
@@ -76,6 +77,14 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.recordingKey(*e.RecordingKey)
 	case e.Type == auditlog.TypeView && e.View != nil:
 		v.view(*e.View, e.Actor, e.At)
+	case e.Type == auditlog.TypeRewrap && e.Rewrap != nil:
+		v.rewrap(*e.Rewrap)
+	case e.Type == auditlog.TypeCustody && e.Custody != nil:
+		v.decision(*e.Custody)
+	case e.Type == auditlog.TypeDeletion && e.Deletion != nil:
+		v.deletion(*e.Deletion, e.At)
+	case e.Type == auditlog.TypeReceipt && e.Receipt != nil:
+		v.receipt(*e.Receipt)
 	default:
 		// What cannot be understood cannot be proven; a later version may know it.
 		v.fail("an entry of type %q that this version cannot check", e.Type)

@@ -21,10 +21,16 @@ func Recording(r io.Reader, s Session, key *recorder.PrivateKey) (recorder.Summa
 		return recorder.Summary{}, err
 	}
 	var sum recorder.Summary
-	if key == nil {
-		sum, err = recorder.Check(r, bastion)
+	if key == nil || s.Destroyed != nil { // then nobody's key opens it, and what is left is checked
+		sum, err = checkSealed(r, s, bastion)
 	} else {
 		sum, err = readAll(r, s, *key, bastion)
+	}
+	if errors.Is(err, recorder.ErrShredded) {
+		return sum, fate(recorder.Summary{Shredded: true}, s)
+	}
+	if err == nil {
+		err = fate(sum, s)
 	}
 	if err != nil {
 		return sum, err

@@ -57,6 +57,9 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 
 // sealedTo checks whom a recording is for.
 func (v *verifier) sealedTo(s *session, r *request) error {
+	if err := v.kept(s, r); err != nil {
+		return err
+	}
 	if purpose, signed := v.recordingKeys[s.RecordingKey]; !signed || purpose != "" {
 		return fmt.Errorf("it is recorded to key %s, which no auditor signed for sessions", s.RecordingKey)
 	}
@@ -110,6 +113,7 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 	}
 	v.recordingKeys[k.ID] = k.Purpose
 }
+	v.boxed(k)
 
 // revocation checks the signature of what cut, and that it says what was cut.
 func (v *verifier) revocation(cut control.Revocation) {

@@ -68,6 +68,8 @@ type Session struct {
 	control.Session
 	Leaf       int64         `json:"leaf"`
 	BastionKey ssh.PublicKey `json:"-"` // what signs its recording
+	Heads      []Head        `json:"-"` // every head that was logged while it grew: a recording must pass through each
+	Destroyed  *Destroyed    `json:"destroyed,omitempty"`
 }
 
 // Leaves checks what the leaves say. Call [Log] first: it makes sure that they are all there, and in this order.
@@ -89,7 +91,7 @@ type Checker struct {
 func NewChecker(keys Keys) *Checker {
 	return &Checker{v: &verifier{
 		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]string{},
-		dead: map[string]bool{}, unclaimed: map[string]*claim{}, views: map[string]uint64{},
+		dead: map[string]bool{}, unclaimed: map[string]*claim{}, views: map[string]uint64{}, custody: newCustody(),
 		report: Report{Certificates: map[string]uint64{}},
 	}}
 }
