@@ -75,12 +75,36 @@ func check(r control.Request, v control.Vote) vote {
 	return good
 }
 
-// entry is what one segment holds, with its place in time.
+// entry is what a page learns of a segment: not the text at its ends, which has passed no filter.
 type entry struct {
-	Begin float64 `json:"begin"`
-	End   float64 `json:"end"`
-	index.Entry
-	Words bool `json:"words,omitempty"` // hides the filter, which is large and tells a page nothing
+	Begin    float64         `json:"begin"` // seconds
+	End      float64         `json:"end"`
+	Output   uint64          `json:"output"`
+	Activity []uint32        `json:"activity,omitempty"` // bytes in each second
+	Commands []index.Command `json:"commands,omitempty"`
+	Files    []index.File    `json:"files,omitempty"`
+	Forwards []index.Forward `json:"forwards,omitempty"`
+	Marks    []index.Mark    `json:"marks,omitempty"`
+	Lanes    []lane          `json:"lanes,omitempty"`
+	Cut      bool            `json:"cut,omitempty"`
+}
+
+// lane is a channel that printed something people read.
+type lane struct {
+	Channel  uint32 `json:"channel"`
+	Terminal bool   `json:"terminal,omitempty"`
+}
+
+func entryOf(e index.Entry) *entry {
+	told := &entry{Begin: seconds(e.Begin), End: seconds(e.End), Output: e.Output, Activity: e.Activity, Commands: e.Commands, Files: e.Files,
+		Forwards: e.Forwards, Marks: e.Marks, Cut: e.Cut}
+	for _, l := range e.Lanes {
+		told.Lanes = append(told.Lanes, lane{l.Channel, l.Terminal})
+	}
+	for _, s := range e.Sizes {
+		told.Lanes = append(told.Lanes, lane{s.Channel, true})
+	}
+	return told
 }
 
 // news is a line of the stream of events: one of these.
@@ -102,8 +126,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	for {
 		now := o.state()
 		for ; told < len(now.entries); told++ {
-			e := now.entries[told]
-			if out.write(news{Entry: &entry{Begin: seconds(e.Begin), End: seconds(e.End), Entry: e}}) != nil {
+			if out.write(news{Entry: entryOf(now.entries[told])}) != nil {
 				return
 			}
 		}

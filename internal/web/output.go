@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -108,21 +109,28 @@ func (v *view) at(ctx context.Context, t time.Duration) (piece, error) {
 	if err != nil {
 		return piece{}, err
 	}
-	last := sort.Search(len(entries), func(i int) bool { return entries[i].Begin > t })
-	last = max(last-1, 0)
+	last := max(sort.Search(len(entries), func(i int) bool { return entries[i].Begin > t })-1, 0)
 	p := piece{Exact: true, Events: []event{}}
-	first, anchor := 0, index.Anchor{}
-	for i := last; i >= 0; i-- {
-		if found, ok := anchorOf(entries[i], v.channel, t); ok {
-			first, anchor = i, found
-			break
-		}
+	first := last
+	anchor, found := index.Begin(entries, v.channel, t)
+	if found {
+		first = v.holds(anchor.Frame, last)
 	}
 	if last-first > lead {
 		first, anchor, p.Exact = last-lead, index.Anchor{}, false
 	}
+	if anchor.Alternate {
+		p.Init = "\x1b[?1049h"
+	}
 	p.Columns, p.Rows = size(entries[:min(first+1, len(entries))], v.channel, anchor.At)
-	return p, v.fill(ctx, &p, uint64(first), uint64(last), anchor)
+	return p, v.fill(ctx, &p, uint64(first), uint64(last), anchor.At)
+}
+
+// holds is the segment that has that frame.
+func (v *view) holds(frame uint64, most int) int {
+	parts := v.archive.Parts()
+	n := sort.Search(len(parts), func(i int) bool { return parts[i].First > frame }) - 1
+	return min(max(n, 0), most)
 }
 
 // entriesTo waits until the index has that moment.
@@ -138,15 +146,6 @@ func (v *view) entriesTo(ctx context.Context, t time.Duration) ([]index.Entry, e
 			return nil, ctx.Err()
 		}
 	}
-}
-
-func anchorOf(e index.Entry, channel uint32, t time.Duration) (best index.Anchor, ok bool) {
-	for _, a := range e.Anchors {
-		if a.Channel == channel && a.At <= t {
-			best, ok = a, true
-		}
-	}
-	return best, ok
 }
 
 // size of a terminal at a moment, which may be in the last of the entries.
@@ -180,27 +179,32 @@ func (v *view) from(ctx context.Context, segment uint64) (piece, error) {
 	for last+1 < min(parts, segment+passed) && !v.has(last) {
 		last++
 	}
-	return p, v.fill(ctx, &p, segment, last, index.Anchor{})
+	return p, v.fill(ctx, &p, segment, last, 0)
 }
 
 // has says whether a segment may hold something of the channel. Only the index knows without fetching it.
 func (v *view) has(segment uint64) bool {
 	entries := v.state().entries
-	return segment >= uint64(len(entries)) || entries[segment].Output > 0 || len(entries[segment].Marks) > 0 || len(entries[segment].Sizes) > 0
+	return segment >= uint64(len(entries)) || v.in(entries[segment])
+}
+
+func (v *view) in(e index.Entry) bool {
+	return len(e.Marks) > 0 || slices.ContainsFunc(e.Lanes, func(l index.Lane) bool { return l.Channel == v.channel }) ||
+		slices.ContainsFunc(e.Sizes, func(s index.Size) bool { return s.Channel == v.channel })
 }
 
 // fill reads the segments first to last.
-func (v *view) fill(ctx context.Context, p *piece, first, last uint64, anchor index.Anchor) error {
+func (v *view) fill(ctx context.Context, p *piece, first, last uint64, from time.Duration) error {
 	parts := uint64(len(v.archive.Parts()))
 	p.First, p.Next = first, min(last+1, parts)
 	p.Whole = p.Next >= parts
-	if first > 0 && anchor == (index.Anchor{}) { // an escape sequence may have begun in the segment before
+	if first > 0 && from == 0 { // an escape sequence may have begun in the segment before
 		if err := v.read(ctx, first-1, func(recorder.Frame) {}); err != nil {
 			return err
 		}
 	}
 	for n := first; n <= last && n < parts; n++ {
-		if err := v.read(ctx, n, func(f recorder.Frame) { p.Events = append(p.Events, v.show(f, anchor)...) }); err != nil {
+		if err := v.read(ctx, n, func(f recorder.Frame) { p.Events = append(p.Events, v.show(f, from)...) }); err != nil {
 			return err
 		}
 	}
@@ -237,8 +241,8 @@ func (v *view) read(ctx context.Context, segment uint64, fn func(recorder.Frame)
 }
 
 // show is what a page learns of a frame.
-func (v *view) show(f recorder.Frame, anchor index.Anchor) []event {
-	if f.At < anchor.At {
+func (v *view) show(f recorder.Frame, from time.Duration) []event {
+	if f.At < from {
 		return nil
 	}
 	at := seconds(f.At)

@@ -12,11 +12,12 @@ export class Happenings {
     this.list = [];
     this.channels = [];
     this.seen = new Map(); // channels by number
+    this.asked = new Map(); // what a channel was asked to run
   }
 
   add(entry) {
     const at = (x) => ({ ...x, at: x.at / 1e9 });
-    for (const x of entry.sizes ?? []) this.channel(x.channel, "terminal");
+    for (const x of entry.lanes ?? []) this.channel(x.channel, x.terminal ? "terminal" : "text");
     for (const x of (entry.commands ?? []).map(at)) this.command(x);
     for (const x of (entry.files ?? []).map(at)) this.file(x);
     for (const x of (entry.forwards ?? []).map(at)) this.forward(x);
@@ -25,20 +26,19 @@ export class Happenings {
     this.name();
   }
 
-  channel(number, kind, label) {
-    if (number === 0xffffffff) return;
+  // channel is one that printed something people read.
+  channel(number, kind) {
     const c = this.seen.get(number) ?? { number };
-    c.kind = kind === "terminal" || c.kind === "terminal" ? "terminal" : kind;
-    c.command ??= label;
+    c.kind = c.kind === "terminal" ? "terminal" : kind;
     this.seen.set(number, c);
   }
 
-  // name numbers the terminals, and leaves out channels that printed nothing for people.
+  // name numbers the terminals; what was asked to run has a name of its own.
   name() {
-    this.channels = [...this.seen.values()].filter((c) => c.kind !== "hidden").sort((a, b) => (a.kind === "terminal" ? 0 : 1) - (b.kind === "terminal" ? 0 : 1) || a.number - b.number);
+    this.channels = [...this.seen.values()].sort((a, b) => (a.kind === "terminal" ? 0 : 1) - (b.kind === "terminal" ? 0 : 1) || a.number - b.number);
     const terminals = this.channels.filter((c) => c.kind === "terminal").length;
     let n = 0;
-    for (const c of this.channels) c.label = c.command ?? (c.kind === "terminal" ? (terminals > 1 ? `terminal ${++n}` : "terminal") : `channel ${c.number}`);
+    for (const c of this.channels) c.label = this.asked.get(c.number) ?? (c.kind === "terminal" ? (terminals > 1 ? `terminal ${++n}` : "terminal") : `channel ${c.number}`);
   }
 
   put(at, channel, thing) {
@@ -47,7 +47,7 @@ export class Happenings {
 
   command(x) {
     this.commands.push(x);
-    if (!x.seen) this.channel(x.channel, x.subsystem ? "hidden" : "text", x.text);
+    if (!x.seen) this.asked.set(x.channel, x.text);
     this.put(x.at, x.channel, {
       kind: x.refused ? "denied" : "command", lane: x.refused ? "mark" : "command", shape: x.refused ? "diamond" : "tick", colour: x.refused ? "bad" : "command",
       label: (x.refused ? "refused: " : "") + visible(x.text), row: () => [h("span", { class: "verb" }, x.refused ? "refused" : "ran"), h("code", {}, said(x.text))],

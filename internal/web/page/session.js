@@ -103,7 +103,7 @@ export class Session {
     const d = this.detail;
     this.playback = new Playback({ length: Math.max(d.length, 0.001), changed: () => this.clockwork(), failed: (e) => this.failed(e) });
     this.timeline = new Timeline({ length: d.length, seek: (t) => this.seek(t), things: () => this.happened.list, hits: () => this.hits });
-    this.badge = h("button", { class: "badge", type: "button", onclick: () => this.show("verification") });
+    this.badge = h("button", { class: "badge", type: "button", onclick: () => this.turn("verification") });
     this.stage = h("div", { class: "stage", tabindex: "-1" });
     this.note = h("div", { class: "note", hidden: true });
     this.channels = h("div", { class: "channels", role: "tablist", "aria-label": "Channels" });
@@ -267,13 +267,13 @@ export class Session {
       const n = p.count?.(this);
       return n === 0 && p.optional ? null : h("button", {
         type: "button", role: "tab", id: "tab-" + p.name, "aria-controls": "panel", "aria-selected": String(p.name === this.tab), title: `${p.title} (${i + 1})`,
-        class: p.alarm?.(this) ? "alarm" : undefined, onclick: () => this.show(p.name),
+        class: p.alarm?.(this) ? "alarm" : undefined, onclick: () => this.turn(p.name),
       }, p.title, n ? h("span", { class: "count" }, n) : null);
     }));
-    this.show(this.tab);
+    this.turn(this.tab);
   }
 
-  show(name) {
+  turn(name) {
     this.tab = name;
     for (const b of this.tabs.children) b.setAttribute("aria-selected", String(b.id === "tab-" + name));
     this.panel.setAttribute("aria-labelledby", "tab-" + name);
@@ -290,7 +290,7 @@ export class Session {
       : outline.live ? ["live", "live", "verified so far"] : outline.interrupted ? ["cut", "warn", "verified, interrupted"] : ["good", "check", "verified"];
     this.badge.className = "badge badge-" + state[0];
     replace(this.badge, icon(state[1]), h("span", {}, state[2]));
-    if (this.tab === "verification") this.show("verification");
+    if (this.tab === "verification") this.turn("verification");
   }
 
   // search looks through this session.
@@ -362,7 +362,7 @@ export class Session {
       c: () => this.around(), Escape: () => this.escape(), j: () => this.walk(1), k: () => this.walk(-1),
     }[e.key];
     if (does) does();
-    else if (tab && !(tab.optional && !tab.count(this))) this.show(tab.name);
+    else if (tab && !(tab.optional && !tab.count(this))) this.turn(tab.name);
     else return false;
     return true;
   }
