@@ -86,6 +86,7 @@ var owners = map[string][]string{
 	"github.com/gdamore/tcell/v2":      {"internal/player"},
 	"golang.org/x/mod/sumdb":           {"ca/auditlog", "internal/verify"},
 	"github.com/rogpeppe/go-internal":  {"internal/story"},
+	"github.com/chromedp":              {"internal/web"},
 }
 
 // far says what must not be reachable from a program at all, by any path.
