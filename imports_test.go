@@ -48,6 +48,7 @@ var arrows = map[string][]string{
 	"internal/web":         {"ca/statement", "internal/control", "internal/sshsig", "recorder", "recorder/index", "recorder/play"},
 	"internal/ocsf":        {"ca/auditlog", "internal/control"},
 	"internal/report":      {"ca/auditlog", "ca/statement", "internal/control", "internal/sshsig", "internal/verify", "recorder/index"},
+	"internal/evidence":    {"ca/auditlog", "internal/control", "internal/verify", "recorder"},
 	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/destination", "internal/sshsig", "recorder"},
 
 	// The two servers never import each other; cmd wires each to the packages it needs.

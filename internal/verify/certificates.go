@@ -34,7 +34,7 @@ const (
 func (v *verifier) certificate(issued auditlog.Certificate, at time.Time) {
 	what := fmt.Sprintf("%s certificate %d", issued.CA, issued.Serial)
 	last, known := v.report.Certificates[issued.CA]
-	if issued.Serial != last+1 {
+	if issued.Serial != last+1 && !v.partial {
 		v.fail("%s follows %d: serials are dense, so one was signed and not logged", what, last)
 	}
 	if issued.Serial > last || !known {

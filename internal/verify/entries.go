@@ -16,6 +16,8 @@ type verifier struct {
 	at     int64     // index of the leaf that is looked at
 	clock  time.Time // latest time of a leaf
 
+	partial bool // leaves are missing between those that are looked at
+
 	ca            string // name, from the genesis
 	policy        policy // in force
 	requests      map[string]*request

@@ -80,9 +80,34 @@ func keystrokes(frame recorder.Frame, s Session) error {
 	return nil
 }
 
+// checkSealed checks what is sealed, and every logged head that shows without the key.
+func checkSealed(r io.Reader, s Session, bastion crypto.PublicKey) (recorder.Summary, error) {
+	frames, segments := map[uint64][32]byte{}, map[uint64][32]byte{}
+	keep := func(in map[uint64][32]byte) func(uint64, [32]byte) error {
+		return func(count uint64, head [32]byte) error {
+			in[count] = head
+			return nil
+		}
+	}
+	for _, h := range s.Heads {
+		if err := h.expect(keep(frames), keep(segments)); err != nil {
+			return recorder.Summary{}, err
+		}
+	}
+	return recorder.CheckLogged(r, bastion, segments, frames)
+}
+
 // Expect tells the reader of a recording what was logged of it. Frames of a session that goes on are logged before they
-// are sealed, so they may not be in the file yet.
+// are sealed, so they may not be in the file yet: a reader does not miss them in a recording that says it is live.
 func Expect(reader *recorder.Reader, s Session) error {
+	for _, h := range s.Heads {
+		err := h.expect(
+			func(count uint64, head [32]byte) error { reader.Expect(count, head); return nil },
+			func(count uint64, head [32]byte) error { reader.ExpectSealed(count, head); return nil })
+		if err != nil {
+			return err
+		}
+	}
 	if s.SealedHead != "" {
 		head, err := parseHead(s.SealedHead)
 		if err != nil {

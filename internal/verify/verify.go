@@ -96,6 +96,20 @@ func NewChecker(keys Keys) *Checker {
 	}}
 }
 
+// NewPartial begins with the first of some leaves, which are handed to [Checker.AddAt]. What only the whole log shows is not
+// looked for: that nothing was left out.
+func NewPartial(keys Keys) *Checker {
+	c := NewChecker(keys)
+	c.v.partial = true
+	return c
+}
+
+// AddAt checks a leaf of a log that has been left out up to there.
+func (c *Checker) AddAt(index int64, leaf []byte) auditlog.Entry {
+	c.n = index
+	return c.Add(leaf)
+}
+
 // Add checks the next leaf and returns what it says. What is wrong with it is in the report.
 func (c *Checker) Add(leaf []byte) auditlog.Entry {
 	c.v.at = c.n
