@@ -83,12 +83,12 @@ func TestFollow(t *testing.T) {
 	}
 	waitSegments(t, b, "S-1", 2)
 	x := b.follow(t, "S-1", key)
-	if x.Header().Person != "alice" {
-		t.Errorf("%+v", x.Header())
-	}
 	var seen []Frame
 	for range 3 {
 		seen = append(seen, x.frame(t))
+	}
+	if x.Header().Person != "alice" {
+		t.Errorf("%+v", x.Header())
 	}
 	for i := range 5000 { // more than a segment has frames, and another
 		c, err := w.Append(data(0, Stdout, fmt.Sprintf("line %d\n", i)))

@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -25,7 +27,8 @@ type Follower struct {
 	number       uint64
 	count        uint32
 	pending      []unsealed
-	frames       []Frame // good ones not given out yet
+	logged       []logged // of the chain over sealed segments
+	frames       []Frame  // good ones not given out yet
 	at           time.Duration
 	current      bool
 	reason       string
@@ -39,7 +42,7 @@ type unsealed struct {
 	after  [32]byte
 }
 
-// Follow reads the beginning of what [Store.Follow] writes, up to the header of the recording. With a nil bastion key signatures are not checked,
+// Follow reads the beginning of what [Store.Follow] writes. With a nil bastion key signatures are not checked,
 // which Summary says.
 func Follow(in io.Reader, key PrivateKey, bastion crypto.PublicKey) (*Follower, error) {
 	f := &Follower{out: outlineReader{in: fileScanner{r: bufio.NewReaderSize(in, 64<<10)}, bastion: bastion, magic: followMagic}}
@@ -61,30 +64,34 @@ func Follow(in io.Reader, key PrivateKey, bastion crypto.PublicKey) (*Follower, 
 	if f.r.unpacker, err = newUnpacker(); err != nil {
 		return nil, err
 	}
-	for len(f.frames) == 0 && f.fault == nil {
-		f.load()
-	}
-	if len(f.frames) == 0 {
-		return nil, f.fault
-	}
-	f.header.Session, f.header.Started = o.Session, o.started()
-	return f, f.readHeader()
+	f.header.Session, f.header.Bastion, f.header.Started = o.Session, o.Bastion, o.started()
+	return f, nil
 }
 
-func (f *Follower) readHeader() error {
+func (f *Follower) readHeader(frame Frame) error {
 	var h Header
-	if err := json.Unmarshal(f.frames[0].Data, &h); err != nil {
-		return &Fault{Err: fmt.Errorf("%w: header: %w", ErrMalformed, err)}
+	if err := json.Unmarshal(frame.Data, &h); err != nil {
+		return fmt.Errorf("%w: header: %w", ErrMalformed, err)
 	}
 	if h.Session != f.header.Session || !h.Started.Equal(f.header.Started) {
-		return &Fault{Err: fmt.Errorf("%w: the header is of session %.80q", ErrMalformed, h.Session)}
+		return fmt.Errorf("%w: the header is of session %.80q", ErrMalformed, h.Session)
 	}
 	f.header = h
 	return nil
 }
 
-// Header is the first frame's content.
+// Header is the first frame's content, once Next returned that; before, only the session, the bastion and the start.
 func (f *Follower) Header() Header { return f.header }
+
+// Expect makes Next compare the chain with what was logged when the recording had that many frames. Call it before the first Next.
+func (f *Follower) Expect(frames uint64, head [32]byte) {
+	f.r.logged = append(f.r.logged, logged{frames, head})
+}
+
+// ExpectSealed is Expect for the chain over sealed segments.
+func (f *Follower) ExpectSealed(segments uint64, head [32]byte) {
+	f.logged = append(f.logged, logged{segments, head})
+}
 
 // OpenCompartment is that of [Reader], before the first Next.
 func (f *Follower) OpenCompartment(key PrivateKey) { f.compartments.keys[key.ID()] = key }
@@ -130,6 +137,11 @@ func (f *Follower) uncovered() (Frame, error) {
 	}
 	f.frames = f.frames[1:]
 	f.at, f.current = frame.At, false
+	if frame.Type == TypeHeader {
+		if err := f.readHeader(frame); err != nil {
+			return frame, f.broken(err)
+		}
+	}
 	if frame.Type == TypeEnd {
 		f.ended, f.reason = true, string(frame.Data)
 	}
@@ -270,7 +282,10 @@ func (f *Follower) accept(p *Part) error {
 	if f.out.bastion != nil && !verify(f.out.bastion, segmentMessage(head), p.signature) {
 		return fmt.Errorf("%w: the bastion's key did not sign segment %d", ErrAltered, f.out.sum.Segments)
 	}
-	return f.out.place(p)
+	if err := f.out.place(p); err != nil {
+		return err
+	}
+	return expected(f.logged, p.Number+1, p.head, "segments")
 }
 
 // segment reads one whose frames were not given out, or not all.
@@ -309,8 +324,9 @@ func (f *Follower) segment() error {
 // unpack decrypts a segment from its beginning, and sees to it that its first frames are those that were shown.
 func (f *Follower) unpack(p Part, body []byte) (frames []Frame, err error) {
 	r := f.r
+	before := r.logged
 	if f.count > 0 {
-		r.logged = []logged{{r.chain.n, r.chain.head()}}
+		r.logged = append(slices.Clone(before), logged{r.chain.n, r.chain.head()})
 	}
 	r.chain, r.frames, r.last, r.over = newChain(p.header.First, p.header.Before), r.frames[:0], 0, false
 	if p.header.Form == formVerbatim {
@@ -318,7 +334,7 @@ func (f *Follower) unpack(p Part, body []byte) (frames []Frame, err error) {
 	} else {
 		err = r.packed(p.header, f.keys, p.raw, body)
 	}
-	r.logged = nil
+	r.logged = before
 	return r.frames, err
 }
 
@@ -328,6 +344,9 @@ func (f *Follower) end() error {
 		return fmt.Errorf("%w: frames were shown that are not sealed", ErrAltered)
 	}
 	if err := f.out.end(); err != nil {
+		return err
+	}
+	if err := errors.Join(unreached(f.r.logged, f.r.chain.n, "frames"), unreached(f.logged, f.out.sum.Segments, "segments")); err != nil {
 		return err
 	}
 	if s := f.out.sum; s.Live || s.Sealed && !s.Interrupted && !f.r.over {
