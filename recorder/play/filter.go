@@ -129,7 +129,7 @@ func (f *Filter) introduced(dst []byte, c byte) []byte {
 	default:
 		f.state = ground
 		// Save, restore, index, next line, reverse index, tab stop, keypad, full reset, shifts. Not Z, which asks who it is.
-		if index(`78DEMH=>cNOno|}~`, c) {
+		if oneOf(`78DEMH=>cNOno|}~`, c) {
 			dst = append(dst, 0x1b, c)
 		}
 	}
@@ -152,7 +152,7 @@ func (f *Filter) collected(dst []byte, c byte) []byte {
 		return dst
 	case was == csi:
 		return appendCSI(dst, f.seq, c)
-	case len(f.seq) == 1 && (index("()*+-./", f.seq[0]) || f.seq[0] == '#' && index("34568", c)): // character sets, line sizes
+	case len(f.seq) == 1 && (oneOf("()*+-./", f.seq[0]) || f.seq[0] == '#' && oneOf("34568", c)): // character sets, line sizes
 		return append(append(append(dst, 0x1b), f.seq...), c)
 	}
 	return dst
@@ -177,11 +177,11 @@ func appendCSI(dst, seq []byte, final byte) []byte {
 		return dst
 	case final == 'h' || final == 'l':
 		return appendModes(dst, seq, private, final)
-	case private && !index("JK", final):
+	case private && !oneOf("JK", final):
 		return dst
-	case index("@ILMPSTXZb", final):
+	case oneOf("@ILMPSTXZb", final):
 		most = mostRepeat
-	case !index("ABCDEFGHJK`adefgmrsu", final) || final == 's' && len(seq) > 0 || final == 'u' && len(seq) > 0:
+	case !oneOf("ABCDEFGHJK`adefgmrsu", final) || final == 's' && len(seq) > 0 || final == 'u' && len(seq) > 0:
 		return dst
 	}
 	dst = append(dst, "\x1b["...)
@@ -248,7 +248,7 @@ func split(seq []byte) (list []string) {
 	return list
 }
 
-func index(set string, c byte) bool {
+func oneOf(set string, c byte) bool {
 	for i := range len(set) {
 		if set[i] == c {
 			return true

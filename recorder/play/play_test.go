@@ -109,7 +109,7 @@ func TestAsciicast(t *testing.T) {
 			t.Errorf("resized to %v", e[2])
 		}
 	}
-	if kinds != "ooro" {
+	if kinds != "oioro" {
 		t.Errorf("events %q", kinds)
 	}
 	if err := Asciicast(golden(t, "v1-complete.recording"), 3, &out); !errors.Is(err, ErrNoTerminal) {
