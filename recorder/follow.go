@@ -40,6 +40,9 @@ func (s *Store) Follow(ctx context.Context, session string, w io.Writer) error {
 	live := s.open[session]
 	s.mu.Unlock()
 	f := &following{store: s, session: session, live: live, w: w}
+	if live != nil {
+		f.past, _ = live.Head()
+	}
 	if err := f.write(append([]byte(followMagic), ssh.Marshal(beginning{c.opening, c.box})...)); err != nil {
 		return err
 	}
@@ -52,6 +55,9 @@ func (s *Store) Follow(ctx context.Context, session string, w io.Writer) error {
 		case f.over:
 			return nil
 		case more:
+			if err := f.present(); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := f.wait(ctx, news); err != nil {
@@ -70,7 +76,8 @@ type following struct {
 	number uint64 // segment that is being sent
 	next   uint64 // frame
 	sealed uint64 // segments whose sealing was told
-	idle   bool   // and it was told that nothing more has happened
+	past   uint64 // frames that had happened when this began; 0: it was told that they are sent
+	idle   bool   // it was told that nothing more has happened
 	last   bool   // nothing will change any more
 	over   bool
 }
@@ -117,6 +124,15 @@ func (f *following) wait(ctx context.Context, news <-chan struct{}) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// present tells, once, that what comes from here on happens now. Of a session that streams there may be no moment at which all was sent.
+func (f *following) present() error {
+	if f.past == 0 || f.next < f.past {
+		return nil
+	}
+	f.past = 0
+	return f.now()
 }
 
 func (f *following) now() error {
