@@ -32,6 +32,8 @@ type format struct {
 // formats are all of them but the sealed one, which nobody needs to open for.
 var formats = map[string]format{
 	"asciicast":  {about: "for asciinema", write: func(r *recorder.Reader, w io.Writer) error { return play.Asciicast(r, -1, w) }},
+	"asciicast3": {about: "for asciinema 3", write: func(r *recorder.Reader, w io.Writer) error { return play.Asciicast3(r, -1, w) }},
+	"screen":     {about: "what the screens showed", write: func(r *recorder.Reader, w io.Writer) error { return play.Screens{Channel: -1}.Write(r, w) }},
 	"text":       {about: "what was printed", write: func(r *recorder.Reader, w io.Writer) error { return play.Text(r, -1, w, w) }},
 	"jsonl":      {about: "every frame", write: play.Events},
 	"keystrokes": {about: "what was typed", keystrokes: true, write: play.Keystrokes},
