@@ -50,7 +50,7 @@ func newBrowser(t *testing.T) *browser {
 	ctx, cancel = context.WithTimeout(ctx, 100*time.Second)
 	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx}
-	b.do(chromedp.Navigate("about:blank"))
+	b.do(chromedp.Navigate("about:blank"), chromedp.EmulateViewport(1280, 800))
 	go b.listen(chromedp.Console(ctx))
 	go b.follow(chromedp.Events(ctx, network.RequestWillBeSent))
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {

@@ -81,6 +81,8 @@ func (g guard) stranger(r *http.Request) string {
 	switch {
 	case r.Host != g.host:
 		return "this server goes by its address only"
+	case strings.Contains(r.URL.Path, ".."):
+		return "no such place"
 	case r.Method != http.MethodGet && r.Method != http.MethodPost:
 		return "only GET and POST"
 	case origin != "" && origin != "http://"+g.host:

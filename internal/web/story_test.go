@@ -86,7 +86,7 @@ func edit(k *take) {
 	}
 	k.print(0, "\x1b[30;1H\x1b[7m restore.sql                                                                    10,7          All \x1b[0m\x1b[10;13H")
 	k.wait(25*time.Second).print(0, "\x1b[30;1H\x1b[K:wq")
-	k.wait(800*time.Millisecond).print(0, "\r\x1b[?1049l\x1b[r")
+	k.wait(800*time.Millisecond).print(0, "\r\x1b[r\x1b[?1049l")
 }
 
 // copies are files over sftp on a channel beside the shell, a forward, and what was refused.

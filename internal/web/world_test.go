@@ -29,6 +29,7 @@ type world struct {
 	bastion ed25519.PublicKey
 
 	mu       sync.Mutex
+	clock    time.Time
 	sealed   map[string]recorder.Progress
 	told     chan struct{} // closed and made anew when something was sealed
 	sessions []control.Session
@@ -45,7 +46,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w := &world{bastion: public, sealed: map[string]recorder.Progress{}, told: make(chan struct{}), requests: map[string]control.Request{}, spoilt: map[string]uint64{}}
 	w.private, w.public = recorder.NewKey()
-	w.store, err = recorder.OpenStore(recorder.Config{Dir: t.TempDir(), Signer: signer, FileSize: 8 << 20, LowSpace: -1, Sealed: w.progress,
+	w.store, err = recorder.OpenStore(recorder.Config{Dir: t.TempDir(), Signer: signer, FileSize: 8 << 20, LowSpace: -1, Sealed: w.progress, Now: w.now,
 		Index: func(recorder.Header) func(uint64, []recorder.Frame) []byte { return new(index.Indexer).Segment }})
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +61,19 @@ func (w *world) progress(p recorder.Progress) {
 	w.sealed[p.Session] = p
 	close(w.told)
 	w.told = make(chan struct{})
+}
+
+// now is as late as the recording that is made.
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.clock
+}
+
+func (w *world) later(t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = t
 }
 
 // until waits for what was sealed of a session.
@@ -141,6 +155,7 @@ var monday = time.Date(2026, 11, 16, 9, 12, 7, 0, time.UTC)
 
 func (w *world) record(t testing.TB, id, person, target string, started time.Time) *take {
 	t.Helper()
+	w.later(started)
 	account, host, _ := strings.Cut(target, "@")
 	writer, err := w.store.Create(recorder.Header{Session: id, Request: "R-" + id[2:], Person: person, Account: account, Host: host, Bastion: "bastion-1",
 		Client: "192.0.2.17", Started: started}, w.public)
@@ -232,6 +247,7 @@ func (k *take) exit(channel, status uint32) {
 // end seals the recording and has the CA know of it.
 func (k *take) end(reason string) control.Session {
 	k.t.Helper()
+	k.w.later(k.session.Started.Add(k.at))
 	if err := k.writer.Close(reason); err != nil {
 		k.t.Fatal(err)
 	}

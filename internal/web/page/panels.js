@@ -23,8 +23,9 @@ function list(session, panel, things, empty, row) {
   replace(panel, ol, rest);
 }
 
+// What was read off a terminal is what the host showed; what was asked for by name is certain.
 const command = (x) => [h("code", { class: "what" }, said(x.text)),
-  h("span", { class: "dim" }, x.refused ? h("span", { class: "tag bad" }, "refused") : null, x.seen ? "seen on the terminal" : "asked for",
+  x.seen && !x.refused ? null : h("span", { class: "dim" }, x.refused ? h("span", { class: "tag bad" }, "refused") : null, x.seen ? null : "asked for by name",
     x.exit !== undefined ? h("span", { class: "tag " + (x.exit ? "warn" : "good") }, "exit " + x.exit) : null)];
 
 const file = (x) => {
