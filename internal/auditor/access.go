@@ -106,7 +106,7 @@ func (a *Access) Session(id string) (verify.Session, error) {
 }
 
 // Archive opens the recording of a session: its outline is fetched and verified, and held against what was logged. Its segments come as they are
-// wanted.
+// wanted; what was typed is opened too when the view is with it and it was recorded.
 func (a *Access) Archive(ctx context.Context, id string) (*recorder.Archive, error) {
 	s, err := a.Session(id)
 	if err != nil {
@@ -123,6 +123,13 @@ func (a *Access) Archive(ctx context.Context, id string) (*recorder.Archive, err
 	archive, err := a.Open(ctx, remote, key, s)
 	if err != nil {
 		return nil, fmt.Errorf("recording of %s: %w", s.ID, err)
+	}
+	if a.view.Keystrokes && s.KeystrokeKey != "" {
+		typed, err := a.KeystrokeKey(id)
+		if err != nil {
+			return nil, err
+		}
+		archive.OpenCompartment(typed)
 	}
 	return archive, nil
 }

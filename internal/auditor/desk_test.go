@@ -1,0 +1,466 @@
+package auditor
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/ca/statement"
+	"postern/internal/control"
+	"postern/internal/sshsig"
+)
+
+// liar is an SSH server that an auditor takes for the CA, or for a bastion: its host certificate is good, and it answers what a test wants.
+type liar struct {
+	t       *testing.T
+	address string
+	config  *ssh.ServerConfig
+	answer  func(command string, stdin []byte) (string, error)
+
+	mu    sync.Mutex
+	conns []net.Conn
+	seen  int // connections
+}
+
+// gateway is the CA of host certificates, and the file that says so.
+type gateway struct {
+	ssh.Signer
+	file string
+}
+
+func newGateway(t *testing.T) gateway {
+	t.Helper()
+	g := gateway{newSigner(t), filepath.Join(t.TempDir(), "known_hosts")}
+	if err := os.WriteFile(g.file, []byte("@cert-authority * "+line(g.PublicKey())+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func (g gateway) liar(t *testing.T, name string, answer func(string, []byte) (string, error)) *liar {
+	t.Helper()
+	key := newSigner(t)
+	cert := &ssh.Certificate{Key: key.PublicKey(), CertType: ssh.HostCert, Serial: 1, ValidPrincipals: []string{name}, ValidBefore: ssh.CertTimeInfinity}
+	if err := cert.SignCert(rand.Reader, g); err != nil {
+		t.Fatal(err)
+	}
+	host, err := ssh.NewCertSigner(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &liar{t: t, answer: answer, config: &ssh.ServerConfig{
+		PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil },
+	}}
+	l.config.AddHostKey(host)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.address = listener.Addr().String()
+	t.Cleanup(func() { listener.Close(); l.hangUp() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go l.serve(conn)
+		}
+	}()
+	return l
+}
+
+// hangUp ends every connection there is.
+func (l *liar) hangUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		c.Close()
+	}
+	l.conns = nil
+}
+
+func (l *liar) serve(conn net.Conn) {
+	l.mu.Lock()
+	l.conns, l.seen = append(l.conns, conn), l.seen+1
+	l.mu.Unlock()
+	_, channels, requests, err := ssh.NewServerConn(conn, l.config)
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(requests)
+	for ch := range channels {
+		c, reqs, err := ch.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			req := <-reqs
+			req.Reply(true, nil)
+			go ssh.DiscardRequests(reqs)
+			in, _ := io.ReadAll(c)
+			out, err := l.answer(string(req.Payload[4:]), in)
+			status := uint32(0)
+			if err != nil {
+				status = 1
+				fmt.Fprintln(c.Stderr(), err)
+			}
+			io.WriteString(c, out)
+			c.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
+		}()
+	}
+}
+
+// authority answers as an honest CA would, except for what a test makes it say.
+type authority struct {
+	carol   ssh.Signer
+	bastion *liar
+	until   time.Time
+
+	mu        sync.Mutex
+	sequence  uint64
+	signed    int                                       // signatures that came
+	statement func(statement.View) string               // nil: an honest one
+	audit     func(*control.Audit)                      // nil: an honest one
+	vote      func(signature []byte, want string) error // nil: verifies
+	views     []statement.View                          // that were let in
+}
+
+func (a *authority) answer(command string, stdin []byte) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if strings.HasPrefix(command, "whoami") {
+		b, err := json.Marshal(control.Identity{Kind: "person", Name: "carol", Key: ssh.FingerprintSHA256(a.carol.PublicKey()), CA: "postern-ca"})
+		return string(b), err
+	}
+	v := a.parse(command)
+	v.Sequence = a.sequence
+	if strings.HasSuffix(command, "--statement") {
+		if a.statement != nil {
+			return a.statement(v), nil
+		}
+		return v.Text(), nil
+	}
+	a.signed++
+	if a.vote != nil {
+		if err := a.vote(stdin, v.Text()); err != nil {
+			return "", err
+		}
+	} else if _, err := sshsig.Verify(stdin, control.ViewNamespace, []byte(v.Text())); err != nil {
+		return "", err
+	}
+	a.sequence++
+	a.views = append(a.views, v)
+	var out control.Audit
+	pass := control.Pass{Bastion: control.Place{Name: "bastion-1", Address: a.bastion.address, Key: line(a.carol.PublicKey())}, Sessions: v.Sessions, NotAfter: a.until}
+	for _, id := range v.Sessions {
+		out.Sessions = append(out.Sessions, control.Session{ID: id, Bastion: "bastion-1"})
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(strings.Trim(between(command, "--key ", " --kind"), "'")))
+	if err != nil {
+		return "", err
+	}
+	cert := &ssh.Certificate{Key: key, CertType: ssh.UserCert, ValidPrincipals: []string{"recordings@bastion-1"}, ValidBefore: ssh.CertTimeInfinity}
+	if err := cert.SignCert(rand.Reader, a.carol); err != nil {
+		return "", err
+	}
+	pass.Certificate = line(cert)
+	out.Passes = []control.Pass{pass}
+	if a.audit != nil {
+		a.audit(&out)
+	}
+	b, err := json.Marshal(out)
+	return string(b), err
+}
+
+func between(text, from, to string) string {
+	_, text, _ = strings.Cut(text, from)
+	text, _, _ = strings.Cut(text, to)
+	return text
+}
+
+// parse reads the words that a desk writes.
+func (a *authority) parse(command string) statement.View {
+	v := statement.View{CA: "postern-ca", Person: "carol", Kind: between(command, "--kind ", " "), Keystrokes: strings.Contains(command, " --keystrokes")}
+	v.Sessions = strings.Fields(between(command, "audit ", " --key "))
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(strings.Trim(between(command, "--key ", " --kind"), "'")))
+	if err == nil {
+		v.Key = ssh.FingerprintSHA256(key)
+	}
+	v.Reason = between(command, "--reason=", "'")
+	return v
+}
+
+const why = "INC-4412 why"
+
+// atDesk is carol at her desk, with a CA and a bastion that may lie.
+func atDesk(t *testing.T) (*Desk, *authority, *liar) {
+	t.Helper()
+	g := newGateway(t)
+	a := &authority{carol: newSigner(t), until: time.Now().Add(time.Minute)}
+	a.bastion = g.liar(t, "bastion-1", func(command string, _ []byte) (string, error) { return "said " + command, nil })
+	ca := g.liar(t, "postern-ca", a.answer)
+	client, err := control.Dial(t.Context(), control.Config{Address: ca.address, Signers: []ssh.Signer{a.carol}, KnownHosts: g.file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	sign := func(fingerprint string) (ssh.Signer, error) {
+		if fingerprint != ssh.FingerprintSHA256(a.carol.PublicKey()) {
+			return nil, errors.New("no such key")
+		}
+		return a.carol, nil
+	}
+	return &Desk{CA: client, Sign: sign, KnownHosts: g.file}, a, a.bastion
+}
+
+func fetched(ctx context.Context, a *Access, id string) (string, error) {
+	var b bytes.Buffer
+	err := a.Fetch(ctx, id, &b)
+	return b.String(), err
+}
+
+func TestAView(t *testing.T) {
+	d, ca, bastion := atDesk(t)
+	a, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: " " + why + "\n"}, "s-2", "S-1", "S-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if list := a.Sessions(); len(list) != 2 || list[0].ID != "S-2" || list[1].ID != "S-1" {
+		t.Errorf("%+v", list)
+	}
+	for _, id := range []string{"S-1", "s-2"} {
+		if got, err := fetched(t.Context(), a, id); err != nil || got != "said recording "+strings.ToUpper(id) {
+			t.Errorf("%q: %v", got, err)
+		}
+	}
+	if _, err := fetched(t.Context(), a, "S-3"); err == nil || !strings.Contains(err.Error(), "not part of this view") {
+		t.Error(err)
+	}
+	if bastion.seen != 1 {
+		t.Errorf("%d connections", bastion.seen)
+	}
+	if len(ca.views) != 1 || ca.views[0].Reason != why || !slices.Equal(ca.views[0].Sessions, []string{"S-1", "S-2"}) {
+		t.Errorf("%+v", ca.views)
+	}
+	a.Close()
+	if _, err := fetched(t.Context(), a, "S-1"); err == nil {
+		t.Error("a view that is closed gives recordings")
+	}
+}
+
+// What the CA would have signed is signed only if it is what was meant.
+func TestStatementsThatAreNotSigned(t *testing.T) {
+	for name, lie := range map[string]func(statement.View) string{
+		"another session":  func(v statement.View) string { v.Sessions = []string{"S-2"}; return v.Text() },
+		"one session more": func(v statement.View) string { v.Sessions = append(v.Sessions, "S-2"); return v.Text() },
+		"another reason":   func(v statement.View) string { v.Reason = "routine"; return v.Text() },
+		"another kind":     func(v statement.View) string { v.Kind = control.ViewExport; return v.Text() },
+		"with keystrokes":  func(v statement.View) string { v.Keystrokes = true; return v.Text() },
+		"another key":      func(v statement.View) string { v.Key = "SHA256:mine"; return v.Text() },
+		"another person":   func(v statement.View) string { v.Person = "dana"; return v.Text() },
+		"another CA":       func(v statement.View) string { v.CA = "elsewhere"; return v.Text() },
+		"a line more":      func(v statement.View) string { return v.Text() + "\n" },
+		"a decision":       func(statement.View) string { return statement.Statement{Decision: "approve"}.Text() },
+		"nothing":          func(statement.View) string { return "" },
+	} {
+		d, ca, bastion := atDesk(t)
+		ca.statement = lie
+		a, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1")
+		if err == nil || !strings.Contains(err.Error(), "nothing was signed") || a != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if ca.signed != 0 || bastion.seen != 0 {
+			t.Errorf("%s: %d signatures, %d connections", name, ca.signed, bastion.seen)
+		}
+	}
+}
+
+func TestAnswersThatAreNotTaken(t *testing.T) {
+	for name, try := range map[string]struct {
+		says string
+		lie  func(*control.Audit)
+	}{
+		"a session is left out": {"left out S-2", func(a *control.Audit) { a.Sessions = a.Sessions[:1] }},
+		"another bastion":       {"which bastion-1 keeps", func(a *control.Audit) { a.Passes[0].Bastion.Name = "bastion-9" }},
+		"no key of the bastion": {"key of bastion", func(a *control.Audit) { a.Passes[0].Bastion.Key = "x" }},
+	} {
+		d, ca, _ := atDesk(t)
+		ca.audit = try.lie
+		if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1", "S-2"); err == nil || !strings.Contains(err.Error(), try.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	d, ca, _ := atDesk(t)
+	ca.audit = func(a *control.Audit) {
+		a.Sessions = append(a.Sessions, control.Session{ID: "S-9", Bastion: "bastion-1"})
+		a.Passes[0].Sessions = append(a.Passes[0].Sessions, "S-9")
+	}
+	a, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if _, err := fetched(t.Context(), a, "S-9"); err == nil || len(a.Sessions()) != 1 {
+		t.Error("a session that was not asked for is part of the view")
+	}
+	ca.audit = func(a *control.Audit) { a.Passes = nil }
+	left, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fetched(t.Context(), left, "S-1"); err == nil || !strings.Contains(err.Error(), "bastion-1, which keeps S-1, is not in the policy any more") {
+		t.Error(err)
+	}
+}
+
+func TestWhyIsAsked(t *testing.T) {
+	d, ca, _ := atDesk(t)
+	if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: "  "}, "S-1"); !errors.Is(err, ErrNoReason) {
+		t.Error(err)
+	}
+	d.Reason = func() (string, error) { return " ", nil }
+	if _, err := d.View(t.Context(), View{Kind: control.ViewReplay}, "S-1"); !errors.Is(err, ErrNoReason) {
+		t.Error(err)
+	}
+	d.Reason = func() (string, error) { return why, nil }
+	if a, err := d.View(t.Context(), View{Kind: control.ViewReplay}, "S-1"); err != nil {
+		t.Error(err)
+	} else {
+		a.Close()
+	}
+	for _, id := range []string{"", "--json", "S-1 S-2", "R-1", "S-1\n"} {
+		if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, id); err == nil || !strings.Contains(err.Error(), "not the ID") {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}); err == nil {
+		t.Error("a view of nothing")
+	}
+	if len(ca.views) != 1 {
+		t.Errorf("%+v", ca.views)
+	}
+}
+
+// Somebody else with the same key looks at the same time: the number that was signed is taken.
+func TestTheNumberIsTaken(t *testing.T) {
+	d, ca, _ := atDesk(t)
+	tries := 0
+	ca.vote = func(signature []byte, want string) error {
+		if tries++; tries < 3 {
+			ca.sequence++
+			return errors.New("taken")
+		}
+		_, err := sshsig.Verify(signature, control.ViewNamespace, []byte(want))
+		return err
+	}
+	a, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1")
+	if err != nil || ca.signed != 3 || ca.views[0].Sequence != 2 {
+		t.Fatalf("%v: %d signatures, %+v", err, ca.signed, ca.views)
+	}
+	a.Close()
+	ca.signed, tries = 0, -1000
+	if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1"); err == nil || !strings.Contains(err.Error(), "try again") || ca.signed != attempts {
+		t.Errorf("%v after %d signatures", err, ca.signed)
+	}
+	ca.signed, ca.vote = 0, func([]byte, string) error { return errors.New("your key was revoked") }
+	if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1"); err == nil || err.Error() != "your key was revoked" || ca.signed != 1 {
+		t.Errorf("%v after %d signatures", err, ca.signed)
+	}
+}
+
+func TestManySessionsAreSeveralViews(t *testing.T) {
+	d, ca, _ := atDesk(t)
+	var ids []string
+	for i := range 2*control.MaxView + 1 {
+		ids = append(ids, fmt.Sprintf("S-%04d", i))
+	}
+	slices.Reverse(ids)
+	a, err := d.View(t.Context(), View{Kind: control.ViewSearch, Reason: why}, ids...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if n := len(ca.views); n != 3 || len(ca.views[2].Sessions) != 1 || ca.views[1].Sequence != 1 {
+		t.Errorf("%d views", n)
+	}
+	if list := a.Sessions(); len(list) != len(ids) || list[0].ID != ids[0] {
+		t.Errorf("%d sessions", len(list))
+	}
+	for _, id := range []string{ids[0], ids[1000], ids[2000]} {
+		if got, err := fetched(t.Context(), a, id); err != nil || got != "said recording "+id {
+			t.Errorf("%q: %v", got, err)
+		}
+	}
+}
+
+// A connection that is lost is made anew while the certificate is good, and not after: that needs another view.
+func TestLostConnections(t *testing.T) {
+	d, ca, bastion := atDesk(t)
+	a, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if _, err := fetched(t.Context(), a, "S-1"); err != nil {
+		t.Fatal(err)
+	}
+	gone := a.passes["S-1"].gone
+	bastion.hangUp()
+	<-gone
+	if got, err := fetched(t.Context(), a, "S-1"); err != nil || got == "" || bastion.seen != 2 {
+		t.Errorf("%q after %d connections: %v", got, bastion.seen, err)
+	}
+	gone = a.passes["S-1"].gone
+	a.passes["S-1"].NotAfter = time.Now()
+	if _, err := fetched(t.Context(), a, "S-1"); err != nil {
+		t.Errorf("the connection there is: %v", err)
+	}
+	bastion.hangUp()
+	<-gone
+	if _, err := fetched(t.Context(), a, "S-1"); err == nil || !strings.Contains(err.Error(), "look again") || bastion.seen != 2 {
+		t.Errorf("%v after %d connections", err, bastion.seen)
+	}
+
+	ca.audit = func(a *control.Audit) { a.Passes[0].Bastion.Address = "127.0.0.1:1" }
+	down, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer down.Close()
+	if _, err := fetched(t.Context(), down, "S-1"); err == nil || !strings.Contains(err.Error(), "bastion bastion-1 at 127.0.0.1:1") {
+		t.Error(err)
+	}
+}
+
+// Who only has the address of a bastion, and not its name's certificate, is not it.
+func TestAnotherBastion(t *testing.T) {
+	d, ca, _ := atDesk(t)
+	g := newGateway(t)
+	other := g.liar(t, "bastion-1", func(string, []byte) (string, error) { return "mine", nil })
+	ca.audit = func(a *control.Audit) { a.Passes[0].Bastion.Address = other.address }
+	a, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if got, err := fetched(t.Context(), a, "S-1"); err == nil {
+		t.Errorf("it said %q", got)
+	}
+}
