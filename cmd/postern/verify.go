@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -94,6 +93,7 @@ func (c *client) proveLog(ctx context.Context) (*proof, error) {
 	keys, err := trusted(c.settings.Trust)
 	if err != nil {
 		return nil, err
+	Destroyed  int `json:"destroyed"`  // as was ordered; what is left of them verifies
 	}
 	m, err := openMemory(c.settings.Home, keys.Log)
 	if err != nil {
@@ -126,7 +126,11 @@ func (c *client) proveLog(ctx context.Context) (*proof, error) {
 	}
 	p := &proof{Report: verify.Leaves(leaves, keys), Leaves: tree.N, Before: older.N, Memory: m.path()}
 	p.leaves, p.checkpoint, p.trust = leaves, checkpoint, keys
-	p.keys = auditorKeys(c.settings.Home, leaves)
+	boxes, err := control.List[control.RecordingKey](ctx, c.Client, "recording-keys")
+	if err != nil {
+		return nil, err
+	}
+	p.keys = auditorKeys(c.settings.Home, leaves, boxes)
 	return p, m.keep(checkpoint)
 }
 
@@ -164,17 +168,22 @@ func (c *client) leaves(ctx context.Context, n int64) ([][]byte, error) {
 	return leaves, nil
 }
 
-// auditorKeys finds the recording keys in the log. Their private halves are opened for an auditor whose identity wants no
-// passphrase: verifying is for scripts too.
-func auditorKeys(home string, leaves [][]byte) openedKeys {
+// auditorKeys finds the recording keys in the log. Their private halves, which the CA has in boxes, are opened for an auditor whose identity
+// wants no passphrase and no touch: verifying is for scripts too.
+func auditorKeys(home string, leaves [][]byte, boxes []control.RecordingKey) openedKeys {
 	keys := openedKeys{logged: map[string]control.RecordingKey{}, opened: map[string]*recorder.PrivateKey{}}
 	for _, leaf := range leaves {
 		if e, err := auditlog.Decode(leaf); err == nil && e.RecordingKey != nil {
 			keys.logged[e.RecordingKey.ID] = *e.RecordingKey
 		}
 	}
-	silent := func(string) ([]byte, error) { return nil, errors.New("not asked for") }
-	if identity, err := auditor.Open(home, silent); err == nil {
+	for _, b := range boxes { // what they hold must be the key that was logged, or it does not open
+		if k, ok := keys.logged[b.ID]; ok {
+			k.Box = b.Box
+			keys.logged[b.ID] = k
+		}
+	}
+	if identity, err := auditor.OpenSilently(home); err == nil {
 		keys.identity = identity
 	}
 	return keys
@@ -222,6 +231,9 @@ func proveRecording(ctx context.Context, access *auditor.Access, p *proof, s ver
 	defer f.Close()
 	if err := access.Fetch(ctx, s.ID, f); err != nil {
 		return err
+	if s.Destroyed != nil {
+		return p.remains(ctx, access, s)
+	}
 	}
 	return p.check(f, s)
 }
@@ -292,6 +304,9 @@ func (p *proof) print() error {
 	seen := "this machine looked for the first time"
 	if p.Before > 0 {
 		seen = fmt.Sprintf("grown from the %d seen before", p.Before)
+	}
+	if p.Destroyed > 0 {
+		text += fmt.Sprintf("; of %d that were destroyed as ordered, what is left matches", p.Destroyed)
 	}
 	err := facts(os.Stdout,
 		"log", fmt.Sprintf("%d leaves, signed, %s", p.Leaves, seen),

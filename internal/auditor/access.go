@@ -225,7 +225,7 @@ func (a *Access) open(s control.Session, id, purpose string) (recorder.PrivateKe
 	if k.Purpose != purpose {
 		return recorder.PrivateKey{}, fmt.Errorf("the CA answered with key %s, which is not for that (it is for %q) and %s is not recorded to", id, k.Purpose, s.ID)
 	}
-	identity, err := a.desk.identity.get(func() (Identity, error) { return Open(a.desk.Home, a.desk.Ask) })
+	identity, err := a.desk.identity.get(func() (Identity, error) { return Open(a.desk.Home, Prompts{Ask: a.desk.Ask, Tell: a.desk.Tell}) })
 	if err != nil {
 		return recorder.PrivateKey{}, err
 	}

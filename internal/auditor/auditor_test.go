@@ -42,7 +42,7 @@ func newAuditor(t *testing.T) (string, age.Identity) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	identity, err := Open(dir, noAsk)
+	identity, err := Open(dir, Prompts{Ask: noAsk})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +61,13 @@ func TestIdentity(t *testing.T) {
 	if status, err := os.Stat(filepath.Join(dir, "auditor.key")); err != nil || status.Mode().Perm() != 0o600 {
 		t.Errorf("auditor.key: %v, %v", status.Mode(), err)
 	}
-	if _, err := Open(dir, noAsk); err != nil {
+	if _, err := Open(dir, Prompts{Ask: noAsk}); err != nil {
 		t.Error(err)
 	}
 	if _, err := Create(dir, nil, now); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("an identity was replaced: %v", err)
 	}
-	if _, err := Open(t.TempDir(), noAsk); err == nil || !strings.Contains(err.Error(), "postern auditor init") {
+	if _, err := Open(t.TempDir(), Prompts{Ask: noAsk}); err == nil || !strings.Contains(err.Error(), "postern auditor init") {
 		t.Error(err)
 	}
 }
@@ -81,11 +81,11 @@ func TestPassphrase(t *testing.T) {
 	if err != nil || bytes.Contains(data, []byte("AGE-SECRET-KEY")) {
 		t.Errorf("the secret is readable in the file: %v", err)
 	}
-	if _, err := Open(dir, noAsk); err == nil || !strings.Contains(err.Error(), "encrypted") {
+	if _, err := Open(dir, Prompts{Ask: noAsk}); err == nil || !strings.Contains(err.Error(), "encrypted") {
 		t.Error(err)
 	}
 	for passphrase, says := range map[string]string{"right": "", "left": "wrong passphrase"} {
-		_, err := Open(dir, func(string) ([]byte, error) { return []byte(passphrase), nil })
+		_, err := Open(dir, Prompts{Ask: func(string) ([]byte, error) { return []byte(passphrase), nil }})
 		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
 			t.Errorf("passphrase %q: %v", passphrase, err)
 		}

@@ -39,13 +39,18 @@ func createSealed(dir string, passphrase []byte, work int, now time.Time) (recip
 			return "", err
 		}
 	}
+	return recipient, keep(dir, text, recipient)
+}
+
+// keep writes both halves. It never replaces them: recordings may depend on them.
+func keep(dir string, identity []byte, recipient string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
+		return err
 	}
-	if err := create(filepath.Join(dir, identityName), text); err != nil {
-		return "", err
+	if err := create(filepath.Join(dir, identityName), identity); err != nil {
+		return err
 	}
-	return recipient, create(filepath.Join(dir, recipientName), []byte(recipient+"\n"))
+	return create(filepath.Join(dir, recipientName), []byte(recipient+"\n"))
 }
 
 // create writes a file that must not exist, and keeps it through a power cut.
@@ -93,15 +98,31 @@ func Recipient(dir string) (string, error) {
 // Identity is what opens the recording keys that are sealed to one auditor.
 type Identity = age.Identity
 
-// Open reads the identity in dir. ask is called for the passphrase when it has one.
-func Open(dir string, ask func(prompt string) ([]byte, error)) (Identity, error) {
+// Open reads the identity in dir, and asks for the passphrase when it has one. An identity of a plugin asks when it opens something.
+func Open(dir string, p Prompts) (Identity, error) {
 	path := filepath.Join(dir, identityName)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, hint(err)
 	}
+	return p.open(path, data)
+}
+
+// OpenSilently is Open for what has to go on without anybody: it fails for an identity that wants a passphrase, or the hands of a person.
+func OpenSilently(dir string) (Identity, error) {
+	identity, err := Open(dir, Prompts{})
+	if list, ok := identity.(identities); ok && list.wantsHands() {
+		return nil, errNobody
+	}
+	return identity, err
+}
+
+func (p Prompts) open(path string, data []byte) (Identity, error) {
 	if bytes.HasPrefix(data, []byte(armor.Header)) {
-		passphrase, err := ask("Passphrase of " + path + ": ")
+		if p.Ask == nil {
+			return nil, fmt.Errorf("%s is encrypted: %w", path, errNobody)
+		}
+		passphrase, err := p.Ask("Passphrase of " + path + ": ")
 		if err != nil {
 			return nil, fmt.Errorf("%s is encrypted: %w", path, err)
 		}
@@ -109,11 +130,11 @@ func Open(dir string, ask func(prompt string) ([]byte, error)) (Identity, error)
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	identities, err := age.ParseIdentities(bytes.NewReader(data))
+	list, err := p.parseIdentities(string(data))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return identities[0], nil
+	return list, nil
 }
 
 func decrypt(sealed []byte, passphrase string) ([]byte, error) {

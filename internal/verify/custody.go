@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -342,6 +343,15 @@ func fate(sum recorder.Summary, s Session) error {
 		return fmt.Errorf("it was %s, and the receipt is about another key box", s.Destroyed)
 	}
 	return nil
+}
+
+// Remains checks what is left of a recording that was destroyed: that it was, and that it was the one that was logged.
+func Remains(ctx context.Context, src recorder.Source, s Session) error {
+	o, err := Outline(ctx, src, s)
+	if err != nil {
+		return err
+	}
+	return fate(o.Summary, s)
 }
 
 func sortedKeys[T any](m map[string]T) []string {
