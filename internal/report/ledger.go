@@ -141,7 +141,7 @@ func (l *Ledger) state(s auditlog.State, at time.Time) {
 	r.State, r.Why = s.State, s.Why
 	if s.State == control.Granted && r.Began.IsZero() {
 		r.Began, r.Ends = at.UTC(), s.Ends.UTC()
-		r.Granted = seconds(r.Ends.Sub(r.Began))
+		r.Granted = seconds(r.Ends.Sub(r.Began.Truncate(time.Second))) // ends are on the second
 	}
 }
 

@@ -30,7 +30,7 @@ func (r *Report) Session(id string) *Session {
 // Take adds what the entries of a session's index say. They are a bastion's reading of what hosts and clients said: counted with care, and
 // cut to the period.
 func (r *Report) Take(s *Session, entries []index.Entry) {
-	t := taking{r: r, s: s, open: map[uint32]int{}, asked: map[operation]int{}}
+	t := taking{r: r, s: s, open: map[uint32]int{}, asked: map[operation]int{}, refused: map[time.Time]bool{}}
 	cut := 0
 	for _, e := range entries {
 		if e.Cut {
@@ -69,6 +69,7 @@ type taking struct {
 	strange int
 	open    map[uint32]int // forward that has not ended, by channel
 	asked   map[operation]int
+	refused map[time.Time]bool // moments at which a command, file or forward was denied
 }
 
 // operation is one that changes something: it is told when it is asked, and again when it is answered.
@@ -110,6 +111,11 @@ func (t *taking) room() bool {
 	return true
 }
 
+func (t *taking) deny(at time.Time) {
+	t.s.totals.Denied++
+	t.refused[at] = true
+}
+
 func (t *taking) command(c index.Command) {
 	at, in := t.at(c.At)
 	if !in {
@@ -117,7 +123,7 @@ func (t *taking) command(c index.Command) {
 	}
 	t.s.totals.Commands++
 	if c.Refused {
-		t.s.totals.Denied++
+		t.deny(at)
 	}
 	if t.room() {
 		t.s.Commands = append(t.s.Commands, Command{At: at, Text: c.Text, Seen: c.Seen, Refused: c.Refused, Exit: c.Exit})
@@ -139,7 +145,7 @@ func (t *taking) file(f index.File) {
 	sum := &t.s.totals
 	switch {
 	case f.Denied:
-		sum.Denied++
+		t.deny(at)
 	case f.Operation == "read":
 		out.Direction = "from"
 		sum.FilesFrom++
@@ -172,7 +178,7 @@ func (t *taking) forward(f index.Forward) {
 		return
 	}
 	if f.Denied {
-		t.s.totals.Denied++
+		t.deny(at)
 	} else {
 		t.s.totals.Forwards++
 	}
@@ -193,7 +199,10 @@ func (t *taking) mark(m index.Mark) {
 	mark := Mark{At: at, Kind: m.Kind, Text: m.Text}
 	switch m.Kind {
 	case "denied":
-		// A refused command, file or forward is counted where it stands.
+		if t.refused[at] {
+			return // it is of a command, file or forward that was counted
+		}
+		t.s.totals.Denied++
 		if t.room() {
 			t.s.Denied = append(t.s.Denied, mark)
 		}

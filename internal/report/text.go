@@ -140,6 +140,9 @@ func (p *page) session(s *Session) {
 	}
 	for _, f := range s.Files {
 		p.put("    "+clock(f.At, ofDay)+"  ", f.words())
+		if f.SHA256 != "" {
+			p.put("              sha256 ", f.SHA256)
+		}
 	}
 	for _, f := range s.Forwards {
 		p.put("    "+clock(f.At, ofDay)+"  ", f.words())
@@ -193,9 +196,6 @@ func (f File) words() string {
 	}
 	if f.Direction != "" {
 		text += "  " + size(f.Bytes)
-	}
-	if f.SHA256 != "" {
-		text += "  sha256 " + f.SHA256
 	}
 	return text + f.trouble()
 }
