@@ -40,7 +40,7 @@ func (x *Indexer) request(f *recorder.Frame) {
 		}
 		x.command(Command{At: x.at, Channel: f.Channel, Text: p.Text, Refused: r.Refused})
 	case "pty-req", "window-change":
-		columns, rows, ok := size(r)
+		columns, rows, ok := sizeIn(r)
 		if ok && !r.Refused && x.room.take(&x.room.sizes) {
 			x.entry.Sizes = append(x.entry.Sizes, Size{At: x.at, Channel: f.Channel, Columns: columns, Rows: rows})
 		}

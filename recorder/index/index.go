@@ -110,6 +110,7 @@ type Lane struct {
 	Stream   byte   `json:"stream"`
 	From     uint64 `json:"from"` // frame of the recording with the first of it
 	Terminal bool   `json:"terminal,omitempty"`
+	Plain    bool   `json:"plain,omitempty"`   // it was taken for a protocol before, and is not any more
 	Columns  uint32 `json:"columns,omitempty"` // of the terminal, when it begins
 	Rows     uint32 `json:"rows,omitempty"`
 	Bytes    uint64 `json:"bytes"`

@@ -11,6 +11,8 @@ import (
 // Indexer writes the entries of one recording. It sees each segment once, in order, and remembers at most 64 KiB. What it reads is hostile: it only parses,
 // and every list it makes has an end.
 type Indexer struct {
+	Whole bool // the lists of entries have no end: for those who look closer at one that was cut
+
 	tracks Tracks
 	asked  map[uint32]string // commands whose end is awaited
 	seen   map[uint32]*watch
@@ -43,7 +45,7 @@ func (x *Indexer) Entry(first uint64, frames []recorder.Frame) Entry {
 	if len(frames) > 0 {
 		e.Begin, e.End = frames[0].At, frames[len(frames)-1].At
 	}
-	x.entry, x.room, x.grams = &e, newRoom(), gramsPool.Get().(*grams)
+	x.entry, x.room, x.grams = &e, newRoom(x.Whole), gramsPool.Get().(*grams)
 	for i := range frames {
 		x.take(first+uint64(i), &frames[i])
 	}
@@ -130,7 +132,7 @@ func (x *Indexer) begin(k *Track, n uint64) {
 		return
 	}
 	k.lane = len(x.entry.Lanes)
-	x.entry.Lanes = append(x.entry.Lanes, Lane{Channel: k.Channel, Stream: k.Stream, From: n, Terminal: k.Text.Terminal, Columns: k.columns, Rows: k.rows,
+	x.entry.Lanes = append(x.entry.Lanes, Lane{Channel: k.Channel, Stream: k.Stream, From: n, Terminal: k.Text.Terminal, Plain: x.tracks.channels[k.Channel].left, Columns: k.columns, Rows: k.rows,
 		Line: slices.Clone(k.line), Half: k.Text.half(), Long: k.long, Drawn: k.Text.Drawn()})
 	k.gram = x.grams.add(0, k.line)
 	if !k.Text.Terminal {

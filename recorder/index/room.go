@@ -1,6 +1,7 @@
 package index
 
 import (
+	"math"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,7 +12,10 @@ type room struct {
 	cut                                     bool
 }
 
-func newRoom() room {
+func newRoom(whole bool) room {
+	if whole {
+		return room{commands: math.MaxInt, files: math.MaxInt, forwards: math.MaxInt, marks: math.MaxInt, sizes: math.MaxInt}
+	}
 	return room{commands: 64 << 10, files: 96 << 10, forwards: 16 << 10, marks: 16 << 10, sizes: 8 << 10}
 }
 

@@ -14,6 +14,7 @@ import (
 type Tracks struct {
 	channels map[uint32]*channel
 	lost     bool // more were open at a time than are followed
+	part     bool // it began in the middle: streams of older channels are text only if the entry says so
 }
 
 const mostChannels = 128 // as many as a bastion lets be open at a time
@@ -22,6 +23,7 @@ type channel struct {
 	kind     bool // it is not a session
 	protocol bool // its data are of a protocol
 	left     bool // it was a protocol and is not any more
+	opened   bool // its open was read
 	terminal bool
 	columns  uint32
 	rows     uint32
@@ -48,13 +50,13 @@ type Track struct {
 
 // Resume begins at a segment whose entry was read.
 func Resume(e Entry) *Tracks {
-	t := &Tracks{}
+	t := &Tracks{part: len(e.Lanes) < mostLanes}
 	for _, l := range e.Lanes {
 		if l.Stream != recorder.Stdout && l.Stream != recorder.Stderr {
 			continue
 		}
 		c := t.of(l.Channel)
-		c.terminal, c.columns, c.rows = l.Terminal, l.Columns, l.Rows
+		c.terminal, c.columns, c.rows, c.left = l.Terminal, l.Columns, l.Rows, c.left || l.Plain
 		k := c.track(l.Channel, l.Stream)
 		k.from = l.From
 		k.Text.resume(l)
@@ -70,11 +72,9 @@ func (t *Tracks) Frame(n uint64, f *recorder.Frame) (*Track, []byte) {
 	case recorder.TypeExtent:
 		return t.extent(n, f)
 	case recorder.TypeOpen:
-		if o, err := f.OpenChannel(); err == nil && o.Kind != "session" {
-			t.of(f.Channel).kind = true
-		} else if f.Channel != recorder.Global {
-			t.of(f.Channel)
-		}
+		o, err := f.OpenChannel()
+		c := t.of(f.Channel)
+		c.opened, c.kind = true, err == nil && o.Kind != "session"
 	case recorder.TypeRequest:
 		t.request(f)
 	case recorder.TypeNote:
@@ -94,7 +94,7 @@ func (t *Tracks) text(n uint64, f *recorder.Frame, b []byte) *Track {
 		return nil
 	}
 	c := t.of(f.Channel)
-	if c.kind || c.protocol && f.Stream != recorder.Stderr {
+	if c.kind || c.protocol && f.Stream != recorder.Stderr || t.part && !c.opened && c.lanes[f.Stream-1] == nil {
 		return nil
 	}
 	k := c.track(f.Channel, f.Stream)
@@ -174,7 +174,7 @@ func (t *Tracks) request(f *recorder.Frame) {
 	case "subsystem":
 		t.of(f.Channel).protocol = true
 	case "pty-req", "window-change":
-		columns, rows, ok := size(r)
+		columns, rows, ok := sizeIn(r)
 		if !ok {
 			return
 		}
@@ -185,8 +185,16 @@ func (t *Tracks) request(f *recorder.Frame) {
 	}
 }
 
-// size is that of a pty-req or a window-change.
-func size(r recorder.Request) (columns, rows uint32, ok bool) {
+// WindowSize is the size of a terminal that a request frame tells of.
+func WindowSize(f *recorder.Frame) (columns, rows uint32, ok bool) {
+	r, err := f.Request()
+	if err != nil || r.Refused || r.Name != "pty-req" && r.Name != "window-change" {
+		return 0, 0, false
+	}
+	return sizeIn(r)
+}
+
+func sizeIn(r recorder.Request) (columns, rows uint32, ok bool) {
 	var p struct{ Columns, Rows, Width, Height uint32 }
 	if r.Name == "window-change" {
 		err := ssh.Unmarshal(r.Payload, &p)
