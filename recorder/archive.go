@@ -201,7 +201,7 @@ func (a *Archive) outer(ctx context.Context, segment uint64) ([]Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sha256.Sum256(body) != p.body {
+	if uint32(len(body)) != p.Sealed || sha256.Sum256(body) != p.body {
 		return nil, a.fault(p, 0, fmt.Errorf("%w: the body of segment %d is not the one that was signed", ErrAltered, segment))
 	}
 	state := a.states[segment]
