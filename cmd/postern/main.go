@@ -38,6 +38,7 @@ func newApp() *cli.App {
 			recordingKeyCommand,
 			recordingKeysCommand,
 			replayCommand,
+			watchCommand,
 			exportCommand,
 			recordingCommand,
 			verifyCommand,

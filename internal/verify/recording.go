@@ -125,6 +125,25 @@ func Expect(reader *recorder.Reader, s Session) error {
 	return nil
 }
 
+// ExpectLive is Expect for a session that is followed while it runs: it has to pass through every head that was logged.
+func ExpectLive(f *recorder.Follower, s Session) error {
+	if s.SealedHead != "" {
+		head, err := parseHead(s.SealedHead)
+		if err != nil {
+			return err
+		}
+		f.ExpectSealed(s.Segments, head)
+	}
+	if s.Head != "" {
+		head, err := parseHead(s.Head)
+		if err != nil {
+			return err
+		}
+		f.Expect(s.Frames, head)
+	}
+	return nil
+}
+
 func parseHead(text string) ([32]byte, error) {
 	head, err := hex.DecodeString(text)
 	if err != nil || len(head) != 32 {
