@@ -203,6 +203,7 @@ func unite(all *policy.Decision, d policy.Decision) {
 	}
 	all.Environment = common(all.Environment, d.Environment)
 	all.Files, all.Streams, all.Forwards = policy.MoreFiles(all.Files, d.Files), policy.MoreOf(all.Streams, d.Streams), policy.MoreOf(all.Forwards, d.Forwards)
+	all.RetainDays = policy.Longer(all.RetainDays, d.RetainDays)
 	all.Destinations = common(all.Destinations, d.Destinations)
 	if i := slices.Index(all.Allowed, policy.ForwardLocal); i >= 0 && len(all.Destinations) == 0 {
 		all.Allowed = slices.Delete(all.Allowed, i, i+1)
@@ -225,7 +226,7 @@ func common(a, b []string) []string {
 
 // record is how much is kept under a decision.
 func record(d policy.Decision) control.Record {
-	return control.Record{Keystrokes: d.Keystrokes, Files: d.Files, Streams: d.Streams, Forwards: d.Forwards}
+	return control.Record{Keystrokes: d.Keystrokes, Files: d.Files, Streams: d.Streams, Forwards: d.Forwards, RetainDays: d.RetainDays}
 }
 
 func needs(in []policy.Need) []control.Need {

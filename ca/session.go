@@ -111,6 +111,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	reply.Session = control.Session{
 		ID: reply.Session.ID, Request: r.ID, Person: r.Person, Key: ssh.FingerprintSHA256(cert.Key), Serial: cert.Serial,
 		Target: target, Bastion: c.Name, Client: open.Client, Started: now, Deadline: r.Ends, RecordingKey: recordingKey.ID,
+		RetainDays: d.RetainDays,
 	}
 	if reply.KeystrokeKey != nil {
 		reply.Session.KeystrokeKey = reply.KeystrokeKey.ID

@@ -223,6 +223,7 @@ func (ca *CA) decideAgain(r request) (policy.Decision, error) {
 		d.Keystrokes = d.Keystrokes || r.Record.Keystrokes
 		d.Files = policy.MoreFiles(d.Files, r.Record.Files)
 		d.Streams, d.Forwards = policy.MoreOf(d.Streams, r.Record.Streams), policy.MoreOf(d.Forwards, r.Record.Forwards)
+		d.RetainDays = policy.Longer(d.RetainDays, r.Record.RetainDays)
 	}
 	return d, nil
 }

@@ -42,6 +42,7 @@ type Decision struct {
 	Files        string        // how much is kept of the contents of files: FilesFull, FilesHead or FilesHash
 	Streams      int64         // bytes that are kept of each stream of a command, or Full
 	Forwards     int64         // bytes that are kept of each direction of a forward, or Full
+	RetainDays   int64         // how long recordings are kept; 0: for ever
 	Destinations []string      // where forward-local may lead, as package destination reads it; sorted, set if that is allowed
 	Why          []string      // lines for a person: what is missing, what would be needed
 }
@@ -277,6 +278,7 @@ func unite(verdicts []verdict) Decision {
 	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
 	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
 	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
+	d.RetainDays = all.retain
 	k := keepOf(verdicts)
 	d.Files, d.Streams, d.Forwards = k.files, k.streams, k.forwards
 	return d

@@ -27,6 +27,7 @@ type duties struct {
 	touch, pin, pinSource, keystrokes bool
 	environment                       []string // sorted
 	keep                              keep
+	retain                            int64    // days; 0: for ever
 	destinations                      []string // sorted; of forward-local alone
 }
 
@@ -46,6 +47,7 @@ var annotations = map[string]func(d *duties, value string) error{
 	"files":        func(d *duties, v string) (err error) { d.keep.files, err = parseFiles(v); return },
 	"streams":      func(d *duties, v string) (err error) { d.keep.streams, err = parseSize(v); return },
 	"forwards":     func(d *duties, v string) (err error) { d.keep.forwards, err = parseSize(v); return },
+	"retain":       func(d *duties, v string) (err error) { d.retain, err = parseDays(v); return },
 	"destinations": func(d *duties, v string) (err error) { d.destinations, err = parseDestinations(v); return },
 }
 
@@ -143,7 +145,26 @@ func (d duties) stricter(o duties) duties {
 		pinSource:   d.pinSource || o.pinSource,
 		keystrokes:  d.keystrokes || o.keystrokes,
 		environment: intersect(d.environment, o.environment),
+		retain:      Longer(d.retain, o.retain),
 	}
+}
+
+// Longer is the longer of two times that recordings are kept, in days; 0 is for ever.
+func Longer(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return max(a, b)
+}
+
+var daysForm = regexp.MustCompile(`^([1-9][0-9]{0,4})d$`)
+
+func parseDays(value string) (int64, error) {
+	m := daysForm.FindStringSubmatch(value)
+	if m == nil {
+		return 0, fmt.Errorf("%q is not a number of days such as 2192d", value)
+	}
+	return strconv.ParseInt(m[1], 10, 64)
 }
 
 func uniteNeeds(a, b []Need) []Need {

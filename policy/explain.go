@@ -147,6 +147,9 @@ func (e Explanation) terms() []string {
 	if e.Keystrokes {
 		terms = append(terms, "keystrokes are recorded")
 	}
+	if days := e.decision.RetainDays; days > 0 {
+		terms = append(terms, fmt.Sprintf("recordings are kept %d days", days))
+	}
 	terms = append(terms, keep{e.decision.Files, e.decision.Streams, e.decision.Forwards}.terms()...)
 	if len(e.Leads) > 0 {
 		terms = append(terms, "forward-local leads to "+strings.Join(e.Leads, ", "))

@@ -71,6 +71,9 @@ func records(r *control.Record) []string {
 			words = append(words, kept.word)
 		}
 	}
+	if r.RetainDays > 0 {
+		words = append(words, fmt.Sprintf("retain-%dd", r.RetainDays))
+	}
 	return words
 }
 
