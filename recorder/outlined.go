@@ -89,3 +89,6 @@ func CheckLogged(r io.Reader, bastion crypto.PublicKey, segments, frames map[uin
 		s.accept(h)
 	}
 }
+
+// Segments is how many segments the recording has.
+func (f *Exported) Segments() uint64 { return uint64(len(f.bodies)) }

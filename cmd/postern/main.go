@@ -41,6 +41,7 @@ func newApp() *cli.App {
 			watchCommand,
 			exportCommand,
 			recordingCommand,
+			evidenceCommand,
 			verifyCommand,
 			witnessCommand,
 			reportCommand,

@@ -23,17 +23,25 @@ import (
 
 var verifyCommand = &cli.Command{
 	Name:  "verify",
-	Usage: "prove the log, the approvals, the certificates and the recordings, trusting no server",
+	Usage: "prove the log, the approvals, the certificates and the recordings, trusting no server; or a FILE that postern evidence made",
+	ArgsUsage: "[FILE]",
 	Flags: []cli.Flag{
 		witnessFlag, witnessesFlag, withinFlag,
 		&cli.BoolFlag{Name: "no-recordings", Usage: "leave the recordings out"},
 		&cli.StringFlag{Name: "recording", Usage: "check this sealed recording against the log, and no other: `FILE`"},
+		&cli.BoolFlag{Name: "text", Usage: "print what the host printed, of a FILE that was made with --open"},
 		viewReasonFlag,
 		jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
+		if c.NArg() == 1 {
+			return verifyBundle(c, c.Args().First())
+		}
 		if err := command.FlagsOnly(c); err != nil {
 			return err
+		}
+		if c.Bool("text") {
+			return command.Misuse("--text is for a FILE that postern evidence made")
 		}
 		file, recordings := c.String("recording"), !c.Bool("no-recordings")
 		reason, err := "", error(nil)

@@ -13,8 +13,11 @@ import (
 	"regexp"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
+
 	"postern/ca/auditlog"
 	"postern/internal/control"
+	"postern/internal/verify"
 	"postern/recorder"
 )
 
@@ -22,7 +25,8 @@ import (
 type Source struct {
 	Leaves     [][]byte
 	Checkpoint []byte
-	Trust      control.Trust      // of it the keys of the CA and of the log
+	CA         string             // its name
+	Keys       verify.Keys        // that the log was verified with
 	Cosigned   []control.Cosigned // checkpoints that witnesses cosigned, each a prefix of the log
 }
 
@@ -69,11 +73,12 @@ keys/            the CA's public keys as the maker of this file says they are: c
 Keep it as you would keep a patient's record if there is a session.key in it.
 `
 
-// trustFiles are the keys in the bundle, named as in a trust directory.
-func trustFiles(t control.Trust) map[string]string {
+// keyFiles are the keys in the bundle, named as in a trust directory.
+func keyFiles(k verify.Keys) map[string]string {
+	line := func(key ssh.PublicKey) string { return string(ssh.MarshalAuthorizedKey(key)) }
 	return map[string]string{
-		"keys/user_ca.pub": t.UserCA, "keys/session_ca.pub": t.SessionCA, "keys/host_ca.pub": t.HostCA,
-		"keys/gateway_ca.pub": t.GatewayCA, "keys/log.vkey": t.Log,
+		"keys/user_ca.pub": line(k.User), "keys/session_ca.pub": line(k.Session), "keys/host_ca.pub": line(k.Host),
+		"keys/gateway_ca.pub": line(k.Gateway), "keys/log.vkey": strings.TrimSpace(k.Log) + "\n",
 	}
 }
 
@@ -98,14 +103,14 @@ func Write(w io.Writer, c Contents) (About, error) {
 	if err != nil {
 		return About{}, err
 	}
-	about := About{Format: format, CA: c.Trust.Name, Request: chosen.request, Sessions: chosen.sessions}
+	about := About{Format: format, CA: c.CA, Request: chosen.request, Sessions: chosen.sessions}
 	said, err := json.Marshal(about)
 	if err != nil {
 		return about, err
 	}
 	members := []member{inMemory("README.txt", []byte(readme)), inMemory("about.json", append(said, '\n')), inMemory("checkpoint", c.Checkpoint)}
-	for name, key := range trustFiles(c.Trust) {
-		members = append(members, inMemory(name, []byte(strings.TrimSpace(key)+"\n")))
+	for name, key := range keyFiles(c.Keys) {
+		members = append(members, inMemory(name, []byte(key)))
 	}
 	leaves, err := c.leaves(chosen, book)
 	if err != nil {
@@ -148,7 +153,7 @@ func leafName(index int64) string { return fmt.Sprintf("leaves/%012d", index) }
 func (c Contents) witnesses(book *auditlog.Book) ([]member, error) {
 	var members []member
 	for _, one := range c.Cosigned {
-		tree, err := auditlog.OpenCheckpoint([]byte(one.Checkpoint), c.Trust.Log)
+		tree, err := auditlog.OpenCheckpoint([]byte(one.Checkpoint), c.Keys.Log)
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint that %s cosigned: %w", one.Witness, err)
 		}

@@ -117,8 +117,11 @@ type Report struct {
 func (b *Bundle) Check(keys verify.Keys, witnesses []*auditlog.Witness) (*Report, error) {
 	r := &Report{About: b.About, Findings: []Finding{}}
 	used := map[string]bool{"README.txt": true, "about.json": true, "checkpoint": true}
-	for name := range b.members {
-		used[name] = used[name] || strings.HasPrefix(name, "keys/")
+	for name, want := range keyFiles(keys) {
+		used[name] = true
+		if got, err := b.read(name, maxSmall); err != nil || string(got) != want {
+			r.find(name, "it is not the key that you trust")
+		}
 	}
 	checkpoint, err := b.read("checkpoint", maxSmall)
 	if err != nil {
@@ -298,3 +301,6 @@ func unproven(r *Report) []string {
 	}
 	return list
 }
+
+// Entries are the leaves that are proven, in their order.
+func (r *Report) Entries() []auditlog.Entry { return r.entries }

@@ -102,6 +102,14 @@ func (b *Bundle) wholeRecording(done *Recorded, s verify.Session, key *recorder.
 		return err
 	}
 	done.Whole, done.Of, done.Frames, done.Read, done.Live = true, sum.Segments, sum.Frames, key != nil, !sum.Sealed
+	return over(done, s)
+}
+
+// over makes sure that the end of a recording that has one is in the leaves too: without them it is only the bastion's word.
+func over(done *Recorded, s verify.Session) error {
+	if !done.Live && !s.Sealed {
+		return errors.New("it has an end, and no leaf in here says so; make the bundle again when the log has it")
+	}
 	return nil
 }
 
@@ -146,6 +154,9 @@ func (b *Bundle) outlined(done *Recorded, s verify.Session, key *recorder.Privat
 	}
 	done.Segments, done.Of = b.segmentsOf(s.ID), parts.Segments
 	done.Frames, done.Live = parts.Frames, !parts.Sealed
+	if err := over(done, s); err != nil {
+		return dir + "outline", err
+	}
 	for _, n := range done.Segments {
 		body, err := b.read(segmentName(s.ID, n), maxBody)
 		if err != nil {
