@@ -22,8 +22,8 @@ import (
 )
 
 var verifyCommand = &cli.Command{
-	Name:  "verify",
-	Usage: "prove the log, the approvals, the certificates and the recordings, trusting no server; or a FILE that postern evidence made",
+	Name:      "verify",
+	Usage:     "prove the log, the approvals, the certificates and the recordings, trusting no server; or a FILE that postern evidence made",
 	ArgsUsage: "[FILE]",
 	Flags: []cli.Flag{
 		witnessFlag, witnessesFlag, withinFlag,
@@ -93,6 +93,7 @@ type proof struct {
 	Checked    int `json:"recordings"` // that match their logged heads
 	Read       int `json:"read"`       // of them, those read to the last frame
 	Open       int `json:"not_sealed"` // sessions whose recording is not sealed to its end yet
+	Destroyed  int `json:"destroyed"`  // as was ordered; what is left of them verifies
 	keys       openedKeys
 }
 
@@ -101,7 +102,6 @@ func (c *client) proveLog(ctx context.Context) (*proof, error) {
 	keys, err := trusted(c.settings.Trust)
 	if err != nil {
 		return nil, err
-	Destroyed  int `json:"destroyed"`  // as was ordered; what is left of them verifies
 	}
 	m, err := openMemory(c.settings.Home, keys.Log)
 	if err != nil {
@@ -231,6 +231,9 @@ func (c *client) proveRecordings(ctx context.Context, p *proof, reason string) e
 }
 
 func proveRecording(ctx context.Context, access *auditor.Access, p *proof, s verify.Session) error {
+	if s.Destroyed != nil {
+		return p.remains(ctx, access, s)
+	}
 	f, err := os.CreateTemp("", "postern-recording-*")
 	if err != nil {
 		return err
@@ -239,9 +242,6 @@ func proveRecording(ctx context.Context, access *auditor.Access, p *proof, s ver
 	defer f.Close()
 	if err := access.Fetch(ctx, s.ID, f); err != nil {
 		return err
-	if s.Destroyed != nil {
-		return p.remains(ctx, access, s)
-	}
 	}
 	return p.check(f, s)
 }
@@ -305,6 +305,9 @@ func (p *proof) recordings() string {
 	if p.Open > 0 {
 		text += fmt.Sprintf("; %d not sealed yet", p.Open)
 	}
+	if p.Destroyed > 0 {
+		text += fmt.Sprintf("; of %d that were destroyed as ordered, what is left matches", p.Destroyed)
+	}
 	return text
 }
 
@@ -312,9 +315,6 @@ func (p *proof) print() error {
 	seen := "this machine looked for the first time"
 	if p.Before > 0 {
 		seen = fmt.Sprintf("grown from the %d seen before", p.Before)
-	}
-	if p.Destroyed > 0 {
-		text += fmt.Sprintf("; of %d that were destroyed as ordered, what is left matches", p.Destroyed)
 	}
 	err := facts(os.Stdout,
 		"log", fmt.Sprintf("%d leaves, signed, %s", p.Leaves, seen),
