@@ -56,7 +56,7 @@ func replayWeb(c *cli.Context) error {
 		Request: func(ctx context.Context, id string) (control.Request, error) {
 			return control.Call[control.Request](ctx, ca.Client, nil, "show", id)
 		},
-		Open: views.open,
+		Open: views.open, Search: views.search,
 	})
 	if err != nil {
 		return err
@@ -114,6 +114,17 @@ func (v *webViews) open(ctx context.Context, session string) (*recorder.Archive,
 	}
 	archive.OpenCompartment(key)
 	return archive, nil
+}
+
+// search is one view of all that are searched. What is searched for is not in the log.
+func (v *webViews) search(ctx context.Context, sessions []string) (web.Recordings, error) {
+	view := v.view
+	view.Kind, view.Keystrokes = control.ViewSearch, false
+	access, err := v.desk.View(ctx, view, sessions...)
+	if err != nil {
+		return web.Recordings{}, err
+	}
+	return web.Recordings{Open: access.Archive, Close: access.Close}, nil
 }
 
 func (v *webViews) close() {

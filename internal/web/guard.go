@@ -46,6 +46,9 @@ func (g guard) cookie() string {
 const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; img-src 'self'; font-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+// mostAsked is a search through every session there is.
+const mostAsked = 1 << 20
+
 func (g guard) protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
@@ -70,7 +73,7 @@ func (g guard) protect(next http.Handler) http.Handler {
 			http.Error(w, "This page is for the browser that opened the link which postern printed. Start postern replay --web again for another.", http.StatusUnauthorized)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		r.Body = http.MaxBytesReader(w, r.Body, mostAsked)
 		next.ServeHTTP(w, r)
 	})
 }

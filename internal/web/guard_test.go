@@ -124,7 +124,7 @@ func TestOnlyTheBrowserOfTheLink(t *testing.T) {
 		{"a path outside, plainly", "GET", "/page/../../etc/passwd", "", v, nil, 403},
 		{"a file of the directory that is no part of the page", "GET", "/page/README.md", "", v, nil, 404},
 		{"a directory", "GET", "/page/", "", v, nil, 404},
-		{"more than anybody asks", "POST", "/api/open", `{"session":"` + strings.Repeat("S", 70<<10) + `"}`, v, nil, 413},
+		{"more than anybody asks", "POST", "/api/open", `{"session":"` + strings.Repeat("S", mostAsked) + `"}`, v, nil, 413},
 		{"no JSON", "POST", "/api/open", "session=S-1", v, nil, 400},
 		{"two questions", "POST", "/api/open", open + open, v, nil, 400},
 		{"a member that is none", "POST", "/api/open", `{"session":"S-1","path":"/etc"}`, v, nil, 400},

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sort"
@@ -274,5 +275,5 @@ func exit(e recorder.Exit) string {
 	if e.Signal != "" {
 		return "killed by signal " + e.Signal
 	}
-	return "exit " + itoa(e.Status)
+	return fmt.Sprint("exit ", e.Status)
 }

@@ -28,8 +28,8 @@ type Config struct {
 	Request  func(ctx context.Context, id string) (control.Request, error)
 	// Open gives a recording whose outline was verified and held against what was logged. That it is looked at is in the log before it returns.
 	Open func(ctx context.Context, session string) (*recorder.Archive, error)
-	// Search looks through recordings, which is a view of its own; nil: the page does not offer it.
-	Search func(ctx context.Context, q Query, to Results) error
+	// Search gives many recordings, to be searched, which is a view of its own; nil: the page does not offer it.
+	Search func(ctx context.Context, sessions []string) (Recordings, error)
 
 	Keystrokes bool          // what was typed, where Open can read it, goes to the page too
 	Idle       time.Duration // the server ends when nobody asked for that long; 0: an hour

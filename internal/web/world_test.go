@@ -35,6 +35,7 @@ type world struct {
 	sessions []control.Session
 	requests map[string]control.Request
 	views    []string // sessions that were opened, in order
+	searched []string // by views of many
 	spoilt   map[string]uint64
 }
 
@@ -102,6 +103,14 @@ func (w *world) config() Config {
 			return r, nil
 		},
 		Open: w.open,
+		Search: func(_ context.Context, ids []string) (Recordings, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.searched = append(w.searched, ids...)
+			return Recordings{Close: func() error { return nil }, Open: func(ctx context.Context, id string) (*recorder.Archive, error) {
+				return recorder.OpenArchive(ctx, stored{w, id}, w.private, w.bastion)
+			}}, nil
+		},
 	}
 }
 

@@ -81,6 +81,7 @@ export class Playback {
   async load(tape, screen, at) {
     this.tape = tape;
     this.screen = screen;
+    screen.tape = tape;
     await this.seek(at);
   }
 

@@ -58,38 +58,62 @@ export class Terminal {
 
 const escapes = /\x1b(?:\[[0-9;:?!]*[ -/]*[@-~]|[()*+\-./#].|.)/g;
 
-// Transcript is what a program without a terminal printed: lines with their times, its complaints marked.
+// Transcript is what a program without a terminal printed: all lines with their times, those that are still to come paler.
 export class Transcript {
   constructor(el, seek) {
     this.fresh = true;
     this.seek = seek;
     this.el = el;
     this.list = h("ol", { class: "lines", "aria-label": "what was printed" });
-    replace(el, h("div", { class: "transcript", tabindex: "0" }, this.list));
+    this.box = h("div", { class: "transcript", tabindex: "0" }, this.list);
+    replace(el, this.box);
     this.ready = Promise.resolve();
   }
 
+  // reset shows what the tape has, and fetches more as long as a person might read it.
   reset(base) {
     this.fresh = false;
     this.list.textContent = "";
+    this.lines = [];
     this.open = {};
-    if (!base.exact) this.line(base.events[0]?.[0] ?? 0, "n", "… what came before is not shown");
+    this.shown = this.taken = 0;
+    if (!base.exact) this.line(0, "n", "… what came before is not shown here");
+    this.fetch(base);
   }
 
-  write(events) {
-    const box = this.el.firstChild;
-    const low = box.scrollTop + box.clientHeight > box.scrollHeight - 40;
+  async fetch(base) {
+    for (;;) {
+      const events = this.tape.events;
+      this.take(events.slice(this.taken));
+      this.taken = events.length;
+      if (this.tape.whole || this.lines.length > 4000) break;
+      try {
+        await this.tape.more();
+      } catch {
+        break; // the playback tells of it when it comes there
+      }
+      if (this.tape.base !== base) return;
+    }
+    if (this.tape.whole && !this.lines.length) this.line(0, "n", "nothing was printed");
+  }
+
+  // write is of events that the tape got since.
+  write() {
+    if (this.tape.events.length > this.taken && this.lines.length > 4000) {
+      this.take(this.tape.events.slice(this.taken));
+      this.taken = this.tape.events.length;
+    }
+  }
+
+  take(events) {
     for (const [at, kind, data] of events) {
       if (kind === "r") continue;
-      if (kind === "n" || kind === "x" || kind === "i") {
+      if (kind === "o" || kind === "e") this.text(at, kind, data);
+      else {
         this.open = {};
         this.line(at, kind, kind === "i" ? "typed: " + visible(data) : visible(data));
-        continue;
       }
-      this.text(at, kind, data);
     }
-    while (this.list.childElementCount > 5000) this.list.firstChild.remove();
-    if (low) box.scrollTop = box.scrollHeight;
   }
 
   // A line goes on until it is ended, also when the next piece of it comes later.
@@ -105,9 +129,20 @@ export class Transcript {
 
   line(at, kind, text) {
     const body = h("span", { class: "said", dir: "auto" }, text);
-    this.list.append(h("li", { class: "line-" + kind },
-      h("button", { class: "when", tabindex: "-1", onclick: () => this.seek(at) }, position(at, true)), body));
+    const el = h("li", { class: "line-" + kind + " to-come" },
+      h("button", { class: "when", type: "button", tabindex: "-1", onclick: () => this.seek(at) }, position(at, true)), body);
+    this.list.append(el);
+    this.lines.push({ at, el });
     return body;
+  }
+
+  settled(time) {
+    let n = this.shown;
+    while (n < this.lines.length && this.lines[n].at <= time + 1e-6) this.lines[n++].el.classList.remove("to-come");
+    while (n > 0 && this.lines[n - 1].at > time + 1e-6) this.lines[--n].el.classList.add("to-come");
+    if (n === this.shown) return;
+    this.shown = n;
+    this.lines[n - 1]?.el.scrollIntoView({ block: "nearest" });
   }
 
   close() { this.el.textContent = ""; }

@@ -62,6 +62,7 @@ export class Search {
       await putStream("/api/search", { pattern: this.pattern, sessions: this.all.map((s) => s.id), in: [...this.in] }, (line) => {
         if (line.hit) { n++; this.add(line.hit); }
         if (line.fault) this.faults.push(line);
+        if (line.more) this.faults.push({ session: "", fault: "there are more hits than are shown; say more in the pattern, or narrow the list" });
         if (line.of) { ({ done, of } = line); this.bar.max = of; this.bar.value = done; }
         this.tell(`${count(n, "hit")} in ${count(this.groups.size, "session")}; ${done} of ${of} searched`);
       }, this.abort.signal);
@@ -92,7 +93,7 @@ export class Search {
         h("p", {}, "In what was on screens, in commands and in names of files. Recordings are decrypted on this machine, and nowhere else.")));
       return;
     }
-    replace(this.results, (this.faults ?? []).map((f) => h("p", { class: "bad" }, icon("warn"), said(f.session), ": ", visible(f.fault))),
+    replace(this.results, (this.faults ?? []).map((f) => h("p", { class: "bad" }, icon("warn"), f.session ? [said(f.session), ": "] : " ", visible(f.fault))),
       [...this.groups].map(([id, hits]) => this.group(id, hits)));
   }
 

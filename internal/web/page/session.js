@@ -64,6 +64,7 @@ export class Session {
         if (news.length > this.playback.length) this.grow(news.length);
         if (news.index) {
           settled = true;
+          if (!this.turned) this.tab = ["commands", "files", "forwards"].find((name) => this.happened[name].some((x) => !/^subsystem /.test(x.text ?? ""))) ?? "commands";
           if (news.index !== "whole") this.failed(new Error("The index is not whole: " + news.index));
           this.settle();
         }
@@ -103,7 +104,7 @@ export class Session {
     const d = this.detail;
     this.playback = new Playback({ length: Math.max(d.length, 0.001), changed: () => this.clockwork(), failed: (e) => this.failed(e) });
     this.timeline = new Timeline({ length: d.length, seek: (t) => this.seek(t), things: () => this.happened.list, hits: () => this.hits });
-    this.badge = h("button", { class: "badge", type: "button", onclick: () => this.turn("verification") });
+    this.badge = h("button", { class: "badge", type: "button", onclick: () => this.choosePanel("verification") });
     this.stage = h("div", { class: "stage", tabindex: "-1" });
     this.note = h("div", { class: "note", hidden: true });
     this.channels = h("div", { class: "channels", role: "tablist", "aria-label": "Channels" });
@@ -182,6 +183,10 @@ export class Session {
       this.playButton.setAttribute("aria-label", p.playing ? "Pause (Space)" : "Play (Space)");
     }
     this.stage.classList.toggle("waiting", p.waiting);
+    if (this.start && (p.playing || p.time > 0)) {
+      this.start.remove();
+      this.start = undefined;
+    }
     this.timeline.move(p.time);
     this.current();
   }
@@ -251,7 +256,14 @@ export class Session {
     else this.screen = new Transcript(this.stage, jump);
     this.paintChannels();
     await this.screen.ready;
+    if (this.channel?.kind === "terminal" && at === 0) this.stage.append(this.startButton());
     await this.playback.load(this.channel ? new Tape(this.id, this.channel.number) : new Silence(this.playback.length), this.screen, at);
+  }
+
+  startButton() {
+    this.start = h("button", { class: "start", type: "button", tabindex: "-1", "aria-label": "Play" }, h("span", {}, icon("play")));
+    this.start.addEventListener("click", () => this.playback.play());
+    return this.start;
   }
 
   paintChannels() {
@@ -267,10 +279,15 @@ export class Session {
       const n = p.count?.(this);
       return n === 0 && p.optional ? null : h("button", {
         type: "button", role: "tab", id: "tab-" + p.name, "aria-controls": "panel", "aria-selected": String(p.name === this.tab), title: `${p.title} (${i + 1})`,
-        class: p.alarm?.(this) ? "alarm" : undefined, onclick: () => this.turn(p.name),
+        class: p.alarm?.(this) ? "alarm" : undefined, onclick: () => this.choosePanel(p.name),
       }, p.title, n ? h("span", { class: "count" }, n) : null);
     }));
     this.turn(this.tab);
+  }
+
+  choosePanel(name) {
+    this.turned = true;
+    this.turn(name);
   }
 
   turn(name) {
@@ -362,7 +379,7 @@ export class Session {
       c: () => this.around(), Escape: () => this.escape(), j: () => this.walk(1), k: () => this.walk(-1),
     }[e.key];
     if (does) does();
-    else if (tab && !(tab.optional && !tab.count(this))) this.turn(tab.name);
+    else if (tab && !(tab.optional && !tab.count(this))) this.choosePanel(tab.name);
     else return false;
     return true;
   }

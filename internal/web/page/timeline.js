@@ -66,7 +66,14 @@ export class Timeline {
 
   // add is bytes of output in each second since begin.
   add(begin, end, activity, output) {
-    if (activity?.length) activity.forEach((n, i) => { if (n) this.activity.push([begin + i, n]); });
+    if (activity?.length) {
+      const rest = Math.ceil(end - begin) - activity.length; // the last number is of all that follows
+      activity.forEach((n, i) => {
+        if (!n) return;
+        if (i < activity.length - 1 || rest < 1) this.activity.push([begin + i, n]);
+        else for (let k = 0; k <= rest; k++) this.activity.push([begin + i + k, n / (rest + 1)]);
+      });
+    }
     else if (output) {
       const seconds = Math.max(1, Math.ceil(end - begin));
       for (let i = 0; i < seconds; i++) this.activity.push([begin + i, output / seconds]);
