@@ -14,6 +14,7 @@ import (
 	"postern/ca/auditlog"
 	"postern/ca/statement"
 	"postern/internal/control"
+	"postern/internal/verify"
 )
 
 // look is what carol would look at, with a key made for it.
@@ -267,4 +268,85 @@ func TestAThousandSessions(t *testing.T) {
 	if n := len(parse(t, got.Passes[0].Certificate).Marshal()); n > 16<<10 {
 		t.Errorf("the certificate has %d bytes", n)
 	}
+}
+
+// What the CA writes of views is what a verifier wants to see, whatever else happens between them.
+func TestViewsVerify(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.session(), w.session()
+	look := func(person string, keystrokes bool, sessions ...string) {
+		t.Helper()
+		v := w.look(sessions...)
+		v.Keystrokes = keystrokes
+		if _, err := w.audit(person, person, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look("carol", false, a.ID, b.ID)
+	look("carol", true, a.ID)
+	if _, err := w.Revoke(w.who("olga"), "person:adam", "gone", w.sign("olga", "olga", control.Revoke, "person:adam", "gone")); err != nil {
+		t.Fatal(err)
+	}
+	look("carol", false, b.ID)
+	var leaves [][]byte
+	w.Leaves(0, 0, func(l control.Leaf) error { leaves = append(leaves, l.Data); return nil })
+	report := verify.Leaves(leaves, verify.Keys{User: w.keys.User.PublicKey(), Session: w.keys.Session.PublicKey(), Host: w.keys.Host.PublicKey(), Gateway: w.keys.Gateway.PublicKey()})
+	for _, f := range report.Failures {
+		if !strings.Contains(f.Text, "clock went back") { // the genesis has the real one
+			t.Error(f)
+		}
+	}
+	if len(report.Views) != 3 || report.Views[2].Sequence != 2 || !report.Views[1].Keystrokes {
+		t.Errorf("%+v", report.Views)
+	}
+}
+
+// However a revocation of the auditor's key and her views meet, none is logged after it.
+func TestViewsMeetARevocation(t *testing.T) {
+	w := newWorld(t)
+	s, carol := w.session(), w.who("carol")
+	target := "key:" + ssh.FingerprintSHA256(w.signers["carol"].PublicKey())
+	signature := w.sign("olga", "olga", control.Revoke, target, "stolen")
+	olga, views := w.who("olga"), make([]View, 16)
+	for i := range views {
+		views[i] = w.look(s.ID)
+	}
+	var group sync.WaitGroup
+	for i, v := range views {
+		group.Go(func() {
+			for range 4 {
+				text, err := w.AuditStatement(carol, v)
+				if err == nil {
+					_, err = w.Audit(carol, v, w.seal("carol", control.ViewNamespace, text))
+				}
+				if err == nil || strings.Contains(err.Error(), "was revoked") {
+					return
+				}
+			}
+		})
+		if i == len(views)/2 {
+			group.Go(func() {
+				if _, err := w.Revoke(olga, target, "stolen", signature); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	group.Wait()
+	revoked := false
+	for i, e := range w.verified() {
+		revoked = revoked || e.Revocation != nil
+		if revoked && e.View != nil {
+			t.Errorf("leaf %d is a view by a key that was revoked before", i)
+		}
+	}
+	if !revoked {
+		t.Error("the key was not revoked")
+	}
+	after := w.look(s.ID)
+	text, err := w.AuditStatement(carol, after)
+	if err == nil {
+		_, err = w.Audit(carol, after, w.seal("carol", control.ViewNamespace, text))
+	}
+	refused(t, "a view after the revocation", err, "was revoked")
 }
