@@ -37,6 +37,7 @@ func newApp() *cli.App {
 			auditorCommand,
 			recordingKeyCommand,
 			recordingKeysCommand,
+			searchCommand,
 			replayCommand,
 			watchCommand,
 			exportCommand,

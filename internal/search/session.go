@@ -163,11 +163,22 @@ func (r *run) read(ctx context.Context, plan []step) error {
 		if err := r.finish(&f); err != nil {
 			return err
 		}
-		if err := r.done(r.archive.Parts()[f.segment].Bytes); err != nil {
+		if err := r.done(r.size(&f)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// size is what the data of a segment comes to, which a bastion tells with the index only.
+func (r *run) size(f *found) (n uint64) {
+	if n = r.archive.Parts()[f.segment].Bytes; n > 0 {
+		return n
+	}
+	for _, frame := range f.frames {
+		n += uint64(len(frame.Data))
+	}
+	return max(n, f.entry.Output)
 }
 
 // fetch begins steps. Entries that are made here are made in order; everything else is beside each other.
