@@ -28,9 +28,9 @@ type verifier struct {
 	unclaimed     map[string]*claim // session to its certificate, until the session leaf comes
 	views         map[string]uint64 // how many of each person
 	looking       *looking          // the view that was logged right before
+	custody       custody
 }
 
-	custody       custody
 // steppedBack is how far the CA's clock may be set back before it is worth a failure: times in the log decide what was
 // in time.
 const steppedBack = time.Minute
@@ -77,8 +77,6 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.progress(*e.Progress, e.At)
 	case e.Type == auditlog.TypeRecordingKey && e.RecordingKey != nil:
 		v.recordingKey(*e.RecordingKey)
-	case e.Type == auditlog.TypeView && e.View != nil:
-		v.view(*e.View, e.Actor, e.At)
 	case e.Type == auditlog.TypeRewrap && e.Rewrap != nil:
 		v.rewrap(*e.Rewrap)
 	case e.Type == auditlog.TypeCustody && e.Custody != nil:
@@ -87,6 +85,8 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.deletion(*e.Deletion, e.At)
 	case e.Type == auditlog.TypeReceipt && e.Receipt != nil:
 		v.receipt(*e.Receipt)
+	case e.Type == auditlog.TypeView && e.View != nil:
+		v.view(*e.View, e.Actor, e.At)
 	default:
 		// What cannot be understood cannot be proven; a later version may know it.
 		v.fail("an entry of type %q that this version cannot check", e.Type)

@@ -113,8 +113,8 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 		return
 	}
 	v.recordingKeys[k.ID] = k.Purpose
-}
 	v.boxed(k)
+}
 
 // revocation checks the signature of what cut, and that it says what was cut.
 func (v *verifier) revocation(cut control.Revocation) {
