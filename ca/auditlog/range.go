@@ -50,13 +50,13 @@ func (r *Range) Check() error {
 	return nil
 }
 
-// ErrFork is said of a log that is not the one its leaves, or an earlier look, made.
-var ErrFork = errors.New("the log forked")
-
 // Same holds the leaves added so far against the tree of a checkpoint of the same size.
 func (r *Range) Same(tree tlog.Tree) error {
 	if got := r.Tree(); got != tree {
-		return fmt.Errorf("%w: its first %d leaves do not make the root of a checkpoint of that size", ErrFork, tree.N)
+		return fmt.Errorf("%w: its first %d leaves do not make the root of a checkpoint of that size", ErrForked, tree.N)
 	}
 	return nil
 }
+
+// LeafHash is what a leaf is in the tree: RFC 6962.
+func LeafHash(leaf []byte) tlog.Hash { return tlog.RecordHash(leaf) }

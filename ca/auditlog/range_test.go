@@ -17,7 +17,7 @@ func TestRange(t *testing.T) {
 		if err := r.Same(trees[i]); err != nil {
 			t.Fatal(err)
 		}
-		if i > 0 && !errors.Is(r.Same(trees[i-1]), ErrFork) {
+		if i > 0 && !errors.Is(r.Same(trees[i-1]), ErrForked) {
 			t.Errorf("%d leaves pass for %d", i+1, i)
 		}
 		b, err := json.Marshal(r)

@@ -1,10 +1,17 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"math"
 	"os"
+	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,51 +19,201 @@ import (
 	"postern/ca/auditlog"
 	"postern/internal/command"
 	"postern/internal/control"
+	"postern/internal/ocsf"
+	"postern/internal/report"
 )
 
 var logCommand = &cli.Command{
 	Name:  "log",
-	Usage: "the audit log; postern verify proves it",
+	Usage: "the audit log, for people and for a SIEM, as it is or as it grows; postern verify proves what it says",
 	Flags: []cli.Flag{
 		&cli.Int64Flag{Name: "from", Usage: "begin at leaf `N`"},
 		&cli.Int64Flag{Name: "to", Usage: "end before leaf `N` (0: at the end)"},
+		&cli.StringFlag{Name: "since", Usage: "only what is of `WHEN` or later: 30d, 12h, 2w (ago), 2026-10-01, or a time"},
+		&cli.StringFlag{Name: "format", Value: "text", Usage: "text, jsonl (an entry a line, with its leaf hash), json (all of them as one array) or ocsf (an OCSF event a line): `FORMAT`"},
+		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what comes, and hold all of it against the log's checkpoints"},
+		&cli.StringFlag{Name: "state", Usage: "with --follow: keep in `FILE` how far it went, and go on from there"},
 		jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
-		if c.Int64("from") < 0 || c.Int64("to") < 0 {
-			return command.Misuse("leaves are numbered from 0")
+		w, err := wantedLeaves(c)
+		if err != nil {
+			return err
 		}
-		ca, err := connect(c)
+		s, err := settingsOf(c)
+		if err != nil {
+			return err
+		}
+		if c.Bool("follow") {
+			return followLog(c, s, w)
+		}
+		ca, err := s.connect(c.Context)
 		if err != nil {
 			return err
 		}
 		defer ca.close()
-		leaves, err := control.List[control.Leaf](c.Context, ca.Client, "log",
-			"--from", strconv.FormatInt(c.Int64("from"), 10), "--to", strconv.FormatInt(c.Int64("to"), 10))
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return jsonLines(leaves)
-		}
-		return printLog(leaves)
+		return ca.printLog(c, w)
 	},
 }
 
-func printLog(leaves []control.Leaf) error {
-	for _, leaf := range leaves {
-		e, err := auditlog.Decode(leaf.Data)
-		if err != nil {
-			return fmt.Errorf("leaf %d: %w", leaf.Index, err)
-		}
-		if _, err := fmt.Printf("%d  %s  %-13s %-10s %s\n", leaf.Index, clock(e.At, time.Now()), word(e.Type), word(e.Actor), word(about(e))); err != nil {
-			return err
+var logFormats = []string{"text", "jsonl", "json", "ocsf"}
+
+// wanted says which leaves are printed.
+type wanted struct {
+	from, to int64
+	since    time.Time
+	format   string
+}
+
+func wantedLeaves(c *cli.Context) (w wanted, err error) {
+	w = wanted{from: c.Int64("from"), to: c.Int64("to"), format: c.String("format")}
+	if w.to == 0 {
+		w.to = math.MaxInt64
+	}
+	if text := c.String("since"); text != "" {
+		if w.since, err = command.Since(text, time.Now()); err != nil {
+			return w, command.Misuse("--since: %v", err)
 		}
 	}
-	return nil
+	follow := c.Bool("follow")
+	switch {
+	case w.from < 0 || w.to < 0:
+		return w, command.Misuse("leaves are numbered from 0")
+	case !slices.Contains(logFormats, w.format):
+		return w, command.Misuse("--format is text, jsonl, json or ocsf")
+	case follow && (c.Int64("to") != 0 || w.format == "json" || c.Bool("json")):
+		return w, command.Misuse("what is followed has no end: no --to, and no JSON array; --format jsonl has a line for each entry")
+	case !follow && c.String("state") != "":
+		return w, command.Misuse("--state belongs to --follow")
+	}
+	return w, nil
+}
+
+func (w wanted) has(index int64, at time.Time) bool {
+	return index >= w.from && index < w.to && (w.since.IsZero() || !at.Before(w.since))
+}
+
+// printLog prints the log as it stands. Events remember what came before them, so for those it is read from its beginning.
+func (c *client) printLog(cc *cli.Context, w wanted) error {
+	begin := w.from
+	if w.format == "ocsf" {
+		begin = 0
+	}
+	words := []string{"log", "--from", strconv.FormatInt(begin, 10)}
+	if w.to < math.MaxInt64 {
+		words = append(words, "--to", strconv.FormatInt(w.to, 10))
+	}
+	stream, err := c.Stream(cc.Context, words...)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	out := bufio.NewWriter(os.Stdout)
+	p := &leafPrinter{wanted: w, out: out, mapper: &ocsf.Mapper{Product: version()}, raw: cc.Bool("json")}
+	p.begin()
+	for {
+		var leaf control.Leaf
+		err := stream.Next(&leaf)
+		if err == io.EOF {
+			p.end()
+			return out.Flush()
+		}
+		if err == nil && leaf.Index < begin {
+			err = fmt.Errorf("the CA sent leaf %d where %d or a later one belongs", leaf.Index, begin)
+		}
+		if err == nil {
+			err = p.print(leaf)
+		}
+		if err != nil {
+			return err
+		}
+		begin = leaf.Index + 1
+	}
+}
+
+// leafPrinter writes leaves in one of the formats.
+type leafPrinter struct {
+	wanted
+	out    io.Writer
+	mapper *ocsf.Mapper
+	raw    bool // as the CA sent them
+	count  int
+}
+
+// logLine is a line of JSON.
+type logLine struct {
+	Index int64           `json:"index"`
+	Hash  string          `json:"leaf_hash"` // RFC 6962, base64
+	Entry json.RawMessage `json:"entry"`
+}
+
+func (p *leafPrinter) begin() {
+	if p.format == "json" && !p.raw {
+		fmt.Fprint(p.out, "[")
+	}
+}
+
+func (p *leafPrinter) end() {
+	if p.format == "json" && !p.raw {
+		fmt.Fprintln(p.out, "\n]")
+	}
+}
+
+func (p *leafPrinter) print(leaf control.Leaf) error {
+	// One that is no entry is printed, too: it is the first thing that somebody should see.
+	e, bad := auditlog.Decode(leaf.Data)
+	if bad != nil {
+		e = auditlog.Entry{Type: "unreadable"}
+	}
+	hash := auditlog.LeafHash(leaf.Data)
+	var event ocsf.Event
+	if p.format == "ocsf" {
+		event = p.mapper.Event(ocsf.Leaf{Index: leaf.Index, Hash: hash, Data: leaf.Data})
+	}
+	if bad == nil && !p.has(leaf.Index, e.At) || bad != nil && (leaf.Index < p.from || leaf.Index >= p.to) {
+		return nil
+	}
+	p.count++
+	switch {
+	case p.raw:
+		return jsonLine(p.out, leaf)
+	case p.format == "ocsf":
+		return p.line("", "\n", event)
+	case p.format == "jsonl" || p.format == "json":
+		line := logLine{Index: leaf.Index, Hash: hash.String(), Entry: leaf.Data}
+		if bad != nil {
+			line.Entry, _ = json.Marshal(map[string]any{"unreadable": leaf.Data})
+		}
+		if p.format == "jsonl" {
+			return p.line("", "\n", line)
+		}
+		return p.line(map[bool]string{true: "\n", false: ",\n"}[p.count == 1], "", line)
+	}
+	_, err := fmt.Fprintf(p.out, "%d  %s  %-13s %-10s %s\n", leaf.Index, clock(e.At, time.Now()), word(e.Type), word(e.Actor), word(about(e)))
+	return err
+}
+
+// line writes one JSON value, on one line whatever is in it.
+func (p *leafPrinter) line(before, after string, v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(p.out, before+string(report.Plain(bytes.TrimSpace(b.Bytes())))+after)
+	return err
+}
+
+// version of this program, as its build says.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
 }
 
 // about is one line on what an entry says.
@@ -84,6 +241,23 @@ func about(e auditlog.Entry) string {
 		return fmt.Sprintf("%s for %s", e.RecordingKey.ID, e.RecordingKey.Month)
 	case e.View != nil:
 		return viewed(*e.View)
+	}
+	return aboutCustody(e)
+}
+
+// aboutCustody is one line on what keeps or destroys recordings; of a type that this version does not know it is all of the entry.
+func aboutCustody(e auditlog.Entry) string {
+	switch {
+	case e.Rewrap != nil:
+		return fmt.Sprintf("%s is sealed to %d recipients: %s", e.Rewrap.Key, len(e.Rewrap.Recipients), e.Rewrap.Reason)
+	case e.Custody != nil:
+		return fmt.Sprintf("%s %s %s: %s", e.Custody.ID, e.Custody.Act, e.Custody.Scope, e.Custody.Reason)
+	case e.Deletion != nil:
+		return fmt.Sprintf("%s: %s%s is to be destroyed %s", e.Deletion.ID, e.Deletion.Session, e.Deletion.Key, strings.Join(e.Deletion.Because, " "))
+	case e.Receipt != nil && e.Receipt.Declined != "":
+		return fmt.Sprintf("%s: %s%s was not destroyed: %s", e.Receipt.Order, e.Receipt.Session, e.Receipt.Key, e.Receipt.Declined)
+	case e.Receipt != nil:
+		return fmt.Sprintf("%s: %s%s is destroyed", e.Receipt.Order, e.Receipt.Session, e.Receipt.Key)
 	}
 	b, _ := json.Marshal(e)
 	return string(b)

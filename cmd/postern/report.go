@@ -185,17 +185,15 @@ func (c *client) walkLog(ctx context.Context, tell func(int64, auditlog.Entry, [
 	if tree, err = auditlog.OpenCheckpoint(checkpoint, keys.Log); err != nil {
 		return checked, tree, 0, err
 	}
-	if tree.N < older.N {
-		err = fmt.Errorf("the log shrank: %d leaves now, %d when this machine last looked", tree.N, older.N)
-		return checked, tree, 0, m.conflict(err, remembered, checkpoint)
+	if tree.N <= older.N { // the leaves would tell no more
+		if err := auditlog.CheckConsistency(nil, tree, older); err != nil {
+			return checked, tree, 0, m.conflict(err, remembered, checkpoint)
+		}
 	}
 	checker := verify.NewChecker(keys)
 	err = c.walk(ctx, tree, older, func(i int64, leaf []byte) { tell(i, checker.Add(leaf), leaf) })
-	if errors.Is(err, auditlog.ErrFork) {
-		err = m.conflict(err, remembered, checkpoint)
-	}
 	if err != nil {
-		return checked, tree, 0, err
+		return checked, tree, 0, m.conflict(err, remembered, checkpoint)
 	}
 	return checker.Report(), tree, older.N, m.keep(checkpoint)
 }
@@ -232,7 +230,10 @@ func (c *client) walk(ctx context.Context, tree, older auditlog.TreeHead, each f
 		}
 		each(leaf.Index, leaf.Data)
 	}
-	return grown.Same(tree)
+	if grown.Tree() != tree {
+		return fmt.Errorf("the leaves do not make the root of the checkpoint (size %d): something was changed, removed or reordered", tree.N)
+	}
+	return nil
 }
 
 // progressed shows on a terminal how far something is that takes long.
