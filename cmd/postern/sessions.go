@@ -41,6 +41,9 @@ var sessionsCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
+		if missing := filter.missing(sessions); missing != "" && !c.Bool("live") {
+			return fmt.Errorf("no session %s", missing)
+		}
 		sessions = slices.DeleteFunc(sessions, func(s control.Session) bool { return !filter.keeps(s) })
 		switch {
 		case c.Bool("json"):
@@ -98,6 +101,16 @@ func sessionFilterOf(c *cli.Context, ids []string, now time.Time) (sessionFilter
 		f.patterns[name] = pattern
 	}
 	return f, nil
+}
+
+// missing is an ID that was asked for and that there is not.
+func (f sessionFilter) missing(sessions []control.Session) string {
+	for _, id := range f.ids {
+		if !slices.ContainsFunc(sessions, func(s control.Session) bool { return s.ID == id }) {
+			return id
+		}
+	}
+	return ""
 }
 
 func (f sessionFilter) keeps(s control.Session) bool {
