@@ -25,6 +25,9 @@ func Compile(pattern string, exact bool) (*Pattern, error) {
 	if pattern == "" {
 		return nil, fmt.Errorf("the pattern is empty")
 	}
+	if _, err := syntax.Parse(pattern, syntax.Perl); err != nil {
+		return nil, fmt.Errorf("pattern: %w", err)
+	}
 	p := &Pattern{fold: !exact && !hasCapitals(pattern)}
 	flags := syntax.Perl
 	if p.fold {
