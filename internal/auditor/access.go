@@ -259,16 +259,18 @@ type pass struct {
 	mu     sync.Mutex
 	client *ssh.Client
 	gone   chan struct{} // closed when the connection is
+	down   error         // why the last try failed
+	tried  time.Time
 	closed bool
 }
+
+// downTime is how long a bastion that did not answer is taken to be down: a thousand recordings of it should not be waited for one by one.
+const downTime = 5 * time.Second
 
 // connection is the one there is, or a new one while the certificate is good.
 func (p *pass) connection(ctx context.Context, a *Access) (*ssh.Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, errors.New("this view is closed")
-	}
 	if p.client != nil {
 		select {
 		case <-p.gone:
@@ -277,16 +279,28 @@ func (p *pass) connection(ctx context.Context, a *Access) (*ssh.Client, error) {
 			return p.client, nil
 		}
 	}
-	if !time.Now().Before(p.NotAfter) {
+	switch {
+	case p.closed || a.ctx.Err() != nil:
+		return nil, errors.New("this view is closed")
+	case p.down != nil && time.Since(p.tried) < downTime:
+		return nil, p.down
+	case !time.Now().Before(p.NotAfter):
 		return nil, fmt.Errorf("the connection to bastion %s is gone and what the CA let us at was good until %s; look again",
 			p.Bastion.Name, p.NotAfter.Local().Format(time.TimeOnly))
 	}
-	client, err := dial(ctx, p.Pass, a.signer, a.desk.KnownHosts)
+	dialling, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(a.ctx, stop)()
+	client, err := dial(dialling, p.Pass, a.signer, a.desk.KnownHosts)
 	if err != nil {
-		return nil, fmt.Errorf("bastion %s at %s: %w", p.Bastion.Name, p.Bastion.Address, err)
+		err = fmt.Errorf("bastion %s at %s: %w", p.Bastion.Name, p.Bastion.Address, err)
+		if dialling.Err() == nil {
+			p.down, p.tried = err, time.Now()
+		}
+		return nil, err
 	}
-	p.client, p.gone = client, make(chan struct{})
-	go func(gone chan struct{}) { _ = client.Wait(); close(gone) }(p.gone)
+	p.client, p.gone, p.down = client, make(chan struct{}), nil
+	go watchOver(client, p.gone)
 	return client, nil
 }
 

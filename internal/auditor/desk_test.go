@@ -449,6 +449,42 @@ func TestLostConnections(t *testing.T) {
 	}
 }
 
+// A bastion that takes connections and says nothing holds up neither who waits for another nor who leaves.
+func TestASilentBastion(t *testing.T) {
+	d, ca, _ := atDesk(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ca.audit = func(a *control.Audit) {
+		other := a.Passes[0]
+		other.Bastion.Name, other.Bastion.Address = "bastion-2", silent.Addr().String()
+		a.Passes[0].Sessions, other.Sessions = []string{"S-1"}, []string{"S-2"}
+		a.Sessions[1].Bastion = "bastion-2"
+		a.Passes = append(a.Passes, other)
+	}
+	a, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1", "S-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := fetched(t.Context(), a, "S-1"); err != nil || got == "" {
+		t.Errorf("%q: %v", got, err)
+	}
+	began, waits := time.Now(), make(chan error)
+	go func() {
+		_, err := fetched(t.Context(), a, "S-2")
+		waits <- err
+	}()
+	a.Close()
+	if err := <-waits; err == nil {
+		t.Error("the silent bastion gave something")
+	}
+	if took := time.Since(began); took > dialTime/2 {
+		t.Errorf("closing took %s", took)
+	}
+}
+
 // Who only has the address of a bastion, and not its name's certificate, is not it.
 func TestAnotherBastion(t *testing.T) {
 	d, ca, _ := atDesk(t)

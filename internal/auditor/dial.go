@@ -17,7 +17,11 @@ import (
 // recordingsUser is the login name under which bastions hand out recordings.
 const recordingsUser = "recordings"
 
-const dialTime = 10 * time.Second
+const (
+	dialTime = 10 * time.Second
+	// A bastion that was stopped, or a network that is gone, must not look like a recording that takes long.
+	askEvery, askFor = 15 * time.Second, 20 * time.Second
+)
 
 // dial logs in to the bastion of a pass, which must show a host certificate of the gateway CA in knownHosts for its own name. signer is the one
 // whose key the certificate is for.
@@ -50,6 +54,7 @@ func dial(ctx context.Context, p control.Pass, signer ssh.Signer, knownHosts str
 		return nil, err
 	}
 	conn.SetDeadline(time.Now().Add(dialTime)) // a silent server would hold us for ever
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	c, channels, requests, err := ssh.NewClientConn(conn, name, config)
 	if err != nil {
 		conn.Close()
@@ -57,4 +62,22 @@ func dial(ctx context.Context, p control.Pass, signer ssh.Signer, knownHosts str
 	}
 	conn.SetDeadline(time.Time{})
 	return ssh.NewClient(c, channels, requests), nil
+}
+
+// watchOver closes gone when the connection is, and ends a connection whose other side does not answer.
+func watchOver(client *ssh.Client, gone chan struct{}) {
+	go func() { _ = client.Wait(); close(gone) }()
+	for {
+		select {
+		case <-gone:
+			return
+		case <-time.After(askEvery):
+		}
+		late := time.AfterFunc(askFor, func() { client.Close() })
+		_, _, err := client.SendRequest("keepalive@openssh.com", true, nil)
+		late.Stop()
+		if err != nil {
+			return
+		}
+	}
 }
