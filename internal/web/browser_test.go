@@ -7,12 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
@@ -93,6 +96,18 @@ func (b *browser) quiet() {
 	}
 }
 
+// expected takes back what the console was right to complain of.
+func (b *browser) expected(part string) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := len(b.complaints)
+	b.complaints = slices.DeleteFunc(b.complaints, func(text string) bool { return strings.Contains(text, part) })
+	if len(b.complaints) == before {
+		b.t.Errorf("the console did not complain of %q", part)
+	}
+}
+
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	if err := chromedp.Do(b.ctx, actions...); err != nil {
@@ -106,9 +121,9 @@ func (b *browser) until(expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 15*time.Second)
 	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
 		b.shot("failed")
-		b.t.Fatalf("waiting for %s: %v\n%s", expression, err, b.text("body"))
+		b.t.Fatalf("waiting for %s: %v; the page says: %.300q", expression, err, b.text("main"))
 	}
 }
 
@@ -139,9 +154,20 @@ func (b *browser) click(selector string) {
 	b.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
+// keys presses keys. Where nobody writes, a key is not also a letter: a browser drops the letter of a key that a page has used, and what drives it does not.
 func (b *browser) keys(keys string) {
 	b.t.Helper()
-	b.do(chromedp.KeyEvent(keys))
+	for _, key := range keys {
+		if key < ' ' || key > '~' || b.js(`document.activeElement.matches("input")`) == "true" {
+			b.do(chromedp.KeyEvent(string(key)))
+			continue
+		}
+		for _, kind := range []input.DispatchKeyEventType{input.DispatchKeyEventTypeRawKeyDown, input.DispatchKeyEventTypeKeyUp} {
+			if _, err := chromedp.Call(b.ctx, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: kind, Key: string(key)}); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+	}
 }
 
 func (b *browser) size(width, height int64) {
@@ -173,5 +199,30 @@ func (b *browser) shot(name string) {
 	}
 }
 
-// screen is the text of the terminal, as the player says it.
-func (b *browser) screen() string { return strings.ReplaceAll(b.text(".ap-term-text"), "\u00a0", " ") }
+// screen is the text of the terminal, without what is empty at the ends of lines and at the end.
+func (b *browser) screen() string {
+	b.t.Helper()
+	text := b.js(`[...document.querySelectorAll(".ap-term-text .ap-line")].map((l) => l.textContent).join("\n")`)
+	var lines []string
+	for line := range strings.Lines(text) {
+		lines = append(lines, strings.TrimRight(strings.ReplaceAll(line, "\u00a0", " "), " \n"))
+	}
+	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
+}
+
+// time is where the playback is, in seconds.
+func (b *browser) time() float64 {
+	b.t.Helper()
+	at, err := strconv.ParseFloat(b.js(`document.querySelector(".timeline").getAttribute("aria-valuenow")`), 64)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return at
+}
+
+// open opens the page of a link.
+func (b *browser) open(link string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(link))
+	b.until(`document.querySelector(".rows, .session, .results, .fault")`)
+}

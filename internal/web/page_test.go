@@ -1,60 +1,259 @@
 package web
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
 
-func TestLook(t *testing.T) {
+// An auditor looks for a session, watches it and goes where things happened, with the mouse.
+func TestPage(t *testing.T) {
 	w := newWorld(t)
-	w.restore(t)
+	s := w.restore(t)
 	w.hours(t)
 	w.others(t)
-	w.live(t)
+	b := newBrowser(t)
 	link := w.serve(t, nil)
+	b.prefers("light")
+	b.open(link)
+	b.sees(".total", "6 sessions")
+	b.shot("list-light")
+	if views := w.opened(); len(views) > 0 {
+		t.Errorf("the list opened %v", views)
+	}
+
+	b.do(chromedp.SendKeys(chromedp.CSS(".list .field"), "alice ehr-db-1"))
+	b.sees(".total", "1 of 6")
+	b.keys(kb.Escape + "no such")
+	b.sees(".empty", "No session is like that")
+	b.shot("list-empty-light")
+	b.click(".empty .button")
+	b.sees(".total", "6 sessions")
+	b.js(`(() => { const s = document.querySelector("select[aria-label='How it ended']"); s.value = "cut"; s.dispatchEvent(new Event("change")); })()`)
+	b.sees(".total", "2 of 6")
+	b.js(`(() => { const s = document.querySelector("select[aria-label='Person']"); s.value = "mallory"; s.dispatchEvent(new Event("change")); })()`)
+	b.sees(".total", "1 of 6")
+	b.js(`(() => { for (const n of ["Person", "How it ended"]) { const s = document.querySelector("select[aria-label='" + n + "']"); s.selectedIndex = 0; s.dispatchEvent(new Event("change")); } })()`)
+	b.sees(".total", "6 sessions")
+
+	b.click(`a.row[href="#` + s.ID + `"]`)
+	b.sees(".badge", "verified")
+	b.sees(".reason", "encounter table must be restored")
+	b.sees(".approvals", "dora")
+	b.sees("#tab-commands", "9")
+	b.shot("session-light")
+
+	b.click(".start")
+	b.until(`Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) > 1.2`)
+	b.click(".controls .main")
+	at := b.time()
+	b.until(`document.querySelector(".controls .main").getAttribute("aria-label").startsWith("Play")`)
+	if got := b.screen(); !strings.Contains(got, "Linux ehr-db-1") {
+		t.Errorf("after %.1f s the screen is\n%s", at, got)
+	}
+
+	b.js(`[...document.querySelectorAll(".things .thing")].find((x) => x.innerText.includes("pg_restore")).click()`)
+	b.until(`Math.abs(Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) - 153.3) < 1`)
+	b.until(`document.querySelector(".ap-term-text").textContent.includes("pg_restore")`)
+	b.sees(".thing.now", "pg_restore")
+	b.shot("session-command-light")
+
+	// In the middle of the timeline is what was printed by then: the end of the restore.
+	b.js(`(() => { const box = document.querySelector(".timeline").getBoundingClientRect(); window.middle = [box.left + box.width / 2, box.top + 70]; })()`)
+	var x, y float64
+	fmt.Sscan(strings.ReplaceAll(b.js("middle"), ",", " "), &x, &y)
+	b.do(chromedp.MouseClickXY(x, y))
+	b.until(`Math.abs(Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) - 170.5) < 2`)
+	if got := b.screen(); !strings.Contains(got, "encounter_updated_idx") {
+		t.Errorf("in the middle the screen is\n%s", got)
+	}
+
+	for tab, want := range map[string]string{"files": "encounter-check.csv", "forwards": "localhost:5432", "request": "dba-on-ehr", "verification": "Read to the last frame"} {
+		b.click("#tab-" + tab)
+		b.sees("#panel", want)
+	}
+	b.click("#tab-request")
+	b.click(".decision summary")
+	b.sees(".decision", "signature verified here")
+	b.sees(".decision", "BEGIN SSH SIGNATURE")
+	b.shot("request-light")
+	b.click("#tab-files")
+	b.js(`[...document.querySelectorAll(".things .thing")].find((x) => x.innerText.includes("/etc/shadow")).click()`)
+	b.sees(".thing.now", "/etc/shadow")
+
+	b.do(chromedp.SendKeys(chromedp.CSS(".side .field"), "duplicate key"+kb.Enter))
+	b.sees(".found", "1 / 1")
+	b.until(`document.querySelector(".ap-term-text").textContent.includes("duplicate key")`)
+	b.shot("hit-light")
+	b.click(".back")
+	b.sees(".total", "6 sessions")
+	b.everythingFromHere(link)
+}
+
+// everythingFromHere makes sure that nothing was loaded from anywhere else.
+func (b *browser) everythingFromHere(link string) {
+	b.t.Helper()
+	base, _, _ := strings.Cut(link, "/open/")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, address := range b.asked {
+		if !strings.HasPrefix(address, base+"/") && address != "about:blank" {
+			b.t.Errorf("the page loaded %s", address)
+		}
+	}
+}
+
+// All of it works without a mouse.
+func TestKeyboard(t *testing.T) {
+	w := newWorld(t)
+	s := w.restore(t)
+	w.others(t)
+	b := newBrowser(t)
+	b.prefers("dark")
+	b.open(w.serve(t, nil))
+	b.sees(".total", "5 sessions")
+	b.keys("?")
+	b.sees("dialog", "5 seconds")
+	b.shot("help-dark")
+	b.keys(kb.Escape)
+	b.until(`!document.querySelector("dialog")`)
+	b.keys("jjj")
+	b.sees(".row:focus", "alice")
+	b.keys("/zzz" + kb.Escape + kb.Escape)
+	b.sees(".total", "5 sessions")
+	b.keys("/alice" + kb.Enter)
+	b.sees(".badge", "verified")
+	b.sees("#tab-files", "4")
+	if got := b.js("location.hash"); got != "#"+s.ID {
+		t.Errorf("Enter led to %s", got)
+	}
+	b.keys(" ")
+	b.until(`Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) > 0.5`)
+	b.keys(" ")
+	b.until(`document.querySelector(".controls .main").getAttribute("aria-label").startsWith("Play")`)
+	b.keys("]]]]")
+	b.until(`Math.abs(Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) - 120) < 2`)
+	b.keys("[")
+	b.until(`Math.abs(Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) - 23) < 2`)
+	b.keys(kb.ArrowRight + kb.ArrowRight)
+	b.until(`Math.abs(Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) - 33) < 2`)
+	b.keys("f")
+	b.until(`Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) > 170`)
+	b.keys("2")
+	b.sees(".thing.now", "restore.sql")
+	b.shot("files-dark")
+	b.keys("4")
+	b.sees("#panel", "Decisions")
+	b.shot("request-dark")
+	b.keys("5")
+	b.sees("#panel", "Signed by the bastion")
+	b.keys("1>>")
+	b.until(`document.querySelector(".controls select").value === "2"`)
+	b.keys("i")
+	b.until(`document.querySelector(".toggle").getAttribute("aria-pressed") === "false"`)
+	b.keys("c")
+	b.sees(".transcript", "Permission denied")
+	b.shot("exec-dark")
+	b.keys("c")
+	b.sees(".log", "encounter-check.csv")
+	b.shot("happened-dark")
+	b.keys("c")
+	b.keys("/encounter" + kb.Enter)
+	b.until(`/^1 \/ \d+$/.test(document.querySelector(".found").innerText) || /^\d+ \/ \d+$/.test(document.querySelector(".found").innerText)`)
+	first := b.text(".found")
+	b.keys(kb.Escape)
+	b.keys("/encounter" + kb.Enter)
+	b.until(`/ \/ /.test(document.querySelector(".found").innerText)`)
+	b.js(`document.activeElement.blur()`)
+	b.keys("n")
+	b.until(fmt.Sprintf(`document.querySelector(".found").innerText !== %q`, first))
+	b.shot("hits-dark")
+	b.keys("t")
+	b.until(`document.documentElement.dataset.theme === "light"`)
+	b.keys(kb.End)
+	b.until(`Number(document.querySelector(".timeline").getAttribute("aria-valuenow")) > 330`)
+	b.sees(".time", "5:4")
+	b.keys(kb.Escape + kb.Escape)
+	b.sees(".total", "5 sessions")
+}
+
+// A search across sessions is one view, and a hit leads to its moment.
+func TestSearchAcross(t *testing.T) {
+	w := newWorld(t)
+	s := w.restore(t)
+	w.hours(t)
+	w.others(t)
 	b := newBrowser(t)
 	b.prefers("light")
-	b.do(chromedp.Navigate(link))
-	b.sees(".rows", "alice")
-	b.shot("list-light")
+	b.open(w.serve(t, nil))
+	b.click(`nav a[href="#search"]`)
+	b.sees(".scope", "6 sessions")
+	b.shot("search-empty-light")
+	b.keys("encounter_pkey|batch-0[24]|health checks" + kb.Enter)
+	b.sees(".total", "in 3 sessions")
+	b.shot("search-light")
+	if len(w.searched) != 6 || len(w.opened()) > 0 {
+		t.Errorf("searched %v, opened %v", w.searched, w.opened())
+	}
+	b.js(`[...document.querySelectorAll("a.thing")].find((x) => x.innerText.includes("duplicate key")).click()`)
+	b.until(`document.querySelector(".ap-term-text")?.textContent.includes("duplicate key")`)
+	if got := b.js("location.hash"); !strings.HasPrefix(got, "#"+s.ID+"@") {
+		t.Errorf("the hit led to %s", got)
+	}
+	b.do(chromedp.NavigateBack())
+	b.sees(".results", "health checks")
+	b.js(`document.querySelector(".search .field").select()`)
+	b.keys("(unclosed" + kb.Enter)
+	b.sees(".total", "missing closing )")
+	b.expected("400")
+}
+
+// Every kind of session has a page, in both themes and at every width.
+func TestEveryKind(t *testing.T) {
+	w := newWorld(t)
+	w.restore(t)
+	w.others(t)
+	running := w.live(t)
+	b := newBrowser(t)
 	b.prefers("dark")
+	b.open(w.serve(t, nil))
+	b.sees(".total", "1 running now")
 	b.shot("list-dark")
-	b.js(`location.hash = "S-8CHQ2M7KXA"`)
-	b.sees(".badge", "verified")
-	b.js(`document.querySelectorAll(".things .thing")[3].click()`)
-	b.until(`document.querySelector(".time").innerText.startsWith("2:")`)
-	b.keys(kb.ArrowRight)
-	b.shot("session-dark")
-	for _, tab := range []string{"files", "forwards", "request", "verification"} {
-		b.click("#tab-" + tab)
-		b.shot("tab-" + tab)
+	for id, want := range map[string]string{"S-EXEC4MGZRT": "unpacking layer", "S-F1LESXFER0": "batch-05.zip", "S-REV0KED777": "revoked", "S-N0TH1NG0NE": "closed", "S-L1VE0NE222": "verified so far"} {
+		b.js(fmt.Sprintf("location.hash = %q", id))
+		b.sees(".facts", id)
+		b.sees(".badge", "verified")
+		b.sees("main", want)
+		b.shot("kind-" + id + "-dark")
 	}
-	b.prefers("light")
-	b.js(`document.querySelector(".decision summary")?.click()`)
-	b.click("#tab-request")
-	b.js(`document.querySelector(".decision summary").click()`)
-	b.shot("tab-request-light")
-	for _, id := range []string{"S-EXEC4MGZRT", "S-F1LESXFER0", "S-REV0KED777", "S-N0TH1NG0NE", "S-L1VE0NE222", "S-L0NGN1GHT5", "S-NONE"} {
-		b.js(`location.hash = "` + id + `"`)
-		if id != "S-NONE" {
-			b.sees(".badge", "verified")
-			b.js(`document.querySelector(".timeline").focus()`)
-			b.keys(kb.ArrowRight)
-		} else {
-			b.sees("main", "cannot be shown")
-		}
-		b.shot("other-" + id)
+	b.js(`location.hash = "S-L1VE0NE222"`)
+	b.sees(".facts", "load again")
+	before := b.text(".time")
+	for i := range 4200 {
+		running.wait(10*time.Millisecond).print(0, fmt.Sprint(i))
 	}
+	running.settle(2)
+	b.click(".facts .link")
+	b.until(fmt.Sprintf(`document.querySelector(".time") && document.querySelector(".time").innerText !== %q`, before))
 	b.size(800, 900)
+	for _, hash := range []string{"S-8CHQ2M7KXA", ""} {
+		b.js(fmt.Sprintf("location.hash = %q", hash))
+		b.until(`document.querySelector(".badge-good, .rows")`)
+		if wide := b.js(`document.documentElement.scrollWidth`); wide != "800" {
+			t.Errorf("%q is %s wide in a window of 800", hash, wide)
+		}
+		b.shot("narrow-" + hash)
+	}
+	b.size(1600, 1000)
 	b.js(`location.hash = "S-8CHQ2M7KXA"`)
 	b.sees(".badge", "verified")
-	b.shot("narrow-session")
-	b.js(`location.hash = ""`)
-	b.sees(".rows", "alice")
-	b.shot("narrow-list")
-	b.size(1600, 1000)
-	b.keys("?")
-	b.shot("help")
+	b.shot("wide-dark")
+	b.js(`location.hash = "S-NONE"`)
+	b.sees(".fault", "there is no session")
+	b.expected("404")
+	b.shot("fault-dark")
 }

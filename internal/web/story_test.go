@@ -183,3 +183,8 @@ func (w *world) live(t testing.TB) *take {
 	w.asked(t, s, "INC-4420: replication lags")
 	return k
 }
+
+// settle waits until so many segments are sealed.
+func (k *take) settle(segments uint64) {
+	k.w.until(k.session.ID, func(p recorder.Progress) bool { return p.Segments >= segments })
+}

@@ -63,7 +63,12 @@ export class Search {
         if (line.hit) { n++; this.add(line.hit); }
         if (line.fault) this.faults.push(line);
         if (line.more) this.faults.push({ session: "", fault: "there are more hits than are shown; say more in the pattern, or narrow the list" });
-        if (line.of) { ({ done, of } = line); this.bar.max = of; this.bar.value = done; }
+        if (line.of) {
+          done = line.done ?? 0;
+          of = line.of;
+          this.bar.max = of;
+          this.bar.value = done;
+        }
         this.tell(`${count(n, "hit")} in ${count(this.groups.size, "session")}; ${done} of ${of} searched`);
       }, this.abort.signal);
       this.tell(n ? `${count(n, "hit")} in ${count(this.groups.size, "session")}` : "Nothing found");

@@ -34,7 +34,7 @@ export class Session {
       this.proof = { read: 0, segments: this.detail.outline.segments, checked: false };
       this.paint();
       this.listen();
-      await this.choose(this.moment?.channel, this.moment?.at ?? 0);
+      await this.choose(undefined, this.moment?.at ?? 0); // of channels the index tells, a little later
     } catch (e) {
       if (e.name === "AbortError") return;
       this.failed(e);
@@ -89,7 +89,9 @@ export class Session {
     this.paintChannels();
     this.timeline.soon();
     if (this.screen instanceof Log) {
-      if (this.happened.channels.length && this.picked === undefined) this.choose(undefined, this.playback.time);
+      const wanted = this.moment?.channel;
+      const there = wanted === undefined ? this.happened.channels.length > 0 : this.happened.channels.some((c) => c.number === wanted);
+      if (there && this.picked === undefined) this.choose(wanted ?? this.happened.channels[0].number, this.playback.time);
       else { this.screen.happenings = this.happened.list; this.screen.fresh = true; this.playback.seek(this.playback.time); }
     }
   }
