@@ -170,7 +170,7 @@ func (b *Bastion) admit(g *grant) error {
 	if !b.lease.admits() {
 		return errors.New("this bastion has lost its CA and admits nobody until it is back")
 	}
-	return b.revoked.check(g)
+	return b.check(g)
 }
 
 // told makes what the client reads of an error: one line during authentication.

@@ -98,8 +98,8 @@ func (b *Bastion) seeOut(r *reader) {
 
 // struckBy says whether a revocation ends the reading. Those the CA knew when it let the auditor in are about what was before.
 func (r *reader) struckBy(revoked control.Revocation, bastion string) bool {
-	s := subject{serial: strconv.FormatUint(r.grant.cert.Serial, 10), person: r.grant.person, key: r.viewer}
-	return revoked.Seq > r.seq && (hits(revoked, s, bastion) || revoked.Kind == "key" && revoked.Value == r.grant.key)
+	t := control.Traits{Serials: []uint64{r.grant.cert.Serial}, Person: r.grant.person, Keys: []string{r.viewer, r.grant.key}, Bastion: bastion}
+	return revoked.Seq > r.seq && hits(revoked, t)
 }
 
 // serveReader serves one channel of an auditor's connection.

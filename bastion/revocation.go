@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +34,7 @@ func (b *Bastion) Revoke(r control.Revocation) {
 	v.set = append(slices.DeleteFunc(v.set, func(o control.Revocation) bool { return r.Seq != 0 && o.Seq == r.Seq }), r)
 	var hit []*session
 	for s := range v.live {
-		if strikes(r, s, b.Name) {
+		if strikes(r, s, b.Now()) {
 			hit = append(hit, s)
 		}
 	}
@@ -72,14 +71,16 @@ func (v *revocations) prune(now time.Time) {
 }
 
 // check refuses a certificate that the set names for certain. A revocation of a person or host is about what was granted until then, which
-// the CA knows: it lists those requests, and it is asked before anything opens.
-func (v *revocations) check(g *grant) error {
+// the CA knows: it lists those requests, and it is asked before anything opens. One that holds for a time is about everything until then.
+func (b *Bastion) check(g *grant) error {
+	v := &b.revoked
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	now, all := b.Now(), g.traits(b.Name)
+	certain := control.Traits{Request: g.request, Serials: all.Serials}
 	for _, r := range v.set {
-		if slices.Contains(r.Requests, g.request) ||
-			r.Kind == "request" && r.Value == g.request ||
-			r.Kind == "serial" && r.Value == strconv.FormatUint(g.cert.Serial, 10) {
+		t := r.Target()
+		if slices.Contains(r.Requests, g.request) || !t.Names("all") && t.Hits(certain) || now.Before(r.Holds) && hits(r, all) {
 			return errors.New(revokedText(r))
 		}
 	}
@@ -100,7 +101,7 @@ func (b *Bastion) register(s *session) error {
 		return errClosing
 	}
 	for _, r := range v.set {
-		if strikes(r, s, b.Name) {
+		if strikes(r, s, b.Now()) {
 			return errors.New(revokedText(r))
 		}
 	}
@@ -132,40 +133,20 @@ func (v *revocations) sessions() []*session {
 	return list
 }
 
-// subject is everything about a session that a revocation can name.
-type subject struct {
-	request, serial, person, key, target string
-}
-
-// strikes says whether a revocation cuts a session. One that the CA knew when it decided is about earlier grants, however late it comes here;
-// but what names the session's own request always does: the CA opens nothing for a request that it knows to be revoked, so its number can
-// only be low because the CA came back from a backup.
-func strikes(r control.Revocation, s *session, bastion string) bool {
-	return slices.Contains(r.Requests, s.grant.request) || r.Seq > s.reply.Seq && hits(r, s.subject(), bastion)
-}
-
-func hits(r control.Revocation, s subject, bastion string) bool {
-	if slices.Contains(r.Requests, s.request) {
+// strikes says whether a revocation cuts a session. One that the CA knew when it decided is about earlier grants, however late it comes here,
+// unless it holds for a time; but what names the session's own request always does: the CA opens nothing for a request that it knows to be revoked,
+// so its number can only be low because the CA came back from a backup.
+func strikes(r control.Revocation, s *session, now time.Time) bool {
+	if slices.Contains(r.Requests, s.grant.request) {
 		return true
 	}
-	switch r.Kind {
-	case "request":
-		return r.Value == s.request
-	case "serial":
-		return r.Value == s.serial
-	case "person":
-		return r.Value == s.person
-	case "key":
-		return r.Value == s.key
-	case "host":
-		return r.Value == s.target || strings.HasSuffix(s.target, "@"+r.Value)
-	case "bastion":
-		return r.Value == bastion
-	case "all":
-		return true
-	}
-	// An approver's are listed by request.
-	return false
+	return (r.Seq > s.reply.Seq || now.Before(r.Holds)) && hits(r, s.traits())
+}
+
+// hits is true for what this bastion cannot understand: a CA of another version means something by it.
+func hits(r control.Revocation, t control.Traits) bool {
+	target := r.Target()
+	return target == nil || target.Hits(t)
 }
 
 func revokedText(r control.Revocation) string {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -252,10 +251,12 @@ func (s *session) record(to sealedTo) error {
 	return nil
 }
 
-func (s *session) subject() subject {
-	return subject{
-		request: s.grant.request, serial: strconv.FormatUint(s.grant.cert.Serial, 10), person: s.grant.person,
-		key: s.grant.key, target: s.reply.Session.Target,
+// traits are what a revocation can name of a session. An approver's are listed by request.
+func (s *session) traits() control.Traits { return s.grant.traits(s.b.Name, s.reply.Session.Target) }
+
+func (g *grant) traits(bastion string, targets ...string) control.Traits {
+	return control.Traits{
+		Request: g.request, Serials: []uint64{g.cert.Serial}, Person: g.person, Keys: []string{g.key}, Targets: targets, Bastion: bastion,
 	}
 }
 

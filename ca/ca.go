@@ -292,6 +292,7 @@ const (
 	openRows       = "open/"         // S-… of sessions that were not ended
 	revocationRows = "revocation/"   // seq to control.Revocation
 	activeRows     = "active/"       // seq of revocations that are not past
+	holdingRows    = "holding/"      // seq of those of them that keep something away for a time
 	serialRows     = "serial/"       // name of a CA to its last serial
 	issuedRows     = "issued/"       // name of a CA / serial to issued
 	deadKeyRows    = "deadkey/"      // fingerprint of a revoked key

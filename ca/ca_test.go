@@ -215,7 +215,12 @@ func (w *world) ask(person string, targets ...string) control.Request {
 // sign signs what the CA shows to person for a decision, with the key of signer.
 func (w *world) sign(person, signer, decision, about, because string) []byte {
 	w.t.Helper()
-	text, err := w.Statement(w.who(person), decision, about, because)
+	text, err := "", error(nil)
+	if decision == control.Revoke {
+		text, err = w.CutStatement(w.who(person), Cut{Target: about, Because: because})
+	} else {
+		text, err = w.Statement(w.who(person), decision, about, because)
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}

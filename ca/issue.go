@@ -62,6 +62,9 @@ func (ca *CA) Certificate(c Caller, id string, pub ssh.PublicKey) (control.Certi
 		if !r.live() {
 			return refuse("%s is %s; ask again with: postern request", r.ID, r.State)
 		}
+		if err := ca.held(tx, r.traits()); err != nil {
+			return err
+		}
 		d, err := ca.stillApproved(tx, r)
 		if err != nil {
 			return err

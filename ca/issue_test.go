@@ -201,7 +201,7 @@ func TestRevocationAgainstOpen(t *testing.T) {
 		var rev control.Revocation
 		wg.Go(func() {
 			var err error
-			if rev, err = w.Revoke(w.who("olga"), r.ID, "laptop stolen", sig); err != nil {
+			if rev, err = w.Revoke(w.who("olga"), Cut{Target: r.ID, Because: "laptop stolen"}, sig); err != nil {
 				t.Error(err)
 			}
 		})

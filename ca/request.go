@@ -92,6 +92,9 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 		return request{}, err
 	}
 	ask.Targets = targets
+	if err := ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Targets: targets}); err != nil {
+		return request{}, err
+	}
 	d, err := decide(set, c.Name, ask, c.Address, now)
 	if err != nil {
 		return request{}, err

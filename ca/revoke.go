@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,21 +21,132 @@ import (
 // revocationSerial names the row that numbers revocations, beside those of the CAs.
 const revocationSerial = "revocation"
 
-func isRequest(target string) bool { return strings.HasPrefix(strings.ToUpper(target), "R-") }
+// maxHold bounds how long a revocation may also keep away what it hits: longer belongs into the policy, where it is seen.
+const maxHold = 31 * 24 * time.Hour
 
-// Revoke cuts a request, or everything given so far that a target kind:value names. It is a signed statement of
-// somebody whom the policy lets revoke.
-func (ca *CA) Revoke(c Caller, target, because string, signature []byte) (control.Revocation, error) {
-	if !ca.May(c, "revoke") {
-		return control.Revocation{}, refuse("%s may not revoke: no rule permits it; approvers and requesters withdraw instead: postern withdraw ID", c.Name)
-	}
-	because, err := ca.because(control.Revoke, because)
+// Cut is what somebody wants revoked.
+type Cut struct {
+	Target  string        // control.ParseTarget
+	For     time.Duration // for so long nothing that it hits is given anew; 0: it may be asked for again at once
+	Because string
+}
+
+// Reach is what a revocation would hit now.
+func (ca *CA) Reach(c Caller, cut Cut) (control.Reach, error) {
+	reach := control.Reach{Target: cut.Target}
+	err := ca.db.View(func(tx *store.Tx) error {
+		t, err := ca.cutting(c, &cut)
+		if err != nil {
+			return err
+		}
+		reach.Target = t.String()
+		hit, err := aliveOf(tx, t)
+		if err != nil {
+			return err
+		}
+		for _, r := range hit {
+			reach.Requests = append(reach.Requests, ca.shown(r).Request)
+			for _, i := range r.Issued {
+				if ca.now().Before(i.Until) {
+					reach.Certificates++
+				}
+			}
+		}
+		reach.Sessions, err = hitSessions(tx, t, hit)
+		return err
+	})
+	return reach, err
+}
+
+// CutStatement is the text that the caller would sign for a revocation.
+func (ca *CA) CutStatement(c Caller, cut Cut) (string, error) {
+	because, err := ca.because(control.Revoke, cut.Because)
 	if err != nil {
+		return "", err
+	}
+	cut.Because = because
+	var text string
+	err = ca.db.View(func(tx *store.Tx) error {
+		t, err := ca.cutting(c, &cut)
+		if err != nil {
+			return err
+		}
+		s, err := ca.cutStatement(tx, c, t, cut)
+		text = s.Text()
+		return err
+	})
+	return text, err
+}
+
+// hitSessions lists the live sessions that go with the requests, or that the target names by themselves.
+func hitSessions(tx *store.Tx, t control.Target, hit []request) ([]control.Session, error) {
+	var list []control.Session
+	err := tx.Scan([]byte(openRows), func(k, _ []byte) error {
+		s, err := read[control.Session](tx, key(sessionRows, string(k[len(openRows):])))
+		if err != nil || !s.Ended.IsZero() {
+			return err
+		}
+		ofRequest := slices.ContainsFunc(hit, func(r request) bool { return r.ID == s.Request })
+		if ofRequest || t.Hits(control.TraitsOf(s)) {
+			list = append(list, s)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// cutting checks who wants to cut what, and puts the target in its canonical form.
+func (ca *CA) cutting(c Caller, cut *Cut) (control.Target, error) {
+	if !ca.May(c, "revoke") {
+		return nil, refuse("%s may not revoke: no rule permits it; approvers and requesters withdraw instead: postern withdraw ID", c.Name)
+	}
+	if cut.For < 0 || cut.For > maxHold || cut.For%time.Second != 0 {
+		return nil, refuse("--for %s is not a time in whole seconds up to %s", cut.For, maxHold)
+	}
+	t, err := control.ParseTarget(cut.Target)
+	if err != nil {
+		return nil, refuse("%v", err)
+	}
+	for i, s := range t {
+		if t[i], err = ca.byName(s); err != nil {
+			return nil, err
+		}
+	}
+	if cut.For > 0 && (t.Names("request") || t.Names("serial")) {
+		return nil, refuse("%s ends once and for all; --for is for people, keys, hosts, accounts, approvers and bastions", t)
+	}
+	return t, nil
+}
+
+// byName replaces the alias of a host by the name that certificates speak of.
+func (ca *CA) byName(s control.Selector) (control.Selector, error) {
+	account, host, both := strings.Cut(s.Value, "@")
+	if s.Kind != "account" && s.Kind != "host" {
+		return s, nil
+	}
+	if !both {
+		host = s.Value
+	}
+	if h, ok := ca.policy.Load().Host(host); ok {
+		host = h.Name // one that left the policy may have grants all the same
+	}
+	if both {
+		host = account + "@" + host
+	}
+	s.Value = host
+	return s, nil
+}
+
+// Revoke cuts a request, or everything given so far that a target names. It is a signed statement of somebody whom the policy lets
+// revoke.
+func (ca *CA) Revoke(c Caller, cut Cut, signature []byte) (control.Revocation, error) {
+	var err error
+	if cut.Because, err = ca.because(control.Revoke, cut.Because); err != nil {
 		return control.Revocation{}, err
 	}
 	var rev control.Revocation
 	err = ca.db.Update(func(tx *store.Tx) error {
-		rev, err = ca.revoke(tx, c, target, because, signature)
+		rev, err = ca.revoke(tx, c, cut, signature)
 		return err
 	})
 	if err == nil {
@@ -45,81 +155,55 @@ func (ca *CA) Revoke(c Caller, target, because string, signature []byte) (contro
 	return rev, err
 }
 
-func (ca *CA) revoke(tx *store.Tx, c Caller, target, because string, signature []byte) (control.Revocation, error) {
-	rev := control.Revocation{Reason: because, By: c.Name, Signature: string(signature)}
-	var hit []request
-	if isRequest(target) {
-		r, err := ca.visible(tx, c, target)
-		if err != nil {
-			return rev, err
-		}
-		if r.passed(ca.now()) != "" || !r.live() {
-			return rev, refuse("%s is %s; nothing of it is alive", r.ID, r.State)
-		}
-		rev.Kind, rev.Value, hit = "request", r.ID, []request{r}
-		rev.Statement = statement.About(r.Request, ca.keys.Name, control.Revoke, c.Name, because).Text()
-	} else {
-		s, err := ca.targetStatement(tx, c, target, because)
-		if err != nil {
-			return rev, err
-		}
-		rev.Kind, rev.Value, _ = strings.Cut(s.Target, ":")
-		rev.Statement = s.Text()
-		if hit, err = aliveOf(tx, rev.Kind, rev.Value); err != nil {
-			return rev, err
-		}
+func (ca *CA) revoke(tx *store.Tx, c Caller, cut Cut, signature []byte) (control.Revocation, error) {
+	rev := control.Revocation{Reason: cut.Because, By: c.Name, Signature: string(signature)}
+	t, err := ca.cutting(c, &cut)
+	if err != nil {
+		return rev, err
 	}
+	hit, err := aliveOf(tx, t)
+	if err != nil {
+		return rev, err
+	}
+	s, err := ca.cutStatement(tx, c, t, cut)
+	if err != nil {
+		return rev, err
+	}
+	rev.Statement = s.Text()
+	rev.Name(t)
 	if _, err := ca.checkSignature(tx, c.Name, rev.Statement, signature, false, false); err != nil {
 		return rev, err
+	}
+	if cut.For > 0 {
+		rev.Holds = ca.now().UTC().Add(cut.For).Truncate(time.Second)
 	}
 	return ca.cut(tx, rev, hit)
 }
 
-// targetStatement is what revoking a target that is no request says. Its sequence rises with each revocation of
-// the target, so that an old signature does not cut again.
-func (ca *CA) targetStatement(tx *store.Tx, c Caller, target, because string) (statement.Statement, error) {
-	kind, value, _ := strings.Cut(target, ":")
-	if err := checkTarget(kind, value); err != nil {
-		return statement.Statement{}, err
+// cutStatement is what revoking says. For a target that is no request its sequence rises with each revocation of that target, so that
+// an old signature does not cut again.
+func (ca *CA) cutStatement(tx *store.Tx, c Caller, t control.Target, cut Cut) (statement.Statement, error) {
+	if t.Names("request") {
+		r, err := ca.visible(tx, c, t[0].Value)
+		if err != nil {
+			return statement.Statement{}, err
+		}
+		if r.passed(ca.now()) != "" || !r.live() {
+			return statement.Statement{}, refuse("%s is %s; nothing of it is alive", r.ID, r.State)
+		}
+		return statement.About(r.Request, ca.keys.Name, control.Revoke, c.Name, cut.Because), nil
 	}
-	if h, ok := ca.policy.Load().Host(value); ok && kind == "host" {
-		value = h.Name
-	}
-	target = kind + ":" + value
-	n, err := last(tx, key(serialRows, "revoked/"+target))
+	n, err := last(tx, key(serialRows, "revoked/"+t.String()))
 	return statement.Statement{
-		CA: ca.keys.Name, Decision: control.Revoke, Person: c.Name, Target: target, Sequence: n, Because: because,
+		CA: ca.keys.Name, Decision: control.Revoke, Person: c.Name, Target: t.String(), Sequence: n, For: cut.For, Because: cut.Because,
 	}, err
 }
 
-func checkTarget(kind, value string) error {
-	switch kind {
-	case "person", "host", "approver":
-		if value != "" && !strings.ContainsAny(value, " \t\n:@") {
-			return nil
-		}
-	case "key":
-		hash, ok := strings.CutPrefix(value, "SHA256:")
-		if sum, err := base64.RawStdEncoding.Strict().DecodeString(hash); ok && err == nil && len(sum) == sha256.Size {
-			return nil
-		}
-	case "serial":
-		if n, err := strconv.ParseUint(value, 10, 64); err == nil && n > 0 && strconv.FormatUint(n, 10) == value {
-			return nil
-		}
-	case "all":
-		if value == "" {
-			return nil
-		}
-	}
-	return refuse("cannot revoke %q; name a request (R-…), person:NAME, key:SHA256:…, host:NAME, approver:NAME, serial:NUMBER of a user certificate, or all:", kind+":"+value)
-}
-
 // aliveOf lists the live requests a target hits.
-func aliveOf(tx *store.Tx, kind, value string) ([]request, error) {
+func aliveOf(tx *store.Tx, t control.Target) ([]request, error) {
 	var hit []request
 	err := eachLive(tx, func(r request) error {
-		if r.hitBy(kind, value) {
+		if t.Hits(r.traits()) {
 			hit = append(hit, r)
 		}
 		return nil
@@ -127,25 +211,20 @@ func aliveOf(tx *store.Tx, kind, value string) ([]request, error) {
 	return hit, err
 }
 
-func (r *request) hitBy(kind, value string) bool {
-	user := func(i issued) bool { return i.CA == userCA }
-	switch kind {
-	case "all":
-		return true
-	case "person":
-		return r.Person == value
-	case "approver":
-		return approved(*r, value)
-	case "host":
-		return slices.ContainsFunc(r.Targets, func(t string) bool { return strings.HasSuffix(t, "@"+value) })
-	case "key":
-		return r.Key == value ||
-			slices.ContainsFunc(r.Issued, func(i issued) bool { return user(i) && i.Key == value }) ||
-			slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Key == value && v.Decision == control.Approve })
-	case "serial":
-		return slices.ContainsFunc(r.Issued, func(i issued) bool { return user(i) && strconv.FormatUint(i.Serial, 10) == value })
+// traits are what a target can name of a request.
+func (r *request) traits() control.Traits {
+	t := control.Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
+	for _, i := range r.Issued {
+		if i.CA == userCA {
+			t.Serials, t.Keys = append(t.Serials, i.Serial), append(t.Keys, i.Key)
+		}
 	}
-	return false
+	for _, v := range r.Votes {
+		if v.Decision == control.Approve {
+			t.Approvers, t.Keys = append(t.Approvers, v.Person), append(t.Keys, v.Key)
+		}
+	}
+	return t
 }
 
 // cut numbers a revocation, ends the requests it hits and logs both. Everybody who follows the set learns of it
@@ -155,26 +234,26 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	if rev.Seq, err = following(tx, key(serialRows, revocationSerial)); err != nil {
 		return rev, err
 	}
-	if _, err = following(tx, key(serialRows, "revoked/"+rev.Kind+":"+rev.Value)); err != nil {
+	target := rev.Target()
+	if _, err = following(tx, key(serialRows, "revoked/"+target.String())); err != nil {
 		return rev, err
 	}
-	rev.At = ca.now().UTC()
-	if rev.Kind == "key" {
-		if err := tx.Set(key(deadKeyRows, rev.Value), nil); err != nil {
-			return rev, err
-		}
-	} else {
-		rev.Until = rev.At
+	rev.At, rev.Until = ca.now().UTC(), ca.now().UTC()
+	if rev.Holds.After(rev.Until) {
+		rev.Until = rev.Holds
 	}
 	for i := range hit {
 		r := &hit[i]
 		rev.Requests = append(rev.Requests, r.ID)
-		if !rev.Until.IsZero() && r.NotAfter.After(rev.Until) {
+		if r.NotAfter.After(rev.Until) {
 			rev.Until = r.NotAfter
 		}
 		if err := ca.become(tx, r, control.Revoked, rev.Reason); err != nil {
 			return rev, err
 		}
+	}
+	if err := ca.lasting(tx, &rev, target); err != nil {
+		return rev, err
 	}
 	if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeRevocation, Actor: rev.By, Revocation: &rev}); err != nil {
 		return rev, err
@@ -183,6 +262,40 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 		return rev, err
 	}
 	return rev, write(tx, numbered(revocationRows, rev.Seq), rev)
+}
+
+// lasting is what stays of a revocation: a key that was revoked by itself is dead for good, a bastion that was is as dead as its key, and one
+// with a time holds until then.
+func (ca *CA) lasting(tx *store.Tx, rev *control.Revocation, t control.Target) error {
+	if !rev.Holds.IsZero() {
+		return tx.Set(numbered(holdingRows, rev.Seq), nil)
+	}
+	if len(t) != 1 {
+		return nil
+	}
+	switch t[0].Kind {
+	case "key":
+		rev.Until = time.Time{}
+		return tx.Set(key(deadKeyRows, t[0].Value), nil)
+	case "bastion":
+		rev.Until = time.Time{}
+		if b, ok := ca.policy.Load().Bastion(t[0].Value); ok {
+			return tx.Set(key(deadKeyRows, b.Key.Fingerprint), nil)
+		}
+	}
+	return nil
+}
+
+// held refuses what a revocation keeps away for a time.
+func (ca *CA) held(tx *store.Tx, t control.Traits) error {
+	now := ca.now()
+	return tx.Scan([]byte(holdingRows), func(k, _ []byte) error {
+		rev, err := read[control.Revocation](tx, append([]byte(revocationRows), k[len(holdingRows):]...))
+		if err == nil && now.Before(rev.Holds) && rev.Target().Hits(t) {
+			err = refuse("%s is revoked by %s until %s: %s", rev.Target(), rev.By, rev.Holds.Format(time.RFC3339), rev.Reason)
+		}
+		return err
+	})
 }
 
 // keyAlive refuses a key that was revoked; unlike a grant, a key stays dead.
@@ -257,7 +370,7 @@ func (ca *CA) KRL() ([]byte, error) {
 }
 
 func (ca *CA) addTo(list *krl.List, tx *store.Tx, rev control.Revocation) error {
-	if rev.Kind == "key" {
+	if t := rev.Target(); len(t) == 1 && t.Names("key") {
 		sum, err := base64.RawStdEncoding.DecodeString(strings.TrimPrefix(rev.Value, "SHA256:"))
 		if err != nil || len(sum) != sha256.Size {
 			return fmt.Errorf("revocation %d: fingerprint %q", rev.Seq, rev.Value)
@@ -296,7 +409,7 @@ func (ca *CA) pruneRevocations(now time.Time) error {
 		return tx.Scan([]byte(activeRows), func(k, _ []byte) error {
 			rev, err := read[control.Revocation](tx, append([]byte(revocationRows), k[len(activeRows):]...))
 			if err == nil && !rev.Until.IsZero() && now.After(rev.Until.Add(skew)) {
-				past = append(past, slices.Clone(k))
+				past = append(past, slices.Clone(k), numbered(holdingRows, rev.Seq))
 			}
 			return err
 		})

@@ -14,7 +14,7 @@ import (
 
 func (w *world) revokeAs(person, target string) (control.Revocation, error) {
 	w.t.Helper()
-	return w.Revoke(w.who(person), target, "because", w.sign(person, person, control.Revoke, target, "because"))
+	return w.Revoke(w.who(person), Cut{Target: target, Because: "because"}, w.sign(person, person, control.Revoke, target, "because"))
 }
 
 func TestRevokeTargets(t *testing.T) {
@@ -79,21 +79,21 @@ func (w *world) judge(t *testing.T, hit, spared, kind string) {
 func TestRevokeRefusals(t *testing.T) {
 	w := newWorld(t)
 	r, _ := w.granted("alice", "root@phi1", "bob")
-	_, err := w.Revoke(w.who("bob"), r.ID, "x", w.sign("bob", "bob", control.Revoke, r.ID, "x"))
+	_, err := w.Revoke(w.who("bob"), Cut{Target: r.ID, Because: "x"}, w.sign("olga", "bob", control.Revoke, r.ID, "x"))
 	refused(t, "without the right", err, "may not revoke")
-	_, err = w.Revoke(w.who("olga"), r.ID, "x", w.sign("olga", "olga", control.Revoke, r.ID, "y"))
+	_, err = w.Revoke(w.who("olga"), Cut{Target: r.ID, Because: "x"}, w.sign("olga", "olga", control.Revoke, r.ID, "y"))
 	refused(t, "signed with another reason", err, "does not fit")
-	_, err = w.Revoke(w.who("olga"), r.ID, "", nil)
+	_, err = w.Revoke(w.who("olga"), Cut{Target: r.ID, Because: ""}, nil)
 	refused(t, "no reason", err, "reason is missing")
 	for _, target := range []string{"person:", "alice", "key:MD5:00", "key:SHA256:short", "serial:0", "serial:01", "all:x", "host:a b", "R-NOSUCH"} {
-		_, err = w.Revoke(w.who("olga"), target, "x", nil)
+		_, err = w.Revoke(w.who("olga"), Cut{Target: target, Because: "x"}, nil)
 		refused(t, target, err, "")
 	}
 	sig := w.sign("olga", "olga", control.Revoke, "person:alice", "x")
-	if _, err = w.Revoke(w.who("olga"), "person:alice", "x", sig); err != nil {
+	if _, err = w.Revoke(w.who("olga"), Cut{Target: "person:alice", Because: "x"}, sig); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.Revoke(w.who("olga"), "person:alice", "x", sig)
+	_, err = w.Revoke(w.who("olga"), Cut{Target: "person:alice", Because: "x"}, sig)
 	refused(t, "the same signature again", err, "does not fit")
 }
 

@@ -86,6 +86,11 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	if !slices.Contains(r.Targets, target) || !slices.Contains(cert.ValidPrincipals, target) {
 		return reply, refuse("%s is not for %s (it is for %s)", r.ID, open.Target, strings.Join(r.Targets, ", "))
 	}
+	traits := r.traits()
+	traits.Targets, traits.Bastion = []string{target}, c.Name
+	if err := ca.held(tx, traits); err != nil {
+		return reply, err
+	}
 	d, err := ca.stillApproved(tx, r)
 	if err != nil {
 		return reply, err

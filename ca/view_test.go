@@ -184,7 +184,7 @@ func TestAViewComesTooLate(t *testing.T) {
 	}{
 		"their key is revoked": {"was revoked", func(w *world) {
 			target := "key:" + ssh.FingerprintSHA256(w.signers["carol"].PublicKey())
-			if _, err := w.Revoke(w.who("olga"), target, "stolen", w.sign("olga", "olga", control.Revoke, target, "stolen")); err != nil {
+			if _, err := w.Revoke(w.who("olga"), Cut{Target: target, Because: "stolen"}, w.sign("olga", "olga", control.Revoke, target, "stolen")); err != nil {
 				w.t.Fatal(err)
 			}
 		}},
@@ -284,7 +284,7 @@ func TestViewsVerify(t *testing.T) {
 	}
 	look("carol", false, a.ID, b.ID)
 	look("carol", true, a.ID)
-	if _, err := w.Revoke(w.who("olga"), "person:adam", "gone", w.sign("olga", "olga", control.Revoke, "person:adam", "gone")); err != nil {
+	if _, err := w.Revoke(w.who("olga"), Cut{Target: "person:adam", Because: "gone"}, w.sign("olga", "olga", control.Revoke, "person:adam", "gone")); err != nil {
 		t.Fatal(err)
 	}
 	look("carol", false, b.ID)
@@ -326,7 +326,7 @@ func TestViewsMeetARevocation(t *testing.T) {
 		})
 		if i == len(views)/2 {
 			group.Go(func() {
-				if _, err := w.Revoke(olga, target, "stolen", signature); err != nil {
+				if _, err := w.Revoke(olga, Cut{Target: target, Because: "stolen"}, signature); err != nil {
 					t.Error(err)
 				}
 			})

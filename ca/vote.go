@@ -17,8 +17,8 @@ import (
 	"postern/policy"
 )
 
-// Statement is the text that the caller would sign for a decision about a request or, to revoke, a target.
-func (ca *CA) Statement(c Caller, decision, about, because string) (string, error) {
+// Statement is the text that the caller would sign for a decision about a request.
+func (ca *CA) Statement(c Caller, decision, id, because string) (string, error) {
 	if c.Kind != "person" {
 		return "", refuse("only people decide; this key belongs to %s %s", c.Kind, c.Name)
 	}
@@ -28,12 +28,7 @@ func (ca *CA) Statement(c Caller, decision, about, because string) (string, erro
 	}
 	var text string
 	err = ca.db.View(func(tx *store.Tx) error {
-		if decision == control.Revoke && !isRequest(about) {
-			s, err := ca.targetStatement(tx, c, about, because)
-			text = s.Text()
-			return err
-		}
-		r, err := ca.visible(tx, c, about)
+		r, err := ca.visible(tx, c, id)
 		text = statement.About(r.Request, ca.keys.Name, decision, c.Name, because).Text()
 		return err
 	})
@@ -76,6 +71,12 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 		}
 		if err := ca.mayVote(c, r, decision); err != nil {
 			return err
+		}
+		// Who is kept away does not decide for others; to give something back is always allowed.
+		if decision != control.Withdraw {
+			if err := ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}, Targets: r.Targets}); err != nil {
+				return err
+			}
 		}
 		text := statement.About(r.Request, ca.keys.Name, decision, c.Name, because).Text()
 		vote, err := ca.signed(tx, c, r, decision, text, signature)

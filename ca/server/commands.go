@@ -36,13 +36,13 @@ func init() {
 
 		"request":     {"request ACCOUNT@HOST… --reason TEXT [--for 20m] [--only CAPABILITY,…] [--rule ID]", 1, 99, []string{"reason", "for", "only", "rule"}, ask},
 		"requests":    {"requests [--all]", 0, 0, []string{"all"}, requests},
-		"show":        {"show ID [--statement] [--decision approve|deny|withdraw|revoke] [--reason TEXT]", 1, 1, []string{"statement", "decision", "reason"}, show},
+		"show":        {"show ID|TARGET… [--statement] [--decision approve|deny|withdraw|revoke] [--reason TEXT] [--for 2h]", 1, 9, []string{"statement", "decision", "reason", "for"}, show},
 		"approve":     {"approve ID <SIGNATURE", 1, 1, nil, decision("approve")},
 		"deny":        {"deny ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("deny")},
 		"withdraw":    {"withdraw ID [--reason TEXT] <SIGNATURE", 1, 1, []string{"reason"}, decision("withdraw")},
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
 
-		"revoke":      {"revoke ID|KIND:VALUE --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, revoke},
+		"revoke":      {"revoke TARGET… --reason TEXT [--for 2h] [--dry-run] <SIGNATURE", 1, 9, []string{"reason", "for", "dry-run"}, revoke},
 		"revocations": {"revocations [--from N] [--ping]", 0, 0, []string{"from", "ping"}, revocations},
 		"krl":         {"krl", 0, 0, nil, printKRL},
 

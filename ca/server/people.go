@@ -41,6 +41,12 @@ func requests(_ context.Context, c *call) error {
 }
 
 func show(_ context.Context, c *call) error {
+	if c.options["decision"] == control.Revoke {
+		return showCut(c)
+	}
+	if len(c.args) > 1 || c.has("for") {
+		return misused("show takes one ID; several words and --for are for --decision revoke")
+	}
 	if !c.has("statement") && !c.has("decision") {
 		r, err := c.ca.Request(c.caller, c.args[0])
 		if err != nil {
@@ -96,18 +102,6 @@ func certificate(_ context.Context, c *call) error {
 		return err
 	}
 	return c.answer(cert, "%s\n", cert.Certificate)
-}
-
-func revoke(_ context.Context, c *call) error {
-	signature, err := c.signature(control.Revoke)
-	if err != nil {
-		return err
-	}
-	rev, err := c.ca.Revoke(c.caller, c.args[0], c.options["reason"], signature)
-	if err != nil {
-		return err
-	}
-	return c.answer(rev, "revocation %d: %s:%s, %s\n", rev.Seq, rev.Kind, rev.Value, plural(len(rev.Requests), "grant"))
 }
 
 func sessions(_ context.Context, c *call) error {

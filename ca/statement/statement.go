@@ -40,7 +40,7 @@ type Statement struct {
 	Nonce        string
 
 	// About a revocation's target that is not a request.
-	Target   string // kind:value
+	Target   string // of [control.ParseTarget]; For is how long it is kept away, if it is
 	Sequence uint64 // how many revocations of that target came before
 
 	Because string // why, when the decision is not an approval
@@ -130,6 +130,9 @@ func (s Statement) fields() []field {
 		)
 	} else {
 		fs = append(fs, field{"target", s.Target}, field{"sequence", strconv.FormatUint(s.Sequence, 10)})
+		if s.For > 0 {
+			fs = append(fs, field{"for", s.For.String()})
+		}
 	}
 	if s.Decision != control.Approve {
 		fs = append(fs, field{"because", strconv.Quote(s.Because)})

@@ -69,26 +69,43 @@ func TestWhatYouSeeIsWhatYouSign(t *testing.T) {
 
 func TestCheckRevocation(t *testing.T) {
 	me := control.Identity{CA: "postern-ca", Name: "olga"}
-	revoke := func(target string) string {
-		return statement.Statement{CA: "postern-ca", Decision: control.Revoke, Person: "olga", Target: target, Because: "over"}.Text()
+	revoke := func(target string, hold time.Duration) string {
+		return statement.Statement{CA: "postern-ca", Decision: control.Revoke, Person: "olga", Target: target, For: hold, Because: "over"}.Text()
 	}
 	request := statement.About(shownRequest(), "postern-ca", control.Revoke, "olga", "over").Text()
+	alice := revoke("person:alice", 0)
 	for _, test := range []struct {
-		text, target string
-		good         bool
+		text, target, shown string
+		hold                time.Duration
+		good                bool
 	}{
-		{revoke("person:alice"), "person:alice", true},
-		{request, "r-7k2m4q", true},
-		{revoke("person:bob"), "person:alice", false},
-		{revoke("all:"), "person:alice", false},
-		{request, "R-000000", false},
-		{strings.Replace(request, "revoke", "approve", 1), "R-7K2M4Q", false},
-		{strings.Replace(revoke("person:alice"), "olga", "mallory", 1), "person:alice", false},
-		{strings.Replace(revoke("person:alice"), "over", "other", 1), "person:alice", false},
-		{"junk", "person:alice", false},
+		{text: alice, target: "person:alice", good: true},
+		{text: request, target: "r-7k2m4q", good: true},
+		{text: revoke("person:alice", 2*time.Hour), target: "person:alice", hold: 2 * time.Hour, good: true},
+		{text: revoke("person:alice host:phi1", 0), target: "host:phi1 person:alice", good: true},
+		{text: revoke("host:phi1", 0), target: "host:ehr", shown: "host:phi1", good: true},
+		{text: revoke("account:root@phi1", 0), target: "account:root@ehr", shown: "account:root@phi1", good: true},
+		{text: revoke("host:phi2", 0), target: "host:ehr", shown: "host:phi1"},
+		{text: revoke("account:postgres@phi1", 0), target: "account:root@ehr", shown: "account:postgres@phi1"},
+		{text: revoke("person:bob", 0), target: "person:alice"},
+		{text: revoke("person:bob", 0), target: "person:alice", shown: "person:bob"},
+		{text: alice, target: "person:alice host:phi1"},
+		{text: alice, target: "person:alice host:phi1", shown: "person:alice"},
+		{text: revoke("all:", 0), target: "person:alice"},
+		{text: revoke("person:alice", time.Hour), target: "person:alice"},
+		{text: alice, target: "person:alice", hold: time.Hour},
+		{text: request, target: "R-000000"},
+		{text: strings.Replace(request, "revoke", "approve", 1), target: "R-7K2M4Q"},
+		{text: strings.Replace(alice, "olga", "mallory", 1), target: "person:alice"},
+		{text: strings.Replace(alice, "over", "other", 1), target: "person:alice"},
+		{text: "junk", target: "person:alice"},
 	} {
-		if err := checkRevocation(test.text, me, test.target, "over"); (err == nil) != test.good {
-			t.Errorf("%s for\n%s: %v", test.target, test.text, err)
+		target, err := control.ParseTarget(test.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := checkRevocation(test.text, me, revoking{target, test.hold, "over"}, test.shown); (err == nil) != test.good {
+			t.Errorf("%s, shown %q, for\n%s: %v", test.target, test.shown, test.text, err)
 		}
 	}
 }

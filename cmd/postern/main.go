@@ -28,6 +28,7 @@ func newApp() *cli.App {
 			denyCommand,
 			withdrawCommand,
 			certificateCommand,
+			doneCommand,
 			sshConfigCommand,
 			sessionsCommand,
 			viewsCommand,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
 
 	"postern/ca/statement"
 	"postern/internal/command"
@@ -19,87 +20,183 @@ import (
 var revokeCommand = &cli.Command{
 	Name:  "revoke",
 	Usage: "cut access now, live sessions included",
-	Description: "TARGET is a request (R-…), or everything given so far to person:NAME, host:NAME, key:SHA256:…, approver:NAME,\n" +
-		"serial:NUMBER of a user certificate, or all: (the panic button). A revoked key stays dead.",
-	ArgsUsage: "TARGET --reason TEXT",
-	Flags:     []cli.Flag{reasonFlag, yesFlag, jsonFlag},
+	Description: "TARGET is a request (R-…), or everything given so far to person:NAME, account:ACCOUNT@HOST, host:NAME, key:SHA256:…, approver:NAME (what that\n" +
+		"person ever approved), serial:NUMBER of a user certificate, bastion:NAME, or all: (the panic button). Several of them mean what all of them name.\n" +
+		"A revoked key stays dead, and so does a revoked bastion until the policy gives it another key. With --for nothing is given anew for that time.",
+	ArgsUsage: "TARGET… --reason TEXT",
+	Flags: []cli.Flag{
+		reasonFlag,
+		&cli.DurationFlag{Name: "for", Usage: "and give nothing of it anew for this `TIME`, such as 2h"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "show what it would hit, and do nothing"},
+		yesFlag, jsonFlag,
+	},
 	Action: func(c *cli.Context) error {
-		args, err := command.Exactly(c, "TARGET")
+		args, err := command.AtLeast(c, "TARGET…")
 		if err != nil {
 			return err
 		}
-		because, err := needReason(c)
+		target, err := control.ParseTarget(strings.Join(args, " "))
 		if err != nil {
-			return err
+			return command.Misuse("%v", err)
+		}
+		if c.Duration("for") < 0 || c.Duration("for")%time.Second != 0 {
+			return command.Misuse("--for is a time in whole seconds, such as 2h")
+		}
+		because := strings.TrimSpace(c.String("reason"))
+		if !c.Bool("dry-run") {
+			if because, err = needReason(c); err != nil {
+				return err
+			}
 		}
 		ca, err := connect(c)
 		if err != nil {
 			return err
 		}
 		defer ca.close()
-		revocation, err := ca.revoke(c, args[0], because)
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return jsonLine(os.Stdout, revocation)
-		}
-		printCut(revocation)
-		return nil
+		return ca.revoke(c, revoking{target, c.Duration("for"), because})
 	},
 }
 
-func printCut(r control.Revocation) {
-	switch {
-	case r.Kind == "request":
-		fmt.Printf("%s %s\n", colour(red, "revoked"), r.Value)
-	case len(r.Requests) == 0:
-		fmt.Printf("%s %s; nothing alive was hit\n", colour(red, "revoked"), word(r.Kind+":"+r.Value))
-	default:
-		fmt.Printf("%s %s, and with it %s\n", colour(red, "revoked"), word(r.Kind+":"+r.Value), word(strings.Join(r.Requests, ", ")))
-	}
+// revoking is what somebody wants revoked.
+type revoking struct {
+	target  control.Target
+	hold    time.Duration
+	because string
 }
 
-// revoke is for emergencies: it shows what it signs but asks only when somebody is there to answer.
-func (c *client) revoke(cc *cli.Context, target, because string) (control.Revocation, error) {
-	var none control.Revocation
-	me, err := control.Call[control.Identity](cc.Context, c.Client, nil, "whoami")
-	if err != nil {
-		return none, err
+// words are the arguments of the CA's command, the reason last.
+func (r revoking) words(before ...string) []string {
+	for _, s := range r.target {
+		before = append(before, s.String())
 	}
-	text, err := c.statement(cc, target, control.Revoke, because)
-	if err != nil {
-		return none, err
+	if r.hold > 0 {
+		before = append(before, "--for", r.hold.String())
 	}
-	if err := checkRevocation(text, me, target, because); err != nil {
-		return none, err
-	}
-	signer, err := c.keys.forDecision(me.Key, false)
+	return append(before, reasonWords(r.because)...)
+}
+
+// revoke is for emergencies: it shows what it hits and signs, but asks only when somebody is there to answer.
+func (c *client) revoke(cc *cli.Context, r revoking) error {
+	reach, err := control.Call[control.Reach](cc.Context, c.Client, nil, append(r.words("revoke"), "--dry-run")...)
 	if err != nil {
-		return none, err
+		return err
+	}
+	if cc.Bool("dry-run") && cc.Bool("json") {
+		return jsonLine(os.Stdout, reach)
+	}
+	printReach(reach, cc.Bool("dry-run"))
+	if cc.Bool("dry-run") {
+		return nil
+	}
+	text, signer, err := c.cutStatement(cc, r, reach)
+	if err != nil {
+		return err
 	}
 	signature, err := signShown(text, signer, cc.Bool("yes"))
 	if err != nil {
-		return none, err
+		return err
 	}
-	return control.Call[control.Revocation](cc.Context, c.Client, signature, append([]string{"revoke", target}, reasonWords(because)...)...)
+	cut, err := control.Call[control.Revocation](cc.Context, c.Client, signature, r.words("revoke")...)
+	if err != nil {
+		return err
+	}
+	if cc.Bool("json") {
+		return jsonLine(os.Stdout, cut)
+	}
+	printCut(cut)
+	return nil
 }
 
-// checkRevocation makes sure that the CA lets us sign the revocation that we asked for and nothing else.
-func checkRevocation(text string, me control.Identity, target, because string) error {
+// printReach goes to standard output only when it is the answer.
+func printReach(reach control.Reach, answer bool) {
+	out := os.Stderr
+	if answer {
+		out = os.Stdout
+	}
+	fmt.Fprintf(out, "%s hits %s, %s and %s\n", word(reach.Target), count(len(reach.Requests), "grant"), count(reach.Certificates, "valid certificate"),
+		count(len(reach.Sessions), "live session"))
+	for _, r := range reach.Requests {
+		fmt.Fprintf(out, "  %s  %s  %s  %s: %s\n", r.ID, r.State, word(r.Person), word(strings.Join(r.Targets, " ")), word(r.Reason))
+	}
+	for _, s := range reach.Sessions {
+		fmt.Fprintf(out, "  %s  live  %s  %s through %s\n", s.ID, word(s.Person), word(s.Target), word(s.Bastion))
+	}
+}
+
+// cutStatement returns the statement the CA wants signed, once it says what was asked for and nothing else, and the key to sign it with.
+func (c *client) cutStatement(cc *cli.Context, r revoking, reach control.Reach) (string, ssh.Signer, error) {
+	me, err := control.Call[control.Identity](cc.Context, c.Client, nil, "whoami")
+	if err != nil {
+		return "", nil, err
+	}
+	b, err := c.Run(cc.Context, nil, r.words("show", "--statement", "--decision", control.Revoke)...)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := checkRevocation(string(b), me, r, reach.Target); err != nil {
+		return "", nil, err
+	}
+	signer, err := c.keys.forDecision(me.Key, false)
+	return string(b), signer, err
+}
+
+// checkRevocation makes sure that the CA lets us sign the revocation that we asked for and nothing else. It may call a host by its name where we
+// used an alias, which we were shown.
+func checkRevocation(text string, me control.Identity, r revoking, shown string) error {
 	s, err := statement.Parse(text)
 	if err != nil {
 		return err
 	}
-	subject := s.Target
+	about := s.Target
 	if s.Request != "" {
-		subject = s.Request
+		about = "request:" + s.Request
 	}
-	if s.CA != me.CA || s.Decision != control.Revoke || s.Person != me.Name || s.Because != because ||
-		!strings.EqualFold(subject, target) {
-		return fmt.Errorf("the CA wants another statement signed than the revocation of %s; nothing was signed:\n%s", target, strings.TrimSpace(text))
+	fits := about == r.target.String() || about == shown && sameButHosts(r.target, shown)
+	if s.CA != me.CA || s.Decision != control.Revoke || s.Person != me.Name || s.Because != r.because || s.Request == "" && s.For != r.hold || !fits {
+		return fmt.Errorf("the CA wants another statement signed than the revocation of %s; nothing was signed:\n%s", r.target, strings.TrimSpace(text))
 	}
 	return nil
+}
+
+// sameButHosts compares a target with the one that the CA made of it, which may name a host otherwise and nothing else.
+func sameButHosts(asked control.Target, shown string) bool {
+	t, err := control.ParseTarget(shown)
+	if err != nil || len(t) != len(asked) {
+		return false
+	}
+	for i, s := range t {
+		was := asked[i]
+		account, _, _ := strings.Cut(s.Value, "@")
+		wasAccount, _, _ := strings.Cut(was.Value, "@")
+		switch {
+		case s.Kind != was.Kind:
+			return false
+		case s.Kind == "host":
+		case s.Kind == "account" && account == wasAccount:
+		case s != was:
+			return false
+		}
+	}
+	return true
+}
+
+func printCut(r control.Revocation) {
+	what := r.Target().String()
+	if r.Kind == "request" {
+		what = r.Value
+	}
+	line := colour(red, "revoked") + " " + word(what)
+	switch {
+	case r.Kind == "request":
+	case len(r.Requests) == 0:
+		line += "; no grant was hit"
+	default:
+		line += ", and with it " + word(strings.Join(r.Requests, ", "))
+	}
+	if !r.Holds.IsZero() {
+		line += "; it holds until " + when(r.Holds, time.Now())
+	}
+	fmt.Println(line)
 }
 
 var revocationsCommand = &cli.Command{
@@ -157,6 +254,6 @@ func (c *client) revocations(ctx context.Context, follow bool, show func(control
 }
 
 func printRevocation(r control.Revocation) error {
-	_, err := fmt.Printf("%d  %s  %s by %s: %s\n", r.Seq, when(r.At, time.Now()), word(r.Kind+":"+r.Value), word(r.By), word(r.Reason))
+	_, err := fmt.Printf("%d  %s  %s by %s: %s\n", r.Seq, when(r.At, time.Now()), word(r.Target().String()), word(r.By), word(r.Reason))
 	return err
 }

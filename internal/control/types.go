@@ -202,11 +202,13 @@ type RecordingKey struct {
 // Revocation is one entry of the revocation set.
 type Revocation struct {
 	Seq       uint64    `json:"seq"`
-	Kind      string    `json:"kind"` // request, serial, person, key, host, approver or all
+	Kind      string    `json:"kind"` // the first selector of its [Target]
 	Value     string    `json:"value"`
+	Scope     string    `json:"scope,omitempty"` // the others
 	Reason    string    `json:"reason"`
 	By        string    `json:"by"`
 	At        time.Time `json:"at"`
+	Holds     time.Time `json:"holds,omitzero"`     // until then nothing that it hits is given anew
 	Until     time.Time `json:"until,omitzero"`     // nothing it hits lives longer, so it leaves the set then; zero: never
 	Requests  []string  `json:"requests,omitempty"` // the requests it hits: every grant alive when it was made
 	Statement string    `json:"statement"`

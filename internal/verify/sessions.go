@@ -136,7 +136,7 @@ func (v *verifier) revocation(cut control.Revocation) {
 			v.fail("%s: it hits request %s, which never was", what, id)
 		}
 	}
-	if cut.Kind == "key" {
+	if t := cut.Target(); len(t) == 1 && t.Names("key") && cut.Holds.IsZero() {
 		v.dead[cut.Value] = true
 	}
 	v.spared(what, cut)
@@ -147,13 +147,15 @@ func (v *verifier) saysCut(cut control.Revocation) error {
 	if err != nil {
 		return err
 	}
-	subject := s.Target
+	about := s.Target
 	if s.Request != "" {
-		subject = "request:" + s.Request
+		about = "request:" + s.Request
 	}
-	if s.CA != v.ca || s.Person != cut.By || subject != cut.Kind+":"+cut.Value ||
-		(s.Decision != control.Revoke && s.Decision != control.Withdraw) {
+	if s.CA != v.ca || s.Person != cut.By || about != cut.Target().String() || (s.Decision != control.Revoke && s.Decision != control.Withdraw) {
 		return fmt.Errorf("the signed statement is about something else")
+	}
+	if holds := cut.Holds.Sub(cut.At); s.Request == "" && (cut.Holds.IsZero() != (s.For == 0) || s.For > 0 && (holds > s.For || holds < s.For-rounding)) {
+		return fmt.Errorf("it holds until %s, signed was %s", cut.Holds.UTC().Format(time.RFC3339), s.For)
 	}
 	if r := v.requests[s.Request]; s.Request != "" && (r == nil || cut.Statement != statement.About(r.Request, v.ca, s.Decision, cut.By, s.Because).Text()) {
 		return fmt.Errorf("the signed statement does not say what the request says")
@@ -164,41 +166,24 @@ func (v *verifier) saysCut(cut control.Revocation) error {
 // spared looks for requests that a revocation should have cut and left alive.
 func (v *verifier) spared(what string, cut control.Revocation) {
 	for id, r := range v.requests {
-		if r.live() && r.hitBy(cut.Kind, cut.Value) {
+		if r.live() && cut.Target().Hits(r.traits()) {
 			v.fail("%s: it left %s alive", what, id)
 		}
 	}
 }
 
-func (r *request) hitBy(kind, value string) bool {
-	switch kind {
-	case "all":
-		return true
-	case "request":
-		return r.ID == value
-	case "person":
-		return r.Person == value
-	case "host":
-		return slices.ContainsFunc(r.Targets, func(t string) bool { return strings.HasSuffix(t, "@"+value) })
-	case "approver":
-		return slices.ContainsFunc(r.votes, func(o vote) bool { return o.person == value && o.decision == control.Approve })
-	case "key":
-		if r.Key == value || slices.ContainsFunc(r.votes, func(o vote) bool { return o.key == value && o.decision == control.Approve }) {
-			return true
-		}
-		for _, cert := range r.serials {
-			if ssh.FingerprintSHA256(cert.Key) == value {
-				return true
-			}
-		}
-	case "serial":
-		for serial := range r.serials {
-			if fmt.Sprint(serial) == value {
-				return true
-			}
+// traits are what a revocation can name of a request.
+func (r *request) traits() control.Traits {
+	t := control.Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
+	for _, o := range r.votes {
+		if o.decision == control.Approve {
+			t.Approvers, t.Keys = append(t.Approvers, o.person), append(t.Keys, o.key)
 		}
 	}
-	return false
+	for serial, cert := range r.serials {
+		t.Serials, t.Keys = append(t.Serials, serial), append(t.Keys, ssh.FingerprintSHA256(cert.Key))
+	}
+	return t
 }
 
 // lost is how long after its deadline a session without an end is worth a note.

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"postern/internal/command"
+	"postern/internal/control"
+)
+
+var doneCommand = &cli.Command{
+	Name:      "done",
+	Usage:     "give your access back before its time is over; your sessions end",
+	ArgsUsage: "[R-…]",
+	Flags:     []cli.Flag{yesFlag, jsonFlag},
+	Action: func(c *cli.Context) error {
+		if c.NArg() > 1 {
+			return command.Misuse("name one request, or none if only one of yours is alive")
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		request, err := ca.ownGrant(c, c.Args().First())
+		if err != nil {
+			return err
+		}
+		text, signer, err := ca.requestStatement(c, request, control.Withdraw, "done")
+		if err != nil {
+			return err
+		}
+		signature, err := signShown(text, signer, c.Bool("yes"))
+		if err != nil {
+			return err
+		}
+		after, err := control.Call[control.Request](c.Context, ca.Client, signature, control.Withdraw, request.ID, "--reason=done")
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return jsonLine(os.Stdout, after)
+		}
+		fmt.Printf("%s  given back; its certificates and sessions are cut\n", colour(bold, after.ID))
+		return nil
+	},
+}
+
+// ownGrant finds the request to give back: the one that is named, else the only one of the caller that is alive.
+func (c *client) ownGrant(cc *cli.Context, id string) (control.Request, error) {
+	if id != "" {
+		return control.Call[control.Request](cc.Context, c.Client, nil, "show", id)
+	}
+	me, err := control.Call[control.Identity](cc.Context, c.Client, nil, "whoami")
+	if err != nil {
+		return control.Request{}, err
+	}
+	all, err := control.List[control.Request](cc.Context, c.Client, "requests")
+	if err != nil {
+		return control.Request{}, err
+	}
+	var mine []control.Request
+	var ids []string
+	for _, r := range all {
+		if r.Person == me.Name {
+			mine, ids = append(mine, r), append(ids, r.ID)
+		}
+	}
+	switch len(mine) {
+	case 0:
+		return control.Request{}, fmt.Errorf("nothing of %s is alive; there is nothing to give back", me.Name)
+	case 1:
+		return mine[0], nil
+	}
+	return control.Request{}, command.Misuse("%d of your requests are alive (%s); name one: postern done R-…", len(mine), strings.Join(ids, ", "))
+}
