@@ -45,6 +45,9 @@ type Bastion struct {
 	// Progress tells the CA about a recording. It must not block.
 	Progress func(control.Progress)
 
+	// Receipt tells the CA what was done about a revocation. It must not block; nil: nobody is told.
+	Receipt func(control.CutReceipt)
+
 	Limits Limits
 	Log    *slog.Logger     // zero: slog.Default()
 	Now    func() time.Time // for certificates; zero: time.Now

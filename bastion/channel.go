@@ -24,6 +24,8 @@ type channel struct {
 	host   ssh.Channel
 	pty    atomic.Bool // granted by the host, before start
 
+	subsystem atomic.Bool // what was started is one
+
 	start   chan struct{} // closed when a shell, command or subsystem runs
 	begins  sync.Mutex    // held while one is being started: the host may be done with it before we know that it runs
 	out     sync.WaitGroup
@@ -248,6 +250,7 @@ func (c *channel) clientRequest(req *ssh.Request) {
 		c.pty.Store(true)
 	}
 	_ = req.Reply(ok, nil)
+	c.subsystem.Store(ok && req.Type == "subsystem" || c.subsystem.Load())
 	if ok && v.starts {
 		c.relay(v.protocol)
 	}

@@ -46,14 +46,7 @@ func (b *Bastion) Revoke(r control.Revocation) {
 		}
 	}
 	v.mu.Unlock()
-	var cut sync.WaitGroup
-	for _, s := range hit {
-		cut.Go(func() { s.cut("revoked", revokedText(r)) })
-	}
-	go func() {
-		cut.Wait()
-		b.Log.Warn("revocation", "seq", r.Seq, "kind", r.Kind, "value", r.Value, "by", r.By, "sessions", len(hit), "readers", readers, "took", time.Since(began).String())
-	}()
+	go b.cutAll(r, hit, readers, began)
 }
 
 // Seq is the last revocation this bastion has: the stream resumes after it.

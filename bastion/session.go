@@ -290,12 +290,12 @@ func (s *session) attend() {
 
 // cut ends the session, whatever its two ends do. The first caller's reason is the one that counts; why, unless empty, is the line that
 // the admin reads, and means that the program on the host is to be killed too.
-func (s *session) cut(reason, why string) {
+func (s *session) cut(reason, why string) (e ending) {
 	began := time.Now()
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
-		return
+		return e
 	}
 	s.over, s.why = true, why
 	host, rec := s.host, s.rec
@@ -305,8 +305,10 @@ func (s *session) cut(reason, why string) {
 	}
 	s.mu.Unlock()
 	s.cancel()
+	e.first = true
 	if why != "" {
-		s.dismiss(channels, rec, why)
+		e.survivors = s.survivors(channels)
+		e.signalled = s.dismiss(channels, rec, why)
 	}
 	// Who is still logging in reads it there. Who left by themselves is about to say goodbye around the jump too, or keeps that connection.
 	if host != nil && reason != "closed" {
@@ -314,17 +316,27 @@ func (s *session) cut(reason, why string) {
 	}
 	s.log.Info("session ends", "end", reason, "why", why, "channels", len(channels), "took", time.Since(began).String())
 	go s.settle(reason, host, rec, why != "" && len(channels) > 0)
+	e.closed = time.Now()
+	return e
 }
 
-// dismiss kills what runs on the host, tells the admin and the recording, all at once, and waits for none of them longer than tellTime.
-func (s *session) dismiss(channels []*channel, rec *recorder.Writer, why string) {
-	var wg sync.WaitGroup
+// dismiss kills what runs on the host, tells the admin and the recording, all at once, and waits for none of them longer than tellTime. It says when
+// the host was asked to kill the last program.
+func (s *session) dismiss(channels []*channel, rec *recorder.Writer, why string) (signalled time.Time) {
+	var wg, kills sync.WaitGroup
+	asked := make(chan time.Time, 1)
 	wg.Go(func() { s.note(rec, why) })
 	for _, c := range channels {
-		wg.Go(c.kill)
+		kills.Go(c.kill)
 		wg.Go(func() { c.tell(why) })
 	}
+	wg.Go(func() { kills.Wait(); asked <- time.Now() })
 	within(tellTime, wg.Wait)
+	select {
+	case signalled = <-asked:
+	default: // a host that takes nothing
+	}
+	return signalled
 }
 
 // within runs f and waits for it, but not longer than limit. It says whether f returned.

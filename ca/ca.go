@@ -293,6 +293,7 @@ const (
 	revocationRows = "revocation/"   // seq to control.Revocation
 	activeRows     = "active/"       // seq of revocations that are not past
 	holdingRows    = "holding/"      // seq of those of them that keep something away for a time
+	receiptRows    = "cut/"          // seq / bastion / part to control.CutReceipt
 	serialRows     = "serial/"       // name of a CA to its last serial
 	issuedRows     = "issued/"       // name of a CA / serial to issued
 	deadKeyRows    = "deadkey/"      // fingerprint of a revoked key

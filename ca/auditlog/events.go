@@ -17,6 +17,7 @@ const (
 	TypeState        = "state"         // what became of a request
 	TypeCertificate  = "certificate"   // a CA key signed
 	TypeRevocation   = "revocation"    // something was cut
+	TypeCut          = "cut"           // what a bastion did about a revocation
 	TypeSession      = "session"       // a bastion opened a session
 	TypeProgress     = "progress"      // the head of a recording, running or ended
 	TypeRecordingKey = "recording-key" // auditors' key that sessions are recorded to
@@ -40,6 +41,7 @@ type Entry struct {
 	State        *State                `json:"state,omitempty"`
 	Certificate  *Certificate          `json:"certificate,omitempty"`
 	Revocation   *control.Revocation   `json:"revocation,omitempty"`
+	Cut          *control.CutReceipt   `json:"cut,omitempty"`
 	Session      *control.Session      `json:"session,omitempty"`
 	Progress     *control.Progress     `json:"progress,omitempty"`
 	RecordingKey *control.RecordingKey `json:"recording_key,omitempty"`

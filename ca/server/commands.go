@@ -43,6 +43,7 @@ func init() {
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
 
 		"revoke":      {"revoke TARGET… --reason TEXT [--for 2h] [--dry-run] <SIGNATURE", 1, 9, []string{"reason", "for", "dry-run"}, revoke},
+		"receipts":    {"receipts SEQ [--wait 2s]", 1, 1, []string{"wait"}, receipts},
 		"revocations": {"revocations [--from N] [--ping]", 0, 0, []string{"from", "ping"}, revocations},
 		"krl":         {"krl", 0, 0, nil, printKRL},
 
@@ -67,6 +68,7 @@ func init() {
 
 		"bastion-certificates": {"bastion-certificates <PUBLIC-KEY", 0, 0, nil, bastionCertificates},
 		"session-open":         {"session-open <JSON", 0, 0, nil, sessionOpen},
+		"cut-receipt":          {"cut-receipt <JSON", 0, 0, nil, cutReceipt},
 		"session-progress":     {"session-progress <JSON", 0, 0, nil, sessionProgress},
 		"host-certificate":     {"host-certificate <PUBLIC-KEY", 0, 0, nil, hostCertificate},
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,4 +71,59 @@ func wouldCut(c *call, cut ca.Cut) error {
 		fmt.Fprintf(&text, "%s live %s %s through %s\n", s.ID, s.Person, s.Target, s.Bastion)
 	}
 	return c.answer(reach, "%s", text.String())
+}
+
+func cutReceipt(_ context.Context, c *call) error {
+	var r control.CutReceipt
+	if err := c.inputJSON(&r); err != nil {
+		return err
+	}
+	return c.ca.CutReceipt(c.caller, r)
+}
+
+// longestWait bounds how long receipts are waited for: a bastion that is away may never tell.
+const longestWait = time.Minute
+
+// receipts prints those of one revocation; with --wait also those that come within that time.
+func receipts(ctx context.Context, c *call) error {
+	seq, err := strconv.ParseUint(c.args[0], 10, 64)
+	if err != nil {
+		return misused("%q is not the number of a revocation", c.args[0])
+	}
+	if !c.ca.May(c.caller, "audit") && !c.ca.May(c.caller, "revoke") {
+		return &ca.Refused{Message: c.caller.Name + " may not see what was cut: no rule permits audit or revoke"}
+	}
+	var patience time.Duration
+	if c.has("wait") {
+		if patience, err = time.ParseDuration(c.options["wait"]); err != nil || patience < 0 || patience > longestWait {
+			return misused("--wait %q is not a time up to %s", c.options["wait"], longestWait)
+		}
+	}
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	seen := map[string]bool{}
+	for {
+		changed := c.ca.Changed()
+		list, err := c.ca.CutReceipts(seq)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			id := fmt.Sprintf("%s/%d", r.Bastion, r.Part)
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
+			if err := c.answer(r, "%s heard %s, ended %s\n", r.Bastion, r.Heard.Format(time.RFC3339Nano), plural(len(r.Sessions), "session")); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

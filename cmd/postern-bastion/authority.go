@@ -36,6 +36,7 @@ type authority struct {
 
 	client  atomic.Pointer[control.Client]
 	policy  chan struct{} // the policy changed: names may have, too
+	told    receipts
 	custody *bastion.Custody
 	stirred chan struct{} // auditors decided something, or something is to be destroyed
 }
@@ -109,6 +110,7 @@ func (a *authority) follow(ctx context.Context) error {
 	group.Go(func() { cancel(p.send(ctx, stream)) })
 	group.Go(func() { a.keepNames(ctx, client) })
 	group.Go(func() { a.keepCustody(ctx, client) })
+	group.Go(func() { a.told.send(ctx, client, a.log) })
 	<-ctx.Done()
 	return context.Cause(ctx)
 }

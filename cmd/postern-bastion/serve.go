@@ -72,7 +72,7 @@ func serve(ctx context.Context, c *cli.Context) error {
 	reporter.Told = store.Told
 	reporter.Recovered(store.Recovered)
 	b := a.bastion
-	b.Recorder, b.Open, b.Progress = store, a.open, reporter.Tell
+	b.Recorder, b.Open, b.Progress, b.Receipt = store, a.open, reporter.Tell, a.told.add
 	a.custody.Recorder = store
 	if err := a.custody.Open(); err != nil {
 		return err

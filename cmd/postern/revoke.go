@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -104,7 +107,58 @@ func (c *client) revoke(cc *cli.Context, r revoking) error {
 		return jsonLine(os.Stdout, cut)
 	}
 	printCut(cut)
+	return c.awaitReceipts(cc.Context, cut, reach)
+}
+
+// receiptTime is how long somebody who revokes waits to see what the bastions did.
+const receiptTime = 3 * time.Second
+
+// awaitReceipts shows what the bastions did with the sessions that were live. The revocation stands whether they tell or not.
+func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reach control.Reach) error {
+	live := map[string]int{}
+	for _, s := range reach.Sessions {
+		live[s.Bastion]++
+	}
+	if len(live) == 0 {
+		return nil
+	}
+	stream, err := c.Stream(ctx, "receipts", strconv.FormatUint(cut.Seq, 10), "--wait", receiptTime.String())
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for len(live) > 0 {
+		var r control.CutReceipt
+		if err := stream.Next(&r); err != nil {
+			break // the time is over, or the connection is lost: what is missing is said below
+		}
+		printReceipt(r)
+		if r.Part == r.Parts-1 {
+			delete(live, r.Bastion)
+		}
+	}
+	for _, bastion := range slices.Sorted(maps.Keys(live)) {
+		fmt.Println(colour(yellow, fmt.Sprintf("%s has not told yet what it cut of %s; it may have lost the CA, and then ends them itself. See later with: postern revocations --receipts",
+			word(bastion), count(live[bastion], "live session"))))
+	}
 	return nil
+}
+
+func printReceipt(r control.CutReceipt) {
+	last := int64(0)
+	for _, s := range r.Sessions {
+		last = max(last, s.Closed)
+	}
+	fmt.Printf("%s ended %s", word(r.Bastion), count(len(r.Sessions), "live session"))
+	if len(r.Sessions) > 0 {
+		fmt.Printf(", the last one %s after it heard of it", (time.Duration(last) * time.Microsecond).Round(100*time.Microsecond))
+	}
+	fmt.Println()
+	for _, s := range r.Sessions {
+		for _, survivor := range s.Survivors {
+			fmt.Printf("  %s: may run on: %s\n", s.Session, word(survivor))
+		}
+	}
 }
 
 // printReach goes to standard output only when it is the answer.
@@ -202,7 +256,11 @@ func printCut(r control.Revocation) {
 var revocationsCommand = &cli.Command{
 	Name:  "revocations",
 	Usage: "what is cut",
-	Flags: []cli.Flag{&cli.BoolFlag{Name: "follow", Usage: "and what will be, as it happens"}, jsonFlag},
+	Flags: []cli.Flag{
+		&cli.BoolFlag{Name: "follow", Usage: "and what will be, as it happens"},
+		&cli.BoolFlag{Name: "receipts", Usage: "with what the bastions did about each"},
+		jsonFlag,
+	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c); err != nil {
 			return err
@@ -215,6 +273,9 @@ var revocationsCommand = &cli.Command{
 		show := printRevocation
 		if c.Bool("json") {
 			show = func(r control.Revocation) error { return jsonLine(os.Stdout, r) }
+		}
+		if c.Bool("receipts") {
+			show = ca.withReceipts(c, show)
 		}
 		err = ca.revocations(c.Context, c.Bool("follow"), show)
 		if c.Bool("follow") && c.Context.Err() != nil {
@@ -250,6 +311,30 @@ func (c *client) revocations(ctx context.Context, follow bool, show func(control
 		if event.Pong == 1 && !follow {
 			return nil
 		}
+	}
+}
+
+// withReceipts shows after each revocation what the bastions told of it.
+func (c *client) withReceipts(cc *cli.Context, show func(control.Revocation) error) func(control.Revocation) error {
+	return func(r control.Revocation) error {
+		list, err := control.List[control.CutReceipt](cc.Context, c.Client, "receipts", strconv.FormatUint(r.Seq, 10))
+		if err != nil {
+			return err
+		}
+		if err := show(r); err != nil {
+			return err
+		}
+		for _, receipt := range list {
+			if cc.Bool("json") {
+				if err := jsonLine(os.Stdout, receipt); err != nil {
+					return err
+				}
+				continue
+			}
+			fmt.Print("   ")
+			printReceipt(receipt)
+		}
+		return nil
 	}
 }
 

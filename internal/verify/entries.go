@@ -7,6 +7,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/ca/auditlog"
+	"postern/internal/control"
 )
 
 // verifier is the state that the leaves so far make.
@@ -25,6 +26,7 @@ type verifier struct {
 	order         []*session
 	recordingKeys map[string]string // of every key that an auditor signed, what it is for
 	dead          map[string]bool   // fingerprints of revoked keys
+	cuts          map[uint64]control.Revocation
 	unclaimed     map[string]*claim // session to its certificate, until the session leaf comes
 	views         map[string]uint64 // how many of each person
 	looking       *looking          // the view that was logged right before
@@ -71,6 +73,8 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.certificate(*e.Certificate, e.At)
 	case e.Type == auditlog.TypeRevocation && e.Revocation != nil:
 		v.revocation(*e.Revocation)
+	case e.Type == auditlog.TypeCut && e.Cut != nil:
+		v.cutReceipt(*e.Cut, e.Actor)
 	case e.Type == auditlog.TypeSession && e.Session != nil:
 		v.session(*e.Session, e.At)
 	case e.Type == auditlog.TypeProgress && e.Progress != nil:

@@ -140,6 +140,10 @@ func (v *verifier) revocation(cut control.Revocation) {
 		v.dead[cut.Value] = true
 	}
 	v.spared(what, cut)
+	if v.cuts == nil {
+		v.cuts = map[uint64]control.Revocation{}
+	}
+	v.cuts[cut.Seq] = cut
 }
 
 func (v *verifier) saysCut(cut control.Revocation) error {

@@ -1,0 +1,25 @@
+package control
+
+import "time"
+
+// MaxCutSessions is how many sessions one receipt tells of; of more there are several.
+const MaxCutSessions = 500
+
+// CutReceipt is what one bastion did about a revocation, told when the last connection was closed.
+type CutReceipt struct {
+	Seq      uint64       `json:"seq"`     // of the revocation
+	Bastion  string       `json:"bastion"` // the CA fills it in
+	Part     int          `json:"part"`    // from 0
+	Parts    int          `json:"parts"`
+	Heard    time.Time    `json:"heard"` // when the revocation came, by the bastion's clock
+	Sessions []CutSession `json:"sessions,omitempty"`
+	At       time.Time    `json:"at,omitzero"` // when the CA had the receipt
+}
+
+// CutSession is one session that a revocation ended. Times are microseconds since the bastion heard of the revocation.
+type CutSession struct {
+	Session   string   `json:"session"`
+	Signalled int64    `json:"signalled_us,omitempty"` // the host was asked to kill what ran; 0: nothing ran
+	Closed    int64    `json:"closed_us"`              // the connections to the admin and to the host were closed
+	Survivors []string `json:"survivors,omitempty"`    // what may run on, and why
+}

@@ -1,0 +1,37 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+
+	"postern/internal/control"
+)
+
+// cutReceipt checks what a bastion said of a revocation: that it was one, and that the sessions were that bastion's and were to be cut.
+func (v *verifier) cutReceipt(r control.CutReceipt, actor string) {
+	what := fmt.Sprintf("receipt of %s for revocation %d", r.Bastion, r.Seq)
+	cut, known := v.cuts[r.Seq]
+	switch {
+	case r.Bastion != actor || v.policy.bastions[r.Bastion] == nil:
+		v.fail("%s: it is by %s", what, actor)
+	case !known && !v.partial:
+		v.fail("%s: there was no such revocation", what)
+	case r.Part < 0 || r.Part >= r.Parts:
+		v.fail("%s: it is part %d of %d", what, r.Part, r.Parts)
+	}
+	if !known {
+		return
+	}
+	for _, told := range r.Sessions {
+		s := v.sessions[told.Session]
+		switch {
+		case s == nil && v.partial:
+		case s == nil:
+			v.fail("%s: it tells of session %s, which never was", what, told.Session)
+		case s.Bastion != r.Bastion:
+			v.fail("%s: it tells of session %s of %s", what, told.Session, s.Bastion)
+		case !slices.Contains(cut.Requests, s.Request) && !cut.Target().Hits(control.TraitsOf(s.Session.Session)):
+			v.fail("%s: it tells of session %s, which the revocation does not hit", what, told.Session)
+		}
+	}
+}
