@@ -120,7 +120,7 @@ func (v *verifier) grantHolds(r *request, at time.Time) error {
 	case !v.needsMet(r):
 		return fmt.Errorf("%s lacked approvals then", r.ID)
 	}
-	return nil
+	return v.approvalsLive(r)
 }
 
 // fits checks what user and session certificates have in common: lifetime, evidence, and nothing that was not granted.

@@ -56,11 +56,14 @@ func (v *verifier) entry(e auditlog.Entry) {
 	if e.Type != auditlog.TypeCertificate || e.Certificate == nil || e.Certificate.CA != userCA || e.Certificate.Request != "" {
 		v.looking = nil // what a view lets an auditor at follows it at once
 	}
+	if err := signedOff(e); err != nil {
+		v.fail("%v", err)
+	}
 	switch {
 	case e.Type == auditlog.TypeGenesis && e.Genesis != nil:
 		v.genesis(*e.Genesis)
 	case e.Type == auditlog.TypePolicy && e.Policy != nil:
-		v.newPolicy(*e.Policy)
+		v.newPolicy(*e.Policy, e.At)
 	case e.Type == auditlog.TypeRequest && e.Request != nil:
 		v.request(*e.Request)
 	case e.Type == auditlog.TypeVote && e.Vote != nil:
@@ -74,7 +77,7 @@ func (v *verifier) entry(e auditlog.Entry) {
 	case e.Type == auditlog.TypeSession && e.Session != nil:
 		v.session(*e.Session, e.At)
 	case e.Type == auditlog.TypeProgress && e.Progress != nil:
-		v.progress(*e.Progress, e.At)
+		v.progress(*e.Progress, e.Actor, e.At)
 	case e.Type == auditlog.TypeRecordingKey && e.RecordingKey != nil:
 		v.recordingKey(*e.RecordingKey)
 	case e.Type == auditlog.TypeRewrap && e.Rewrap != nil:
