@@ -26,6 +26,8 @@ type Text struct {
 	other   bool // the alternate screen is shown
 	loose   int  // lines that must still scroll until nothing old is on the screen
 	main    int  // loose of the main screen, while the other is shown
+	dirty   bool // something stands on the screen, and
+	under   bool // on the main one, while the other is shown
 	drawn   bool
 
 	watch *watch // what else is wanted of a terminal; nil: nothing
@@ -45,8 +47,8 @@ const defaultRows = 100 // of terminals that did not say, and few have more
 // Drawn reports whether the screen may show words that did not pass in one piece, since it was asked last.
 func (t *Text) Drawn() bool {
 	d := t.drawn
-	t.drawn = t.Terminal && t.loose > 0
-	return d || t.drawn
+	t.drawn = false
+	return d
 }
 
 // Append appends the text in src to dst. Lines end with a line feed. What stands at the end of src may be half a sequence: the next call goes on with it.
@@ -183,7 +185,8 @@ func (t *Text) run(dst, b []byte) []byte {
 		t.draw()
 		t.back, t.cut = false, false
 	}
-	t.line, t.home = true, false
+	t.line, t.home, t.dirty = true, false, true
+	t.drawn = t.drawn || t.loose > 0 // it may stand beside what was there
 	if t.watch != nil {
 		t.watch.text(b)
 	}
@@ -233,7 +236,6 @@ func (t *Text) loosen() {
 	if !t.Terminal {
 		return
 	}
-	t.drawn = true
 	t.loose = t.rows()
 }
 
@@ -244,9 +246,14 @@ func (t *Text) rows() int {
 	return defaultRows
 }
 
-// clean says that the screen is empty.
-func (t *Text) clean() {
-	t.loose, t.line, t.back, t.cut = 0, false, false, false
+// clean says that the screen is empty. What comes may be what was there, painted again, and who reads it sees it once.
+func (t *Text) clean(dst []byte) []byte {
+	if t.dirty {
+		t.draw()
+		dst = append(dst, '\n')
+	}
+	t.loose, t.line, t.back, t.cut, t.dirty = 0, false, false, false, false
+	return dst
 }
 
 // endString is the byte that ends a string for the terminal, or breaks it off.
@@ -307,7 +314,7 @@ func (t *Text) escaped(dst []byte, c byte, next int) []byte {
 	switch c {
 	case 'c':
 		t.margins, t.other = false, false
-		t.clean()
+		dst = t.clean(dst)
 		if t.watch != nil {
 			t.watch.fresh(next)
 		}
