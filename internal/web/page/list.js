@@ -103,7 +103,7 @@ export class List {
   }
 
   row(s, i) {
-    const [account, host] = target(s), end = ended(s, this.now), kept = recording(s), started = new Date(s.started);
+    const [account, host] = target(s), end = ended(s, this.now), kept = this.app.proven.get(s.id) ?? recording(s), started = new Date(s.started);
     return h("a", { class: "row", href: "#" + encodeURIComponent(s.id), onfocus: () => this.select(i, false) },
       h("span", { class: "who" }, face(s.person), said(s.person)),
       h("span", { class: "where" }, said(account, { class: "account" }), h("span", { class: "at" }, "@"), said(host)),

@@ -198,11 +198,12 @@ export class Session {
     const rows = this.rows ?? [];
     let at = -1;
     for (let i = 0; i < rows.length && rows[i].at <= this.playback.time + 1e-6; i++) at = i;
+    if (this.tab === "hits") at = this.hitAt;
     if (at === this.marked) return;
     rows[this.marked]?.el.classList.remove("now");
     rows[at]?.el.classList.add("now");
     this.marked = at;
-    if (this.playback.playing) rows[at]?.el.scrollIntoView({ block: "nearest" });
+    if (this.playback.playing || this.tab === "hits") rows[at]?.el.scrollIntoView({ block: "nearest" });
   }
 
   seek(t) {
@@ -295,6 +296,8 @@ export class Session {
   turn(name) {
     this.tab = name;
     for (const b of this.tabs.children) b.setAttribute("aria-selected", String(b.id === "tab-" + name));
+    const tab = document.getElementById("tab-" + name);
+    if (tab) this.tabs.scrollLeft = Math.max(0, tab.offsetLeft + tab.offsetWidth - this.tabs.clientWidth);
     this.panel.setAttribute("aria-labelledby", "tab-" + name);
     this.rows = [];
     this.marked = undefined;
@@ -307,6 +310,7 @@ export class Session {
     const state = p.fault || outline.logged ? ["bad", "warn", "does not verify"]
       : !p.checked ? ["going", "shield", `verifying ${p.segments ? Math.floor(p.read / p.segments * 100) : 0} %`]
       : outline.live ? ["live", "live", "verified so far"] : outline.interrupted ? ["cut", "warn", "verified, interrupted"] : ["good", "check", "verified"];
+    if (state[0] !== "going") this.app.proven.set(this.id, { kind: state[0], icon: state[1], text: state[2] });
     this.badge.className = "badge badge-" + state[0];
     replace(this.badge, icon(state[1]), h("span", {}, state[2]));
     if (this.tab === "verification") this.turn("verification");
@@ -352,6 +356,7 @@ export class Session {
     if (!hit) return;
     this.hitAt = i;
     replace(this.found, `${i + 1} / ${this.hits.length}`);
+    this.current();
     const shown = this.happened.channels.some((c) => c.number === hit.channel);
     this.jump({ at: hit.at, channel: shown ? hit.channel : undefined });
   }
