@@ -59,7 +59,7 @@ func (w *world) hostile(t testing.TB) control.Session {
 // Nothing of a recording runs, and nothing of it hides.
 func TestHostile(t *testing.T) {
 	w := newWorld(t)
-	s := w.hostile(t)
+	w.hostile(t)
 	w.sessions[0].End = strings.Join(hostile, " ")
 	b := newBrowser(t)
 	b.prefers("light")

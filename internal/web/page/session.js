@@ -133,7 +133,7 @@ export class Session {
       h("a", { class: "plain back", href: "#", "aria-label": "All sessions", title: "All sessions (Esc)" }, icon("back")),
       h("div", { class: "title" },
         h("h1", {}, face(s.person), said(s.person), h("span", { class: "arrow", "aria-label": "as" }, "→"), said(account, { class: "account" }), h("span", { class: "at" }, "@"), said(host),
-          h("span", { class: "end end-" + end.kind }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text))),
+          h("span", { class: "end end-" + end.kind, title: visible(end.text) }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text))),
         h("p", { class: "facts" }, h("code", {}, said(s.id)), h("span", { title: stamp(started) }, dayName(started, this.now) + ", " + clock(started)),
           h("span", {}, "took " + long(took(s, this.now))), h("span", {}, "from ", said(s.client), " through ", said(s.bastion)),
           outline.live ? h("button", { class: "link", type: "button", onclick: () => this.reload() }, icon("reload"), "what is sealed so far; load again") : null)),
