@@ -226,3 +226,11 @@ func (b *browser) open(link string) {
 	b.do(chromedp.Navigate(link))
 	b.until(`document.querySelector(".rows, .session, .results, .fault")`)
 }
+
+// frame waits until what was told to the page is painted.
+func (b *browser) frame() {
+	b.t.Helper()
+	if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`, chromedp.EvalAwaitPromise)); err != nil {
+		b.t.Fatal(err)
+	}
+}
