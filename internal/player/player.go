@@ -390,9 +390,12 @@ func (p *player) hits(q *search) {
 	back := *p.wanting
 	h, number, ok := q.next(p.now, back)
 	count, _, done, err := q.state()
+	if !ok && done && !back && !q.jumped {
+		h, number, ok = q.next(-1, false) // none after this moment: the first of all
+	}
 	switch {
 	case ok:
-		p.wanting = nil
+		p.wanting, q.jumped = nil, true
 		p.playing, p.follow = false, false
 		p.choose(h.channel)
 		p.seekTo(h.at)
@@ -402,6 +405,6 @@ func (p *player) hits(q *search) {
 	case done && count == 0:
 		p.wanting, p.message = nil, fmt.Sprintf("no screen showed %q", q.pattern.text)
 	case done:
-		p.wanting, p.message = nil, "no more hits in this direction"
+		p.wanting, p.message = nil, "no more hits that way"
 	}
 }
