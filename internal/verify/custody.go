@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -290,13 +291,24 @@ func (v *verifier) receipt(r control.Receipt) {
 	}
 	o.done = true
 	v.custody.answers[r.Session] = r.Order
-	s.Destroyed = v.destroyed(o, r)
+	s.Destroyed = v.destroyed(o, s, r)
 }
 
-func (v *verifier) destroyed(o *order, r control.Receipt) *Destroyed {
+// destroyed names everybody who signed for it by then: a bastion may have waited for more than one.
+func (v *verifier) destroyed(o *order, s *session, r control.Receipt) *Destroyed {
 	d := &Destroyed{Order: o.Deletion, Ordered: o.leaf, Receipt: r, Leaf: v.at}
-	for _, id := range o.Because {
-		if c, ok := v.custody.decided[id]; ok {
+	if o.RetainDays > 0 {
+		return d
+	}
+	var wanted []control.Custody
+	for _, c := range v.custody.decided {
+		if c.Act == control.Shred && (c.Session() == s.ID || c.Month() != "" && v.sealedIn(s, c.Month())) {
+			wanted = append(wanted, c)
+		}
+	}
+	slices.SortFunc(wanted, func(a, b control.Custody) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID)) })
+	for _, c := range wanted {
+		if !slices.Contains(d.By, c.Auditor) {
 			d.By, d.Reasons = append(d.By, c.Auditor), append(d.Reasons, c.Reason)
 		}
 	}
@@ -336,7 +348,7 @@ func fate(sum recorder.Summary, s Session) error {
 	case !sum.Shredded && s.Destroyed == nil:
 		return nil
 	case s.Destroyed == nil:
-		return errors.New("its key box is gone, and the log has no order and receipt for that: evidence was destroyed")
+		return fmt.Errorf("%w, and the log has no order and receipt for that: evidence was destroyed", recorder.ErrShredded)
 	case !sum.Shredded:
 		return fmt.Errorf("it was %s, and yet its key box is there", s.Destroyed)
 	case "sha256:"+hex.EncodeToString(sum.Box[:]) != s.Destroyed.Receipt.Box:
