@@ -7,9 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// Filter is a set of folded trigrams that may say yes to what is not in it, and never no to what is. Its length is a power of two, 8 to 4096.
+// Filter is a set of folded trigrams that may say yes to what is not in it, and never no to what is. It has a byte of flags, and then a power of two of bytes, 8 to 4096.
 // An empty one knows nothing.
 type Filter []byte
+
+// onlyASCII is the flag of a filter that knows nothing of other letters.
+const onlyASCII = 1
 
 const (
 	filterBits = 15
@@ -20,13 +23,14 @@ const (
 // May reports whether a segment may hold the literal, in any case of its letters (by Unicode's simple folding). Of less than three letters
 // it knows nothing, so it says yes.
 func (f Filter) May(literal string) bool {
-	if len(f) < minFilter || len(f)&(len(f)-1) != 0 {
+	if !f.good() {
 		return true
 	}
+	flags, f := f[0], f[1:]
 	mask := uint32(len(f)*8 - 1)
 	letters, gram := 0, uint32(0)
 	for _, r := range literal {
-		if r == utf8.RuneError || r == '\n' {
+		if r == utf8.RuneError || r == '\n' || flags&onlyASCII != 0 && !plainLetter(r) {
 			letters = 0
 			continue
 		}
@@ -39,17 +43,27 @@ func (f Filter) May(literal string) bool {
 	return true
 }
 
+// good reports whether the length is that of a filter.
+func (f Filter) good() bool {
+	n := len(f) - 1
+	return n >= minFilter && n <= mostFilter && n&(n-1) == 0
+}
+
+// plainLetter says that nothing but ASCII stands for the letter, in any case.
+func plainLetter(r rune) bool { return r < utf8.RuneSelf && r|0x20 != 'k' && r|0x20 != 's' }
+
 func hashGram(gram uint32) uint32 { return gram & 0xffffff * 0x9e3779b1 >> (32 - filterBits) }
 
 // grams collects trigrams. It is large, so it is borrowed for a segment.
 type grams struct {
-	set  [1 << filterBits]byte
-	used bool
+	set   [2 << filterBits]byte // the second half is for those that are none
+	used  bool
+	ascii bool // those with other letters were left out
 }
 
 var gramsPool = sync.Pool{New: func() any { return new(grams) }}
 
-// add takes the trigrams of text. Those at its beginning count as after a line feed. Half a letter at its end is left out.
+// add takes the trigrams of text. Those at its beginning count as after a line feed.
 func (g *grams) add(gram uint32, text []byte) uint32 {
 	g.used = true
 	for len(text) > 0 {
@@ -75,10 +89,25 @@ func (g *grams) add(gram uint32, text []byte) uint32 {
 	return gram
 }
 
+// sift is add for binary data, of which every byte would be a surprise: letters that are not ASCII are left out.
+func (g *grams) sift(gram uint32, data []byte) uint32 {
+	g.used, g.ascii = true, true
+	for _, c := range data {
+		gram = gram<<8&0xffffff | uint32(foldASCII[c])
+		none := (gram - 0x010101) &^ gram & 0x808080 // not 0 if one of the three is 0
+		g.set[gram*0x9e3779b1>>(32-filterBits)|(none|-none)>>31<<filterBits] = 1
+	}
+	return gram
+}
+
 // letters takes those at the beginning of text that are not ASCII.
 func (g *grams) letters(gram uint32, text []byte) (uint32, []byte) {
 	small := smallSymbols()
 	for len(text) > 0 && text[0] >= utf8.RuneSelf {
+		if len(text) > 1 && text[1]&0xc0 != 0x80 { // binary data is full of these
+			gram, text = 0, text[1:]
+			continue
+		}
 		r, n := utf8.DecodeRune(text)
 		text = text[n:]
 		switch {
@@ -97,6 +126,10 @@ func (g *grams) letters(gram uint32, text []byte) (uint32, []byte) {
 
 // filter is what was collected, as small as it may be and still say no to most, and leaves none of it.
 func (g *grams) filter() Filter {
+	var flags byte
+	if g.ascii {
+		flags = onlyASCII
+	}
 	f := make(Filter, mostFilter)
 	if g.used {
 		for i := range f {
@@ -104,7 +137,7 @@ func (g *grams) filter() Filter {
 			f[i] = s[0] | s[1]<<1 | s[2]<<2 | s[3]<<3 | s[4]<<4 | s[5]<<5 | s[6]<<6 | s[7]<<7
 		}
 		clear(g.set[:])
-		g.used = false
+		g.used, g.ascii = false, false
 	}
 	for len(f) > minFilter && ones8(f) <= len(f)*8/4 {
 		half := len(f) / 2
@@ -113,7 +146,7 @@ func (g *grams) filter() Filter {
 		}
 		f = f[:half]
 	}
-	return append(Filter(nil), f...)
+	return append(Filter{flags}, f...)
 }
 
 func ones8(f Filter) (n int) {

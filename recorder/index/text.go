@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
@@ -53,17 +54,22 @@ func (t *Text) Drawn() bool {
 
 // Append appends the text in src to dst. Lines end with a line feed. What stands at the end of src may be half a sequence: the next call goes on with it.
 func (t *Text) Append(dst, src []byte) []byte {
-	begin := len(dst)
+	begin, sifting := len(dst), !t.Terminal && isBinary(src)
 	for i := 0; i < len(src); {
 		if t.state != ground {
 			dst, i = t.between(dst, src, i)
 			continue
 		}
-		if n := t.plain(src[i:]); n > 0 {
+		if sifting && t.line && !t.back {
+			n := stray(src[i:])
+			dst = sift(dst, src[i:i+n])
+			i += n
+		} else if n := t.plain(src[i:]); n > 0 {
 			dst = t.run(dst, src[i:i+n])
-			if i += n; i == len(src) {
-				break
-			}
+			i += n
+		}
+		if i == len(src) {
+			break
 		}
 		if n := coloured(src[i:]); n > 0 {
 			i += n
@@ -148,6 +154,45 @@ func ascii(b []byte) int {
 	}
 	return i
 }
+
+// isBinary reports whether b is data and not text. It decides how fast b is read, and nothing else.
+func isBinary(b []byte) bool {
+	zeros := bytes.Count(b[:min(len(b), 1024)], []byte{0})
+	return zeros > 1
+}
+
+// stray is how many bytes at the beginning of b are printed or nothing to a terminal: of binary data that is most.
+func stray(b []byte) int {
+	for i, c := range b {
+		if acted[c] {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// sift appends those of b that are printed.
+func sift(dst, b []byte) []byte {
+	n := len(dst)
+	dst = append(dst, b...)
+	for _, c := range b {
+		dst[n] = c
+		n += int(printed[c]) // without a branch, which nobody could foretell
+	}
+	return dst[:n]
+}
+
+// acted are the bytes that do something, printed those that are seen.
+var acted, printed = func() (a [256]bool, p [256]byte) {
+	for c := 0x20; c < 256; c++ {
+		p[c] = 1
+	}
+	p[0x7f] = 0
+	for _, c := range "\b\t\n\v\f\r\x0e\x0f\x1b" {
+		a[c] = true
+	}
+	return a, p
+}()
 
 // letters is how many bytes at the beginning of b are not ASCII. Among them may be C1 controls, which some terminals obey.
 func (t *Text) letters(b []byte) int {
