@@ -25,6 +25,14 @@ func signedOff(e auditlog.Entry) error {
 		want = e.Session.Bastion
 	case e.RecordingKey != nil:
 		want = e.RecordingKey.Auditor
+	case e.Rewrap != nil:
+		want = e.Rewrap.Auditor
+	case e.Custody != nil:
+		want = e.Custody.Auditor
+	case e.Receipt != nil && e.Receipt.Key == "":
+		want = e.Receipt.Bastion
+	case e.Receipt != nil:
+		want = clockwork
 	}
 	if e.Actor != want {
 		return fmt.Errorf("it is logged as of %.60q, and it is of %.60q", e.Actor, want)

@@ -84,7 +84,15 @@ func (v *verifier) keepsRecovery(what string, to []control.Recipient) {
 	}
 }
 
-func (v *verifier) rewrap(r control.Rewrap) {
+// dated makes sure that what a leaf says of its own time is the time of the leaf.
+func (v *verifier) dated(what string, its, at time.Time) {
+	if at.Sub(its).Abs() > rounding {
+		v.fail("%s: it is dated %s, and was logged %s", what, its.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	}
+}
+
+func (v *verifier) rewrap(r control.Rewrap, at time.Time) {
+	v.dated("rewrap of "+r.Key, r.At, at)
 	k := v.custody.keys[r.Key]
 	signer, err := r.Verify()
 	switch {
@@ -109,7 +117,8 @@ func (v *verifier) rewrap(r control.Rewrap) {
 	k.sum = r.After
 }
 
-func (v *verifier) decision(c control.Custody) {
+func (v *verifier) decision(c control.Custody, at time.Time) {
+	v.dated(c.Act+" "+c.Scope, c.At, at)
 	signer, err := c.Verify()
 	switch {
 	case err != nil:
@@ -158,6 +167,7 @@ func (v *verifier) deletion(d control.Deletion, at time.Time) {
 		v.fail("%s appears twice", what)
 		return
 	}
+	v.dated(what, d.At, at)
 	v.custody.orders[d.ID] = &order{Deletion: d, leaf: v.at}
 	var err error
 	if d.Key != "" {

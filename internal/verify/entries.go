@@ -81,9 +81,9 @@ func (v *verifier) entry(e auditlog.Entry) {
 	case e.Type == auditlog.TypeRecordingKey && e.RecordingKey != nil:
 		v.recordingKey(*e.RecordingKey)
 	case e.Type == auditlog.TypeRewrap && e.Rewrap != nil:
-		v.rewrap(*e.Rewrap)
+		v.rewrap(*e.Rewrap, e.At)
 	case e.Type == auditlog.TypeCustody && e.Custody != nil:
-		v.decision(*e.Custody)
+		v.decision(*e.Custody, e.At)
 	case e.Type == auditlog.TypeDeletion && e.Deletion != nil:
 		v.deletion(*e.Deletion, e.At)
 	case e.Type == auditlog.TypeReceipt && e.Receipt != nil:
