@@ -44,7 +44,7 @@ var arrows = map[string][]string{
 	"internal/control":     {"internal/algo", "internal/sshsig"},
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
 	"internal/player":      {"recorder", "recorder/index", "recorder/play", "recorder/screen"},
-	"internal/auditor":     {"ca/statement", "internal/algo", "internal/control", "internal/sshsig", "internal/verify", "recorder"},
+	"internal/auditor":     {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/sshsig", "internal/verify", "recorder"},
 	"internal/web":         {"ca/statement", "internal/control", "internal/search", "internal/sshsig", "recorder", "recorder/index", "recorder/play"},
 	"internal/ocsf":        {"ca/auditlog", "internal/control"},
 	"internal/search":      {"recorder", "recorder/index", "recorder/screen"},
