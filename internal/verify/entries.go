@@ -71,9 +71,9 @@ func (v *verifier) entry(e auditlog.Entry) {
 	case e.Type == auditlog.TypeState && e.State != nil:
 		v.state(*e.State, e.At)
 	case e.Type == auditlog.TypeCertificate && e.Certificate != nil:
-		v.certificate(*e.Certificate, e.At)
+		v.certificate(*e.Certificate, e.Actor, e.At)
 	case e.Type == auditlog.TypeRevocation && e.Revocation != nil:
-		v.revocation(*e.Revocation)
+		v.revocation(*e.Revocation, e.At)
 	case e.Type == auditlog.TypeSession && e.Session != nil:
 		v.session(*e.Session, e.At)
 	case e.Type == auditlog.TypeProgress && e.Progress != nil:

@@ -92,6 +92,10 @@ func actor(e auditlog.Entry) string {
 	switch {
 	case e.Request != nil:
 		return e.Request.Person
+	case e.Certificate != nil:
+		key, _ := parseKey(e.Certificate.Line)
+		who, _, _ := strings.Cut(key.(*ssh.Certificate).KeyId, " ")
+		return who
 	case e.Revocation != nil:
 		return e.Revocation.By
 	case e.Session != nil, e.Progress != nil:
@@ -238,7 +242,7 @@ func (c *chronicle) revoke(by string) {
 	text := statement.About(c.request, "postern-ca", control.Revoke, by, "stolen laptop").Text()
 	c.state(control.Revoked, c.request.Ends)
 	c.write(auditlog.Entry{Type: auditlog.TypeRevocation, Revocation: &control.Revocation{Seq: 1, Kind: "request", Value: c.request.ID,
-		Reason: "stolen laptop", By: by, Requests: []string{c.request.ID}, Statement: text, Signature: c.sign(by, text)}})
+		Reason: "stolen laptop", By: by, At: c.now.Add(time.Second), Requests: []string{c.request.ID}, Statement: text, Signature: c.sign(by, text)}})
 }
 
 func (c *chronicle) leaves() [][]byte {

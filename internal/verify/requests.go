@@ -76,6 +76,8 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s is for %s; nothing longer than %s is ever granted", asked.ID, length, longestGrant)
 	case asked.NotAfter.After(asked.ClaimBy.Add(length + rounding)):
 		v.fail("request %s may live until %s, longer than it was asked for", asked.ID, asked.NotAfter)
+	case asked.NotAfter.Before(asked.ClaimBy.Add(length)):
+		v.fail("request %s may be claimed until %s, longer than the approvers were told", asked.ID, asked.ClaimBy)
 	case len(asked.Targets) == 0:
 		v.fail("request %s is for nothing", asked.ID)
 	case len(asked.Destinations) > 0 && !slices.Contains(asked.Capabilities, "forward-local"):
@@ -273,6 +275,8 @@ func (v *verifier) state(s auditlog.State, at time.Time) {
 	}
 	if err := v.becomes(r, s, at); err != nil {
 		v.fail("%s becomes %s: %v", r.ID, s.State, err)
+	} else if !s.Ends.Equal(r.Ends) {
+		v.fail("%s becomes %s: it says that it ends %s, and it does %s", r.ID, s.State, s.Ends.UTC().Format(time.RFC3339), r.Ends.UTC().Format(time.RFC3339))
 	}
 	r.State = s.State
 }

@@ -44,6 +44,7 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 		return err
 	}
 	user := r.serials[s.Serial]
+	opened := control.Session{Ended: s.Ended, End: s.End, Frames: s.Frames, Head: s.Head, Segments: s.Segments, SealedHead: s.SealedHead, Sealed: s.Sealed, Interrupted: s.Interrupted}
 	switch {
 	case user == nil:
 		return fmt.Errorf("user certificate %d is none of %s", s.Serial, r.ID)
@@ -51,7 +52,9 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 		return fmt.Errorf("user certificate %d is over another key than %s", s.Serial, s.Key)
 	case s.Person != r.Person:
 		return fmt.Errorf("it is %s's, the grant is %s's", s.Person, r.Person)
-	case s.Deadline.After(r.Ends):
+	case opened != (control.Session{}):
+		return fmt.Errorf("it begins with a recording, or with an end")
+	case !s.Deadline.Equal(r.Ends):
 		return fmt.Errorf("it may last until %s, the grant ends %s", s.Deadline.UTC().Format(time.RFC3339), r.Ends.UTC().Format(time.RFC3339))
 	case s.BastionKey == nil:
 		return fmt.Errorf("the policy knows no bastion %s", s.Bastion)
@@ -148,7 +151,7 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 }
 
 // revocation checks the signature of what cut, and that it says what was cut.
-func (v *verifier) revocation(cut control.Revocation) {
+func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	v.report.Revocations++
 	what := fmt.Sprintf("revocation %d of %s:%s by %s", cut.Seq, cut.Kind, cut.Value, cut.By)
 	if cut.Seq != uint64(v.report.Revocations) && !v.partial {
@@ -156,6 +159,9 @@ func (v *verifier) revocation(cut control.Revocation) {
 	}
 	if _, err := v.signedBy(cut.By, cut.Statement, cut.Signature, control.Request{}); err != nil {
 		v.fail("%s: %v", what, err)
+	}
+	if apart := at.Sub(cut.At); apart < -rounding || apart > rounding {
+		v.fail("%s: it says that it was made at %s", what, cut.At.UTC().Format(time.RFC3339))
 	}
 	if err := v.saysCut(cut); err != nil {
 		v.fail("%s: %v", what, err)
@@ -185,6 +191,10 @@ func (v *verifier) saysCut(cut control.Revocation) error {
 	if s.CA != v.ca || s.Person != cut.By || subject != cut.Kind+":"+cut.Value ||
 		(s.Decision != control.Revoke && s.Decision != control.Withdraw) {
 		return fmt.Errorf("the signed statement is about something else")
+	}
+	// An approver or requester who takes it back may give no reason of their own; then the CA says what they did.
+	if s.Decision == control.Revoke && cut.Reason != s.Because || s.Decision == control.Withdraw && s.Because != "" && !strings.HasSuffix(cut.Reason, ": "+s.Because) {
+		return fmt.Errorf("it was signed for another reason: %.200q", s.Because)
 	}
 	if r := v.requests[s.Request]; s.Request != "" && (r == nil || cut.Statement != statement.About(r.Request, v.ca, s.Decision, cut.By, s.Because).Text()) {
 		return fmt.Errorf("the signed statement does not say what the request says")
