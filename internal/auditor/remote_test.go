@@ -141,7 +141,7 @@ func TestRemotePrefetches(t *testing.T) {
 	for _, n := range []uint64{50, 3, 99, 0, 98, 51, 50} {
 		read(n)
 	}
-	if _, err := r.Body(t.Context(), 100); err == nil || !strings.Contains(err.Error(), "no such thing") {
+	if _, err := r.Body(t.Context(), 100); err == nil {
 		t.Error(err)
 	}
 	var all sync.WaitGroup
