@@ -43,8 +43,8 @@ type Server struct {
 	done   context.Context // of everything that goes on in the background
 	last   stamp
 
-	mu     sync.Mutex
-	opened map[string]*opening
+	mu    sync.Mutex
+	slots map[string]*slot // by session
 }
 
 // ErrNoPlayer says that this program was built without the terminal of the page.
@@ -62,7 +62,7 @@ func New(c Config) (*Server, error) {
 	if c.Idle == 0 {
 		c.Idle = time.Hour
 	}
-	return &Server{config: c, page: page, opened: map[string]*opening{}}, nil
+	return &Server{config: c, page: page, slots: map[string]*slot{}}, nil
 }
 
 // Serve listens on a port of 127.0.0.1 and serves until ctx ends. ready hears of the link that lets a browser in, once.

@@ -1,10 +1,15 @@
 // What the index of a session says, as things in time: for the timeline, the panels and the log.
 
 import { h, said, visible } from "./dom.js";
-import { bytes, long, position } from "./format.js";
+import { bytes } from "./format.js";
 
 export class Happenings {
-  constructor(detail) {
+  constructor() {
+    this.entries = [];
+    this.clear();
+  }
+
+  clear() {
     this.commands = [];
     this.files = [];
     this.forwards = [];
@@ -15,15 +20,24 @@ export class Happenings {
     this.asked = new Map(); // what a channel was asked to run
   }
 
-  add(entry) {
+  // add takes an entry of the index, which may take the place of one that was there: then all is told anew.
+  add(entry, again) {
+    this.entries[entry.segment] = entry;
+    if (again) {
+      this.clear();
+      for (const one of this.entries) this.take(one);
+    } else this.take(entry);
+    this.list.sort((a, b) => a.at - b.at);
+    this.name();
+  }
+
+  take(entry) {
     const at = (x) => ({ ...x, at: x.at / 1e9 });
     for (const x of entry.lanes ?? []) this.channel(x.channel, x.terminal ? "terminal" : "text");
     for (const x of (entry.commands ?? []).map(at)) this.command(x);
     for (const x of (entry.files ?? []).map(at)) this.file(x);
     for (const x of (entry.forwards ?? []).map(at)) this.forward(x);
     for (const x of (entry.marks ?? []).map(at)) this.mark(x);
-    this.list.sort((a, b) => a.at - b.at);
-    this.name();
   }
 
   // channel is one that printed something people read.
@@ -92,5 +106,3 @@ export class Happenings {
 
   warnings() { return this.list.filter((x) => x.kind === "denied" || x.kind === "note" || x.kind === "signal"); }
 }
-
-export const times = { position, long };

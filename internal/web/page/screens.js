@@ -137,12 +137,13 @@ export class Transcript {
   }
 
   settled(time) {
+    if (time === 0) time = Infinity; // nobody has begun to watch, so nothing is still to come
     let n = this.shown;
     while (n < this.lines.length && this.lines[n].at <= time + 1e-6) this.lines[n++].el.classList.remove("to-come");
     while (n > 0 && this.lines[n - 1].at > time + 1e-6) this.lines[--n].el.classList.add("to-come");
     if (n === this.shown) return;
     this.shown = n;
-    this.lines[n - 1]?.el.scrollIntoView({ block: "nearest" });
+    if (time !== Infinity) this.lines[n - 1]?.el.scrollIntoView({ block: "nearest" });
   }
 
   close() { this.el.textContent = ""; }
@@ -175,11 +176,13 @@ export class Log {
   settled(time) {
     let n = 0;
     while (n < this.happenings.length && this.happenings[n].at <= time + 1e-6) n++;
-    if (n === this.shown) return;
-    this.rows.forEach((row, i) => row.classList.toggle("to-come", i >= n));
-    this.rows.forEach((row, i) => row.classList.toggle("now", i === n - 1));
-    this.rows[Math.max(0, n - 1)]?.scrollIntoView({ block: "nearest" });
+    const still = time === 0; // nobody has begun to watch, so nothing is still to come
+    if (n === this.shown && still === this.still) return;
+    this.rows.forEach((row, i) => row.classList.toggle("to-come", i >= n && !still));
+    this.rows.forEach((row, i) => row.classList.toggle("now", i === n - 1 && !still));
+    if (!still) this.rows[Math.max(0, n - 1)]?.scrollIntoView({ block: "nearest" });
     this.shown = n;
+    this.still = still;
   }
 
   close() { this.el.textContent = ""; }

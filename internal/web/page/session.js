@@ -30,7 +30,7 @@ export class Session {
     try {
       this.detail = await put("/api/open", { session: this.id, again }, this.abort.signal);
       this.now = new Date();
-      this.happened = new Happenings(this.detail);
+      this.happened = new Happenings();
       this.proof = { read: 0, segments: this.detail.outline.segments, checked: false };
       this.paint();
       this.listen();
@@ -47,7 +47,8 @@ export class Session {
         h("a", { class: "button", href: "#" }, "All sessions")));
       return;
     }
-    replace(this.note, icon("warn"), h("span", {}, visible(e.message)));
+    replace(this.note, icon("warn"), h("span", {}, visible(e.message)),
+      h("button", { class: "link", type: "button", onclick: () => this.reload() }, "open it again"));
     this.note.hidden = false;
     this.note.setAttribute("role", "alert");
   }
@@ -58,8 +59,8 @@ export class Session {
     try {
       await stream(`/api/session/${encodeURIComponent(this.id)}/events`, (news) => {
         if (news.entry) {
-          this.happened.add(news.entry);
-          this.timeline.add(news.entry.begin, news.entry.end, news.entry.activity, news.entry.output);
+          this.happened.add(news.entry, news.again);
+          if (!news.again) this.timeline.add(news.entry.begin, news.entry.end, news.entry.activity, news.entry.output);
         }
         if (news.length > this.playback.length) this.grow(news.length);
         if (news.index) {
@@ -72,7 +73,7 @@ export class Session {
           this.proof = news.proof;
           this.paintProof();
         }
-        if (!settled) this.soon();
+        if (!settled || news.again) this.soon();
       }, this.abort.signal);
     } catch (e) {
       if (e.name !== "AbortError") this.failed(e);
