@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
 	"internal/player":      {"recorder", "recorder/index", "recorder/play", "recorder/screen"},
 	"internal/auditor":     {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/sshsig", "internal/verify", "recorder"},
-	"internal/web":         {"ca/statement", "internal/control", "internal/search", "internal/sshsig", "recorder", "recorder/index", "recorder/play"},
+	"internal/web":         {"ca/statement", "internal/control", "internal/search", "internal/sshsig", "internal/verify", "recorder", "recorder/index", "recorder/play"},
 	"internal/ocsf":        {"ca/auditlog", "internal/control"},
 	"internal/search":      {"recorder", "recorder/index", "recorder/screen"},
 	"internal/report":      {"ca/auditlog", "ca/statement", "internal/control", "internal/sshsig", "internal/verify", "recorder/index"},
