@@ -1,6 +1,8 @@
 package index
 
 import (
+	"bytes"
+	"encoding/binary"
 	"math/bits"
 	"sync"
 	"unicode"
@@ -35,7 +37,7 @@ func (f Filter) May(literal string) bool {
 			continue
 		}
 		letters++
-		gram = gram<<8 | uint32(symbol(r))
+		gram = gram>>8 | uint32(symbol(r))<<16
 		if h := hashGram(gram) & mask; letters >= 3 && f[h>>3]&(1<<(h&7)) == 0 {
 			return false
 		}
@@ -52,76 +54,93 @@ func (f Filter) good() bool {
 // plainLetter says that nothing but ASCII stands for the letter, in any case.
 func plainLetter(r rune) bool { return r < utf8.RuneSelf && r|0x20 != 'k' && r|0x20 != 's' }
 
-func hashGram(gram uint32) uint32 { return gram & 0xffffff * 0x9e3779b1 >> (32 - filterBits) }
+func hashGram(gram uint32) uint32 { return gram * 0x9e3779b1 >> (32 - filterBits) }
 
 // grams collects trigrams. It is large, so it is borrowed for a segment.
 type grams struct {
 	set   [2 << filterBits]byte // the second half is for those that are none
 	used  bool
 	ascii bool // those with other letters were left out
+	text  []byte
 }
 
 var gramsPool = sync.Pool{New: func() any { return new(grams) }}
 
-// add takes the trigrams of text. Those at its beginning count as after a line feed.
+// add takes the trigrams of text, which begins after a line feed or where gram says.
 func (g *grams) add(gram uint32, text []byte) uint32 {
 	g.used = true
 	for len(text) > 0 {
-		n := 0
-		for _, c := range text {
-			s := foldASCII[c]
-			if s == 0 {
-				break
-			}
-			gram = gram<<8 | uint32(s)
-			g.set[hashGram(gram)] = 1
-			n++
+		n := bytes.IndexByte(text, '\n')
+		if n < 0 {
+			return g.line(gram, text)
 		}
-		if text = text[n:]; len(text) == 0 {
-			break
-		}
-		if text[0] < utf8.RuneSelf {
-			gram, text = 0, text[1:]
-			continue
-		}
-		gram, text = g.letters(gram, text)
+		g.line(gram, text[:n])
+		gram, text = 0, text[n+1:]
 	}
 	return gram
+}
+
+// line takes the trigrams of a piece of a line, after the two letters in gram.
+func (g *grams) line(gram uint32, text []byte) uint32 {
+	if gram != 0 && len(text) >= 8 {
+		g.letters(gram, text[:2]) // which reach back
+	}
+	for len(text) >= 8 {
+		x := binary.LittleEndian.Uint64(text)
+		if x&highs != 0 {
+			return g.letters(gram, text)
+		}
+		x &^= x & (0x40 * ones) >> 1 // capitals
+		g.set[hashGram(uint32(x)&0xffffff)] = 1
+		g.set[hashGram(uint32(x>>8)&0xffffff)] = 1
+		g.set[hashGram(uint32(x>>16)&0xffffff)] = 1
+		g.set[hashGram(uint32(x>>24)&0xffffff)] = 1
+		g.set[hashGram(uint32(x>>32)&0xffffff)] = 1
+		g.set[hashGram(uint32(x>>40))] = 1
+		text = text[6:]
+		gram = uint32(x >> 24 & 0xffff00)
+	}
+	return g.letters(gram, text)
 }
 
 // sift is add for binary data, of which every byte would be a surprise: letters that are not ASCII are left out.
 func (g *grams) sift(gram uint32, data []byte) uint32 {
 	g.used, g.ascii = true, true
 	for _, c := range data {
-		gram = gram<<8&0xffffff | uint32(foldASCII[c])
+		gram = gram>>8 | uint32(foldASCII[c])<<16
 		none := (gram - 0x010101) &^ gram & 0x808080 // not 0 if one of the three is 0
 		g.set[gram*0x9e3779b1>>(32-filterBits)|(none|-none)>>31<<filterBits] = 1
 	}
 	return gram
 }
 
-// letters takes those at the beginning of text that are not ASCII.
-func (g *grams) letters(gram uint32, text []byte) (uint32, []byte) {
+// letters takes trigrams one by one.
+func (g *grams) letters(gram uint32, text []byte) uint32 {
 	small := smallSymbols()
-	for len(text) > 0 && text[0] >= utf8.RuneSelf {
-		if len(text) > 1 && text[1]&0xc0 != 0x80 { // binary data is full of these
+	for len(text) > 0 {
+		c := text[0]
+		switch {
+		case c < utf8.RuneSelf:
+			gram, text = gram>>8|uint32(foldASCII[c])<<16, text[1:]
+		case len(text) > 1 && text[1]&0xc0 != 0x80: // binary data is full of these
 			gram, text = 0, text[1:]
 			continue
-		}
-		r, n := utf8.DecodeRune(text)
-		text = text[n:]
-		switch {
-		case r < rune(len(small)):
-			gram = gram<<8 | uint32(small[r])
-		case r == utf8.RuneError:
-			gram = 0
-			continue
 		default:
-			gram = gram<<8 | uint32(bigSymbol(r))
+			r, n := utf8.DecodeRune(text)
+			text = text[n:]
+			switch {
+			case r < rune(len(small)):
+				gram = gram>>8 | uint32(small[r])<<16
+			case r == utf8.RuneError:
+				gram = 0
+				continue
+			default:
+				gram = gram>>8 | uint32(bigSymbol(r))<<16
+			}
 		}
 		g.set[hashGram(gram)] = 1
 	}
-	return gram, text
+	return gram
 }
 
 // filter is what was collected, as small as it may be and still say no to most, and leaves none of it.
@@ -156,15 +175,13 @@ func ones8(f Filter) (n int) {
 	return n
 }
 
-// foldASCII is the symbol of a byte that is a letter by itself, and 0 for others.
+// foldASCII is the symbol of a byte that is a letter by itself, and 0 for others. Capitals and small letters differ in one bit, which is left out; so
+// some other pairs share a symbol as well.
 var foldASCII = func() (t [256]byte) {
 	for c := range 0x80 {
 		if c >= 0x20 && c != 0x7f || c == '\t' {
-			t[c] = byte(c)
+			t[c] = byte(c &^ (c & 0x40 >> 1))
 		}
-	}
-	for c := 'A'; c <= 'Z'; c++ {
-		t[c] = byte(c) + 'a' - 'A'
 	}
 	return t
 }()

@@ -51,12 +51,9 @@ func (x *Indexer) Entry(first uint64, frames []recorder.Frame) Entry {
 		x.take(first+uint64(i), &frames[i])
 	}
 	x.finish()
+	clear(x.grams.text[:cap(x.grams.text)]) // the next segment is of somebody else
 	gramsPool.Put(x.grams)
 	x.entry, x.grams = nil, nil
-	x.text = x.text[:0]
-	if cap(x.text) > 16<<10 {
-		x.text = nil
-	}
 	return e
 }
 
@@ -102,17 +99,18 @@ func (x *Indexer) output(k *Track, b []byte, n uint64) {
 	if k.Text.Terminal {
 		k.Text.watch = x.watch(k)
 	}
-	x.text = k.Text.Append(append(x.text[:0], k.rest[:k.rests]...), b)
-	text := x.text[k.rests:]
+	whole := k.Text.Append(append(x.grams.text[:0], k.rest[:k.rests]...), b)
+	text := whole[k.rests:]
+	x.grams.text = whole
 	if k.Text.watch != nil {
 		k.Text.watch.settle() // the frame's data is not kept
 	}
 	switch {
 	case x.entry.Drawn:
 	case !k.Text.Terminal && isBinary(b):
-		k.gram, k.rests = x.grams.sift(k.gram, x.text), 0
+		k.gram, k.rests = x.grams.sift(k.gram, whole), 0
 	default:
-		k.gram = k.collect(x.grams, k.gram, x.text)
+		k.gram = k.collect(x.grams, k.gram, whole)
 	}
 	if k.lane >= 0 {
 		l := &x.entry.Lanes[k.lane]

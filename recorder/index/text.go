@@ -60,9 +60,10 @@ func (t *Text) Append(dst, src []byte) []byte {
 			dst, i = t.between(dst, src, i)
 			continue
 		}
-		if sifting && t.line && !t.back {
+		if sifting && !t.back {
 			n := stray(src[i:])
 			dst = sift(dst, src[i:i+n])
+			t.line = t.line || n > 0
 			i += n
 		} else if n := t.plain(src[i:]); n > 0 {
 			dst = t.run(dst, src[i:i+n])
@@ -70,6 +71,9 @@ func (t *Text) Append(dst, src []byte) []byte {
 		}
 		if i == len(src) {
 			break
+		}
+		if src[i] == '\r' && i+1 < len(src) && src[i+1] == '\n' { // most lines end so
+			t.back, i = false, i+1
 		}
 		if n := coloured(src[i:]); n > 0 {
 			i += n
