@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -116,7 +117,8 @@ func (w *world) config() Config {
 			}
 			return r, nil
 		},
-		Open: w.open,
+		Requests: func(context.Context) ([]control.Request, error) { return slices.Collect(maps.Values(w.requests)), nil },
+		Open:     w.open,
 		Search: func(_ context.Context, ids []string) (Recordings, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -97,6 +97,8 @@ export class Happenings {
 
   mark(x) {
     this.marks.push(x);
+    // What was denied of a file, a forward or a command stands there already.
+    if (x.kind === "denied" && this.list.some((o) => o.kind === "denied" && o.at === x.at && o.channel === x.channel)) return;
     const bad = x.kind === "denied", end = x.kind === "end", warn = x.kind === "note" || x.kind === "signal";
     this.put(x.at, x.channel, {
       kind: x.kind, lane: "mark", shape: end ? "end" : bad || warn ? "diamond" : "dot", colour: end ? (/^closed/.test(x.text) ? "muted" : "bad") : bad ? "bad" : warn ? "warn" : "other",

@@ -25,7 +25,7 @@ function list(session, panel, things, empty, row, chosen) {
 
 // What was read off a terminal is what the host showed; what was asked for by name is certain.
 const command = (x) => [h("code", { class: "what" }, said(x.text)),
-  x.seen && !x.refused ? null : h("span", { class: "dim" }, x.refused ? h("span", { class: "tag bad" }, "refused") : null, x.seen ? null : h("span", { class: "tag", title: "asked for by the client, not typed at a prompt" }, "exec"),
+  (x.seen || x.text.startsWith("subsystem ")) && !x.refused ? null : h("span", { class: "dim" }, x.refused ? h("span", { class: "tag bad" }, "refused") : null, x.seen || x.text.startsWith("subsystem ") ? null : h("span", { class: "tag", title: "asked for by the client, not typed at a prompt" }, "exec"),
     x.exit !== undefined ? h("span", { class: "tag " + (x.exit ? "warn" : "good") }, "exit " + x.exit) : null)];
 
 const file = (x) => {
@@ -80,7 +80,7 @@ function verification(session, panel) {
       o.live ? "What is here is what was sealed when this was opened." : o.interrupted ? "The bastion or its disk died before the session ended. All it had acknowledged is here." : "It ends where the bastion ended it; nothing is missing at the end."),
     p.fault ? step("bad", "Altered", visible(p.fault))
       : step(p.checked ? "good" : "going", p.checked ? "Read to the last frame" : `Reading: ${read} %`, [p.checked ? `All ${count(o.frames, "frame")} were decrypted here and are the ones that were signed.` : "Every segment is fetched, decrypted here and held against its signature.", p.checked ? null : bar])),
-    p.differ ? h("p", { class: "bad" }, icon("warn"), `The bastion’s index said something else of ${count(p.differ, "segment")}. What stands here is what this machine reads in their frames.`) : null,
+    p.differ ? h("p", { class: "bad differ" }, icon("warn"), ` The bastion’s index said something else of ${count(p.differ, "segment")}. What stands here is what this machine reads in their frames.`) : null,
     facts([["Size", `${bytes(o.bytes)} sealed, ${count(o.frames, "frame")}`], ["Sealed to", h("code", { class: "hash" }, said(o.recording_key))], ["Chain", h("code", { class: "hash" }, said(o.sealed_head))],
       ["Logged", s.sealed_head ? h("code", { class: "hash" }, said(s.sealed_head)) : "nothing"]]),
     h("p", { class: "dim" }, "Whether the log itself is whole and who was allowed to approve, postern verify proves. ", p.checked ? "What stands under Commands, Files and Forwards was read out of the verified frames on this machine." : "What stands under Commands, Files and Forwards is the bastion’s reading, until the frames were read here."));

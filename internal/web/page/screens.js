@@ -86,7 +86,7 @@ export class Transcript {
       const events = this.tape.events;
       this.take(events.slice(this.taken));
       this.taken = events.length;
-      if (this.tape.whole || this.lines.length > 4000) break;
+      if (this.tape.whole || !this.tape.base || this.lines.length > 4000) break;
       try {
         await this.tape.more();
       } catch {

@@ -273,7 +273,7 @@ export class Session {
   paintChannels() {
     const tab = (c, label, number) => h("button", {
       type: "button", role: "tab", "aria-selected": String(c === this.channel), title: label, onclick: () => this.choose(number, this.playback.time),
-    }, icon(c ? (c.kind === "terminal" ? "idle" : "note") : "file"), h("span", {}, label));
+    }, icon(c ? (c.kind === "terminal" ? "terminal" : "note") : "file"), h("span", {}, label));
     const list = this.happened.channels;
     replace(this.channels, list.map((c) => tab(c, visible(c.label), c.number)), tab(undefined, "what happened", -1));
   }
