@@ -50,6 +50,7 @@ func painted(frames []recorder.Frame, columns, rows int, at time.Duration) strin
 
 // Wherever one jumps to in three hours, the screen is the one that the admin saw then.
 func TestSeekIsExact(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.hours(t)
 	frames := w.output(t, s.ID, 0)

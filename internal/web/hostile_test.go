@@ -58,6 +58,7 @@ func (w *world) hostile(t testing.TB) control.Session {
 
 // Nothing of a recording runs, and nothing of it hides.
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.hostile(t)
 	w.sessions[0].End = strings.Join(hostile, " ")
@@ -102,6 +103,7 @@ func TestHostile(t *testing.T) {
 
 // The policy holds also if something of ours were wrong: a script that is put into the page does not run.
 func TestPolicyHolds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := newBrowser(t)
 	b.open(w.serve(t, nil))

@@ -14,6 +14,7 @@ import (
 
 // An auditor looks for a session, watches it and goes where things happened, with the mouse.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.restore(t)
 	w.hours(t)
@@ -111,6 +112,7 @@ func (b *browser) everythingFromHere(link string) {
 
 // All of it works without a mouse.
 func TestKeyboard(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.restore(t)
 	w.others(t)
@@ -185,6 +187,7 @@ func TestKeyboard(t *testing.T) {
 
 // A search across sessions is one view, and a hit leads to its moment.
 func TestSearchAcross(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.restore(t)
 	w.hours(t)
@@ -216,6 +219,7 @@ func TestSearchAcross(t *testing.T) {
 
 // Every kind of session has a page, in both themes and at every width.
 func TestEveryKind(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.restore(t)
 	w.others(t)
@@ -262,6 +266,7 @@ func TestEveryKind(t *testing.T) {
 
 // A bastion that keeps quiet about a file in its index is found out when the frames are read, and what they say is shown.
 func TestIndexThatLies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.record(t, liar, "erin", "backup@phi-store-1", monday)
 	k.channel(0)
@@ -283,6 +288,7 @@ func TestIndexThatLies(t *testing.T) {
 
 // A recording that was altered says so before anything else, and what is good of it is still there to see.
 func TestAlteredPage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.hours(t)
 	w.spoilt[s.ID] = 5
