@@ -14,10 +14,20 @@ export class Happenings {
     this.files = [];
     this.forwards = [];
     this.marks = [];
-    this.list = [];
+    this.things = [];
+    this.sorted = true;
     this.channels = [];
     this.seen = new Map(); // channels by number
     this.asked = new Map(); // what a channel was asked to run
+  }
+
+  // list is everything in the order of its time. A long session has thousands of entries, so it is not sorted with each.
+  get list() {
+    if (!this.sorted) {
+      this.things.sort((a, b) => a.at - b.at);
+      this.sorted = true;
+    }
+    return this.things;
   }
 
   // add takes an entry of the index, which may take the place of one that was there: then all is told anew.
@@ -27,7 +37,6 @@ export class Happenings {
       this.clear();
       for (const one of this.entries) this.take(one);
     } else this.take(entry);
-    this.list.sort((a, b) => a.at - b.at);
     this.name();
   }
 
@@ -56,7 +65,8 @@ export class Happenings {
   }
 
   put(at, channel, thing) {
-    this.list.push({ at, channel, ...thing });
+    this.things.push({ at, channel, ...thing });
+    this.sorted = false;
   }
 
   command(x) {
@@ -82,7 +92,7 @@ export class Happenings {
 
   // A forward is told when it begins and when it is over.
   forward(x) {
-    const before = this.forwards.find((o) => o.channel === x.channel && !o.ended);
+    const before = this.forwards.findLast((o) => o.channel === x.channel && !o.ended);
     if (x.ended && before) {
       Object.assign(before, { ...x, at: before.at });
       return;
@@ -98,7 +108,7 @@ export class Happenings {
   mark(x) {
     this.marks.push(x);
     // What was denied of a file, a forward or a command stands there already.
-    if (x.kind === "denied" && this.list.some((o) => o.kind === "denied" && o.at === x.at && o.channel === x.channel)) return;
+    if (x.kind === "denied" && this.things.slice(-64).some((o) => o.kind === "denied" && o.at === x.at && o.channel === x.channel)) return;
     const bad = x.kind === "denied", end = x.kind === "end", warn = x.kind === "note" || x.kind === "signal";
     this.put(x.at, x.channel, {
       kind: x.kind, lane: "mark", shape: end ? "end" : bad || warn ? "diamond" : "dot", colour: end ? (/^closed/.test(x.text) ? "muted" : "bad") : bad ? "bad" : warn ? "warn" : "other",

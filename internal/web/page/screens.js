@@ -5,9 +5,10 @@ import { position } from "./format.js";
 
 // Terminal is asciinema-player without its controls: it is told what to paint, and keeps no time of its own.
 export class Terminal {
-  constructor(el) {
+  constructor(el, exact) {
     this.fresh = true;
     this.el = el;
+    this.exact = exact; // hears whether the screen is surely what it was
     this.ready = new Promise((resolve) => {
       const driver = ({ dispatch }) => {
         this.dispatch = dispatch;
@@ -26,6 +27,7 @@ export class Terminal {
 
   reset(base) {
     this.fresh = false;
+    this.exact(base.exact);
     this.size(base.columns, base.rows);
     this.dispatch("reset", { size: { cols: base.columns, rows: base.rows }, init: base.init || undefined, theme: null });
   }
@@ -169,6 +171,7 @@ export class Log {
       h("span", { class: "said" }, x.row())));
     replace(this.list, this.rows.length ? this.rows : h("li", { class: "empty" }, "Nothing is on record of this session but that it was."));
     this.shown = 0;
+    this.still = undefined;
   }
 
   write() {}

@@ -110,6 +110,7 @@ export class Session {
     this.badge = h("button", { class: "badge", type: "button", onclick: () => this.choosePanel("verification") });
     this.stage = h("div", { class: "stage", tabindex: "-1" });
     this.note = h("div", { class: "note", hidden: true });
+    this.inexact = h("p", { class: "inexact", hidden: true }, "Painted from the middle on: what is older than some minutes may be missing until it is drawn again.");
     this.channels = h("div", { class: "channels", role: "tablist", "aria-label": "Channels" });
     this.tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "What is known of the session" });
     this.panel = h("div", { class: "panel", role: "tabpanel", id: "panel", tabindex: "-1" });
@@ -119,7 +120,7 @@ export class Session {
     this.found = h("span", { class: "found", role: "status" });
     replace(this.main, h("div", { class: "session" },
       this.header(),
-      h("div", { class: "watch" }, this.channels, this.note, this.stage, this.controls(), this.timeline.el, legend()),
+      h("div", { class: "watch" }, this.channels, this.note, this.inexact, this.stage, this.controls(), this.timeline.el, legend()),
       h("aside", { class: "side", "aria-label": "Details" },
         h("label", { class: "find" }, icon("search"), this.field, this.found, h("kbd", {}, "/")), this.tabs, this.panel)));
     this.paintTabs();
@@ -251,12 +252,13 @@ export class Session {
     this.picked = number;
     this.channel = number === -1 ? undefined : channels.find((c) => c.number === number) ?? channels[0];
     this.screen?.close();
+    this.inexact.hidden = true;
     this.playback.stop();
     this.stage.textContent = "";
     this.stage.classList.toggle("terminal", this.channel?.kind === "terminal");
     const jump = (t) => this.seek(t);
     if (!this.channel) this.screen = new Log(this.stage, this.happened.list, jump);
-    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage);
+    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage, (exact) => { this.inexact.hidden = exact; });
     else this.screen = new Transcript(this.stage, jump);
     this.paintChannels();
     await this.screen.ready;
@@ -298,7 +300,7 @@ export class Session {
     this.tab = name;
     for (const b of this.tabs.children) b.setAttribute("aria-selected", String(b.id === "tab-" + name));
     const tab = document.getElementById("tab-" + name);
-    if (tab) this.tabs.scrollLeft = Math.max(0, tab.offsetLeft + tab.offsetWidth - this.tabs.clientWidth);
+    if (tab) this.tabs.scrollLeft = Math.max(0, tab.offsetLeft - this.tabs.offsetLeft + tab.offsetWidth - this.tabs.clientWidth);
     this.panel.setAttribute("aria-labelledby", "tab-" + name);
     this.rows = [];
     this.marked = undefined;
