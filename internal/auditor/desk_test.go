@@ -135,7 +135,6 @@ type authority struct {
 	leaves  [][]byte
 	carol   ssh.Signer
 	bastion *liar
-	until   time.Time
 
 	mu        sync.Mutex
 	sequence  uint64
@@ -172,7 +171,7 @@ func (a *authority) answer(command string, stdin []byte) (string, error) {
 	a.sequence++
 	a.views = append(a.views, v)
 	var out control.Audit
-	pass := control.Pass{Bastion: control.Place{Name: "bastion-1", Address: a.bastion.address, Key: line(a.carol.PublicKey())}, Sessions: v.Sessions, NotAfter: a.until}
+	pass := control.Pass{Bastion: control.Place{Name: "bastion-1", Address: a.bastion.address, Key: line(a.carol.PublicKey())}, Sessions: v.Sessions}
 	for _, id := range v.Sessions {
 		out.Sessions = append(out.Sessions, control.Session{ID: id, Bastion: "bastion-1"})
 	}
@@ -245,7 +244,7 @@ const why = "INC-4412 why"
 func atDesk(t *testing.T) (*Desk, *authority, *liar) {
 	t.Helper()
 	g := newGateway(t)
-	a := &authority{t: t, carol: newSigner(t), until: time.Now().Add(time.Minute), log: newLog(t), leaves: [][]byte{[]byte("{}"), []byte("{}")}}
+	a := &authority{t: t, carol: newSigner(t), log: newLog(t), leaves: [][]byte{[]byte("{}"), []byte("{}")}}
 	a.bastion = g.liar(t, "bastion-1", func(command string, _ []byte) (string, error) { return "said " + command, nil })
 	ca := g.liar(t, "postern-ca", a.answer)
 	client, err := control.Dial(t.Context(), control.Config{Address: ca.address, Signers: []ssh.Signer{a.carol}, KnownHosts: g.file})
@@ -527,7 +526,7 @@ func TestLostConnections(t *testing.T) {
 		t.Errorf("%q after %d connections: %v", got, bastion.seen, err)
 	}
 	gone = a.passes["S-1"].gone
-	a.passes["S-1"].NotAfter = time.Now()
+	a.passes["S-1"].until = time.Now()
 	if _, err := fetched(t.Context(), a, "S-1"); err != nil {
 		t.Errorf("the connection there is: %v", err)
 	}
