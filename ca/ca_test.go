@@ -56,13 +56,13 @@ permit (principal in Group::"dba", action in Action::"connect", resource in Host
 @id("free") @max("20m")
 permit (principal in Group::"dba", action in [Action::"exec"], resource in Host::"open");
 @id("revoke") permit (principal in Group::"operators", action == Action::"revoke", resource);
-@id("audit") permit (principal in Group::"auditors", action in [Action::"audit", Action::"recording-key"], resource);
+@id("audit") permit (principal in Group::"auditors", action in [Action::"audit", Action::"recording-key", Action::"custody"], resource);
 `
 
 // people and their groups; alice owns two keys.
 var people = map[string]string{
 	"alice": "dba", "adam": "dba", "bob": "privacy", "beth": "privacy", "dana": "ehr-owners", "both": "privacy, ehr-owners",
-	"carol": "auditors", "olga": "operators", "pat": "dba, privacy",
+	"carol": "auditors", "cara": "auditors", "olga": "operators", "pat": "dba, privacy",
 }
 
 func newWorld(t *testing.T) *world {

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -41,6 +42,7 @@ func (ca *CA) AuditStatement(c Caller, v View) (string, error) {
 // gets nothing.
 func (ca *CA) Audit(c Caller, v View, signature []byte) (control.Audit, error) {
 	var out control.Audit
+	var tree auditlog.TreeHead
 	err := ca.db.Update(func(tx *store.Tx) error {
 		s, list, err := ca.viewing(tx, c, v)
 		if err != nil {
@@ -57,17 +59,42 @@ func (ca *CA) Audit(c Caller, v View, signature []byte) (control.Audit, error) {
 			Kind: s.Kind, Sessions: s.Sessions, Keystrokes: s.Keystrokes, Sequence: s.Sequence, Reason: s.Reason, Key: s.Key,
 			Public: line(signer), Statement: s.Text(), Signature: string(signature),
 		}
-		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeView, Actor: c.Name, View: view}); err != nil {
+		entry := auditlog.Entry{Type: auditlog.TypeView, Actor: c.Name, At: ca.now().UTC(), View: view}
+		index, err := auditlog.Append(tx, entry)
+		if err != nil {
 			return err
 		}
 		out.Sessions = list
 		if out.Keys, err = keysNamed(tx, list, v.Keystrokes); err != nil {
 			return err
 		}
-		out.Passes, err = ca.passes(tx, s, list, v.Key, signer)
+		if out.Passes, err = ca.passes(tx, s, list, v.Key, signer); err != nil {
+			return err
+		}
+		out.Logged, tree, err = included(tx, index, entry)
 		return err
 	})
+	if err != nil {
+		return control.Audit{}, err
+	}
+	// Only now: what was not committed must not be signed.
+	checkpoint, err := ca.signer.Checkpoint(tree)
+	out.Logged.Checkpoint = string(checkpoint)
 	return out, err
+}
+
+// included shows how the leaf of entry, which was just appended, is in the tree.
+func included(tx *store.Tx, index int64, entry auditlog.Entry) (control.Logged, auditlog.TreeHead, error) {
+	tree, err := auditlog.Tree(tx)
+	if err != nil {
+		return control.Logged{}, tree, err
+	}
+	proof, err := auditlog.Inclusion(tx, tree.N, index)
+	if err != nil {
+		return control.Logged{}, tree, err
+	}
+	leaf, err := json.Marshal(entry) // as Append does
+	return control.Logged{Index: index, Leaf: leaf, Proof: proof.String()}, tree, err
 }
 
 // viewsOf numbers the views of a person.

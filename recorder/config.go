@@ -25,7 +25,7 @@ type Config struct {
 
 	// Index begins the index of one recording; what it returns is given each segment once, in order, when it is sealed, with the number of its first frame. The frames
 	// and their data are only good until it returns. What it says is sealed beside the segment, for [Part]; over 256 KiB it is dropped. What it reads is hostile: when it
-	// panics, the recording goes on without. Nil: nothing is said but times and sizes.
+	// panics, or when the journal fills faster than it is sealed, the recording goes on without. Nil: nothing is said but times and sizes.
 	Index func(Header) func(first uint64, frames []Frame) []byte
 
 	// Sealed is called from one goroutine, in order, when segments of a recording became durable in the store.

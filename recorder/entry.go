@@ -34,6 +34,12 @@ func (x *sealer) ask(s *segment) (said []byte) {
 	if cfg.Index == nil || w.dumb {
 		return nil
 	}
+	if _, high := x.store.files.pressure(); high {
+		// Sessions would wait for the journal next. An index is a comfort that an auditor's machine can make as well.
+		cfg.Log.Warn("more is recorded than can be indexed; the rest of this recording is not", "session", w.opening.Session, "from_segment", s.number)
+		w.dumb, w.indexer = true, nil
+		return nil
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			cfg.Log.Error("the indexer broke; the recording goes on without an index", "session", w.opening.Session, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

@@ -33,6 +33,9 @@ const (
 // [Follow]. Nobody waits for w: who takes nothing for long is given what was sealed meanwhile.
 func (s *Store) Follow(ctx context.Context, session string, w io.Writer) error {
 	c, err := s.sealedSoFar(session)
+	if err == nil {
+		err = s.deleted(session)
+	}
 	if err != nil {
 		return err
 	}

@@ -395,6 +395,37 @@ func TestIndexersThatBreak(t *testing.T) {
 	}
 }
 
+// When more is recorded than can be sealed, what is left out is the index.
+func TestIndexUnderPressure(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Index, c.Capacity, c.Log = counting, 8<<20, slog.New(slog.DiscardHandler) })
+	w := b.create(t, "S-1")
+	w.cutIf(func(*segment) bool { return true })
+	waitSegments(t, b, "S-1", 1)
+	b.sealer.hold(t)
+	content := sample("noise", 32<<10)
+	for high := false; !high; _, high = b.files.pressure() {
+		c, err := w.Append(Frame{Type: TypeData, Data: content})
+		durably(t, c, err)
+	}
+	b.sealer.unhold()
+	if err := w.Close("closed"); err != nil {
+		t.Fatal(err)
+	}
+	<-b.sealed
+	a, err := stored{bench: b, session: "S-1"}.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range a.Parts() {
+		if (p.Index != nil) != (i == 0) || p.Bytes == 0 {
+			t.Errorf("segment %d: %q", i, p.Index)
+		}
+	}
+	if _, err := all(a); err != nil {
+		t.Error(err)
+	}
+}
+
 // Compartments open in any order of segments, and from many goroutines.
 func TestArchiveCompartments(t *testing.T) {
 	b := newBench(t, nil)

@@ -232,8 +232,8 @@ func (c *client) take(ctx context.Context, p *proof, want parts, sessions []stri
 	}
 	defer access.Close()
 	for _, s := range p.Sessions {
-		if !slices.Contains(sessions, s.ID) {
-			continue
+		if !slices.Contains(sessions, s.ID) || s.Destroyed != nil && s.Destroyed.Receipt.Everything {
+			continue // the leaves tell what became of it
 		}
 		f, err := os.CreateTemp("", "postern-recording-*")
 		if err != nil {

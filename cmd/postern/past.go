@@ -81,7 +81,7 @@ func (p *past) show(on *watchScreen) []byte {
 		s := p.screens[channels[0]]
 		columns, rows := s.Size()
 		on.compare(uint32(columns), uint32(rows))
-		return appendScreen(b, s)
+		return appendScreen(b, s, on)
 	}
 	for _, channel := range channels {
 		b = fmt.Appendf(b, "[on terminal %d:]\r\n%s\r\n", channel, strings.Join(p.screens[channel].Lines(), "\r\n"))
@@ -89,16 +89,20 @@ func (p *past) show(on *watchScreen) []byte {
 	return b
 }
 
-// appendScreen paints a screen from its cells.
-func appendScreen(b []byte, s *screen.Screen) []byte {
+// appendScreen paints a screen from its cells. Of one that has more room than ours, what is around its cursor.
+func appendScreen(b []byte, s *screen.Screen, on *watchScreen) []byte {
 	if s.Alternate() {
 		b = append(b, "\x1b[?1049h"...)
 	}
 	b = append(b, "\x1b[0m\x1b[H\x1b[2J"...)
-	_, rows := s.Size()
+	columns, rows := s.Size()
+	x, y, visible := s.Cursor()
+	width, height := on.size(columns, rows)
+	top := max(0, y+1-height)
 	var last screen.Cell
-	for y := range rows {
-		line := s.Row(y)
+	for row := top; row < min(rows, top+height); row++ {
+		line := s.Row(row)
+		line = line[:min(len(line), width)]
 		end := len(line)
 		for end > 0 && line[end-1] == (screen.Cell{Rune: ' '}) {
 			end--
@@ -106,7 +110,7 @@ func appendScreen(b []byte, s *screen.Screen) []byte {
 		if end == 0 {
 			continue
 		}
-		b = fmt.Appendf(b, "\x1b[%d;1H", y+1)
+		b = fmt.Appendf(b, "\x1b[%d;1H", row-top+1)
 		for _, c := range line[:end] {
 			if c.Rune == 0 {
 				continue // the right half of the one before
@@ -118,8 +122,7 @@ func appendScreen(b []byte, s *screen.Screen) []byte {
 			b = append(append(b, string(c.Rune)...), string(s.Combining(c))...)
 		}
 	}
-	x, y, visible := s.Cursor()
-	b = fmt.Appendf(append(b, "\x1b[0m"...), "\x1b[%d;%dH", y+1, x+1)
+	b = fmt.Appendf(append(b, "\x1b[0m"...), "\x1b[%d;%dH", y-top+1, min(x, width-1)+1)
 	if !visible {
 		b = append(b, "\x1b[?25l"...)
 	}

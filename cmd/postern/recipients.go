@@ -95,6 +95,15 @@ func (s *signing) book(cc *cli.Context) (*auditor.Book, error) {
 	return b, nil
 }
 
+// enrolled remembers what this auditor enrolled on this machine.
+func (s *signing) enrolled(c control.Custody) error {
+	b, err := auditor.OpenBook(s.settings.Home)
+	if err != nil {
+		return err
+	}
+	return b.Accept(c)
+}
+
 func (s *signing) believe(cc *cli.Context, c control.Custody, question string) error {
 	key, err := c.Verify()
 	if err != nil {

@@ -92,7 +92,12 @@ func (c *client) open(cc *cli.Context, view auditor.View, id string) (*recording
 		f.Close()
 		return nil, err
 	}
-	if _, r.damage = verify.Recording(f, r.session, &r.key); r.damage != nil {
+	_, r.damage = verify.Recording(f, r.session, &r.key)
+	if errors.Is(r.damage, recorder.ErrShredded) {
+		f.Close()
+		return nil, shredded(id)
+	}
+	if r.damage != nil {
 		fmt.Fprintf(os.Stderr, "%s\n", colour(red, fmt.Sprintf("WARNING: the recording of %s does not verify: %s", r.session.ID, word(r.damage.Error()))))
 	} else if !r.session.Sealed {
 		fmt.Fprintf(os.Stderr, "%s is not sealed to its end yet; this is what there is so far\n", r.session.ID)

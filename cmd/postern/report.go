@@ -25,7 +25,7 @@ var reportCommand = &cli.Command{
 	Usage: "who reached which host as which account, why, who approved, what ran and what moved: proven, then printed",
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "from", Usage: "the period begins at this `TIME`: a date in UTC, or how long ago (default: the first of last month)"},
-		&cli.StringFlag{Name: "to", Usage: "and ends before this `TIME` (default: the first of this month)"},
+		&cli.StringFlag{Name: "to", Usage: "and ends before this `TIME` (default: now, or without --from the first of this month)"},
 		&cli.StringFlag{Name: "user", Usage: "of this `PERSON` only"},
 		&cli.StringFlag{Name: "host", Usage: "of this `HOST` only"},
 		&cli.StringFlag{Name: "by", Value: "person", Usage: "group sessions by person, host, day or request: `GROUP`"},
@@ -68,6 +68,9 @@ func reportOptions(c *cli.Context) (o report.Options, write func(*report.Report,
 	now := time.Now().UTC()
 	first := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 	o = report.Options{From: first.AddDate(0, -1, 0), To: first, Made: now, User: c.String("user"), Host: c.String("host"), Group: c.String("by"), Share: c.Int("share")}
+	if c.String("from") != "" {
+		o.To = now
+	}
 	for name, at := range map[string]*time.Time{"from": &o.From, "to": &o.To} {
 		if text := c.String(name); text != "" {
 			if *at, err = command.Since(text, now); err != nil {

@@ -26,7 +26,7 @@ var verifyCommand = &cli.Command{
 	Usage:     "prove the log, the approvals, the certificates and the recordings, trusting no server; or a FILE that postern evidence made",
 	ArgsUsage: "[FILE]",
 	Flags: []cli.Flag{
-		witnessFlag, witnessesFlag, withinFlag,
+		witnessFlag, witnessesFlag, withinFlag, policyDirsFlag,
 		&cli.BoolFlag{Name: "no-recordings", Usage: "leave the recordings out"},
 		&cli.StringFlag{Name: "recording", Usage: "check this sealed recording against the log, and no other: `FILE`"},
 		&cli.BoolFlag{Name: "text", Usage: "print what the host printed, of a FILE that was made with --open"},
@@ -54,6 +54,10 @@ var verifyCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
+		sets, err := loadReviewed(c.StringSlice("policy"))
+		if err != nil {
+			return err
+		}
 		ca, err := connect(c)
 		if err != nil {
 			return err
@@ -66,6 +70,7 @@ var verifyCommand = &cli.Command{
 		if err := ca.askWitnesses(c.Context, proof, d); err != nil {
 			return err
 		}
+		proof.judge(sets)
 		switch {
 		case file != "":
 			err = proof.file(file)
@@ -87,14 +92,17 @@ type proof struct {
 	Memory    string      `json:"memory"`              // file with the checkpoint that is remembered
 	Witnessed []witnessed `json:"witnessed,omitempty"` // by whom, and how far
 
+	Reviewed  int `json:"reviewed"`   // policies that were compared with a directory
+	Checked   int `json:"recordings"` // that pass through every head that was logged of them
+	Heads     int `json:"heads"`      // so many
+	Read      int `json:"read"`       // of the recordings, those read to the last frame
+	Open      int `json:"not_sealed"` // sessions whose recording is not sealed to its end yet
+	Destroyed int `json:"destroyed"`  // as was ordered; what is left of them verifies
+
+	keys       openedKeys
 	leaves     [][]byte
 	checkpoint []byte
 	trust      verify.Keys
-	Checked    int `json:"recordings"` // that match their logged heads
-	Read       int `json:"read"`       // of them, those read to the last frame
-	Open       int `json:"not_sealed"` // sessions whose recording is not sealed to its end yet
-	Destroyed  int `json:"destroyed"`  // as was ordered; what is left of them verifies
-	keys       openedKeys
 }
 
 // proveLog fetches the log and checks all of it, and remembers the checkpoint for the next time.
@@ -254,6 +262,7 @@ func (p *proof) check(f io.ReadSeeker, s verify.Session) error {
 	_, err := verify.Recording(f, s, key)
 	if err == nil {
 		p.Checked++
+		p.Heads += len(s.Heads)
 		if key != nil {
 			p.Read++
 		}
@@ -295,42 +304,4 @@ func (p *proof) conclude(asJSON bool) error {
 		return fmt.Errorf("%d of these things should not be; do not trust this CA until they are explained", n)
 	}
 	return nil
-}
-
-func (p *proof) recordings() string {
-	text := fmt.Sprintf("%d match their logged heads", p.Checked)
-	if p.Read > 0 {
-		text += fmt.Sprintf(", %d of them read to the last frame", p.Read)
-	}
-	if p.Open > 0 {
-		text += fmt.Sprintf("; %d not sealed yet", p.Open)
-	}
-	if p.Destroyed > 0 {
-		text += fmt.Sprintf("; of %d that were destroyed as ordered, what is left matches", p.Destroyed)
-	}
-	return text
-}
-
-func (p *proof) print() error {
-	seen := "this machine looked for the first time"
-	if p.Before > 0 {
-		seen = fmt.Sprintf("grown from the %d seen before", p.Before)
-	}
-	err := facts(os.Stdout,
-		"log", fmt.Sprintf("%d leaves, signed, %s", p.Leaves, seen),
-		"witnesses", p.witnesses(),
-		"requests", fmt.Sprintf("%d with %d signed decisions; %d revocations", p.Requests, p.Votes, p.Revocations),
-		"certificates", fmt.Sprintf("user %d, session %d, host %d, gateway %d", p.Certificates["user"], p.Certificates["session"], p.Certificates["host"], p.Certificates["gateway"]),
-		"sessions", strconv.Itoa(len(p.Sessions)),
-		"recordings", p.recordings())
-	for _, note := range p.Notes {
-		fmt.Println(colour(yellow, "note: "+visible(note.String())))
-	}
-	for _, failure := range p.Failures {
-		fmt.Println(colour(red, "BAD: "+visible(failure.String())))
-	}
-	if len(p.Failures) == 0 {
-		fmt.Println(colour(green, "everything verifies"))
-	}
-	return err
 }

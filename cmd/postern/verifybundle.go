@@ -158,12 +158,17 @@ func seenBy(list []evidence.Seen) string {
 func recordedLine(r evidence.Recorded) string {
 	var text string
 	switch {
+	case r.Of == 0 && !r.Whole && r.Destroyed != "":
+		return r.Session + ": " + r.Destroyed
 	case r.Of == 0 && !r.Whole:
 		return r.Session + ": not in here; its logged heads are"
 	case r.Whole:
 		text = fmt.Sprintf("%s: all %d segments and %d frames, as logged", r.Session, r.Of, r.Frames)
 	default:
 		text = fmt.Sprintf("%s: %d of %d segments, in their places", r.Session, len(r.Segments), r.Of)
+	}
+	if r.Destroyed != "" {
+		return text + "; " + r.Destroyed
 	}
 	if r.Live {
 		text += "; the session was not over, so more followed"

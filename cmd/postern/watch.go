@@ -192,7 +192,8 @@ func (w *watching) moment(f *recorder.Follower, m followedMoment) error {
 		return m.err
 	}
 	if m.frame.Type == recorder.TypeHeader {
-		printHeader(f.Header())
+		h := f.Header()
+		w.line(word(fmt.Sprintf("[%s: %s as %s on %s through %s, since %s; q ends watching]", h.Session, h.Person, h.Account, h.Host, h.Bastion, clock(h.Started, time.Now()))))
 	}
 	w.over = w.over || m.frame.Type == recorder.TypeEnd
 	return w.frame(m.frame)
@@ -326,13 +327,21 @@ func (s *watchScreen) note(text string) {
 	fmt.Fprint(os.Stderr, text+"\r\n")
 }
 
+// size is that of our terminal, or the one given if nobody knows.
+func (s *watchScreen) size(columns, rows int) (width, height int) {
+	width, height, err := term.GetSize(int(s.out.Fd()))
+	if err != nil || width < 1 || height < 1 {
+		return columns, rows
+	}
+	return width, height
+}
+
 // compare tells when the admin's terminal has more room than this one.
 func (s *watchScreen) compare(columns, rows uint32) {
 	if !s.terminal {
 		return
 	}
-	width, height, err := term.GetSize(int(s.out.Fd()))
-	if err == nil && (uint32(width) < columns || uint32(height) < rows) {
+	if width, height := s.size(int(columns), int(rows)); uint32(width) < columns || uint32(height) < rows {
 		s.note(fmt.Sprintf("[the admin's terminal has %d columns and %d rows, yours %d and %d: make it larger]", columns, rows, width, height))
 	}
 }

@@ -42,22 +42,14 @@ func replayWeb(c *cli.Context) error {
 	defer ca.close()
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	me, err := control.Call[control.Identity](ctx, ca.Client, nil, "whoami")
+	views := &webViews{desk: ca.desk(), view: auditor.View{Kind: control.ViewWeb, Reason: reason, Keystrokes: c.Bool("keystrokes")}}
+	defer views.close()
+	config, err := ca.webConfig(ctx, views)
 	if err != nil {
 		return err
 	}
-	views := &webViews{desk: ca.desk(), view: auditor.View{Kind: control.ViewWeb, Reason: reason, Keystrokes: c.Bool("keystrokes")}}
-	defer views.close()
-	server, err := web.New(web.Config{
-		Who: me.Name, Reason: reason, First: first, Keystrokes: c.Bool("keystrokes"),
-		Sessions: func(ctx context.Context) ([]control.Session, error) {
-			return control.List[control.Session](ctx, ca.Client, "sessions")
-		},
-		Request: func(ctx context.Context, id string) (control.Request, error) {
-			return control.Call[control.Request](ctx, ca.Client, nil, "show", id)
-		},
-		Open: views.open, Search: views.search,
-	})
+	config.First = first
+	server, err := web.New(config)
 	if err != nil {
 		return err
 	}
@@ -67,6 +59,23 @@ func replayWeb(c *cli.Context) error {
 		return nil
 	}
 	return err
+}
+
+func (c *client) webConfig(ctx context.Context, views *webViews) (web.Config, error) {
+	me, err := control.Call[control.Identity](ctx, c.Client, nil, "whoami")
+	return web.Config{
+		Who: me.Name, Reason: views.view.Reason, Keystrokes: views.view.Keystrokes,
+		Sessions: func(ctx context.Context) ([]control.Session, error) {
+			return control.List[control.Session](ctx, c.Client, "sessions")
+		},
+		Request: func(ctx context.Context, id string) (control.Request, error) {
+			return control.Call[control.Request](ctx, c.Client, nil, "show", id)
+		},
+		Requests: func(ctx context.Context) ([]control.Request, error) {
+			return control.List[control.Request](ctx, c.Client, "requests", "--all")
+		},
+		Open: views.open, Search: views.search,
+	}, err
 }
 
 func showLink(link string, open bool) {

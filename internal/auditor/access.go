@@ -46,7 +46,7 @@ func (a *Access) take(audit control.Audit, batch []string) error {
 		a.keys[k.ID] = k
 	}
 	for _, answer := range audit.Passes {
-		p := &pass{Pass: answer}
+		p := &pass{Pass: answer, until: time.Now().Add(passLife)}
 		a.all = append(a.all, p)
 		for _, id := range answer.Sessions {
 			a.passes[id] = p
@@ -256,6 +256,7 @@ func (a *Access) dial() {
 // pass is the way to one bastion.
 type pass struct {
 	control.Pass
+	until  time.Time // by our clock, which may not be the CA's
 	mu     sync.Mutex
 	client *ssh.Client
 	gone   chan struct{} // closed when the connection is
@@ -263,6 +264,9 @@ type pass struct {
 	tried  time.Time
 	closed bool
 }
+
+// passLife is how long a bastion lets somebody begin with a certificate; ca/PROTOCOL.md, Views.
+const passLife = 5 * time.Minute
 
 // downTime is how long a bastion that did not answer is taken to be down: a thousand recordings of it should not be waited for one by one.
 const downTime = 5 * time.Second
@@ -284,9 +288,9 @@ func (p *pass) connection(ctx context.Context, a *Access) (*ssh.Client, error) {
 		return nil, errors.New("this view is closed")
 	case p.down != nil && time.Since(p.tried) < downTime:
 		return nil, p.down
-	case !time.Now().Before(p.NotAfter):
-		return nil, fmt.Errorf("the connection to bastion %s is gone and what the CA let us at was good until %s; look again",
-			p.Bastion.Name, p.NotAfter.Local().Format(time.TimeOnly))
+	case !time.Now().Before(p.until):
+		return nil, fmt.Errorf("the connection to bastion %s is gone, and what the CA let us at was good for %d minutes; look again",
+			p.Bastion.Name, int(passLife.Minutes()))
 	}
 	dialling, stop := context.WithCancel(ctx)
 	defer stop()

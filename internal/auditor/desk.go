@@ -24,9 +24,11 @@ type Desk struct {
 	Sign       func(fingerprint string) (ssh.Signer, error) // the auditor's SSH key
 	Home       string                                       // POSTERN_HOME, with the identity
 	KnownHosts string
-	Ask        func(prompt string) ([]byte, error) // for the passphrase of the identity
-	Reason     func() (string, error)              // asks why, when a view does not say; nil: that is an error
-	Tell       func(text string)                   // what a person should know while they wait; nil: nothing is told
+	LogKey     func() (string, error)                             // verifier key of the CA's log, as the operator hands it out
+	Seen       func(ctx context.Context, checkpoint []byte) error // remembers a checkpoint, or says why it contradicts what was seen; may be nil
+	Ask        func(prompt string) ([]byte, error)                // for the passphrase of the identity
+	Reason     func() (string, error)                             // asks why, when a view does not say; nil: that is an error
+	Tell       func(text string)                                  // what a person should know while they wait; nil: nothing is told
 
 	signing  sync.Mutex // one view at a time: each is numbered
 	identity lazy[Identity]
@@ -147,6 +149,9 @@ func (d *Desk) audit(ctx context.Context, v View, ids []string, key ssh.PublicKe
 		}
 		audit, refused := control.Call[control.Audit](ctx, d.CA, signature, words...)
 		if refused == nil {
+			if err := d.inLog(ctx, audit.Logged, me.Name, text, string(signature)); err != nil {
+				return none, fmt.Errorf("this view is not in the log, so nothing is looked at: %w", err)
+			}
 			return audit, nil
 		}
 		signed := text

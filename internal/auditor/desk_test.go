@@ -3,6 +3,7 @@ package auditor
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"postern/ca/auditlog"
 	"postern/ca/statement"
 	"postern/internal/control"
 	"postern/internal/sshsig"
@@ -128,9 +130,11 @@ func (l *liar) serve(conn net.Conn) {
 
 // authority answers as an honest CA would, except for what a test makes it say.
 type authority struct {
+	t       *testing.T
+	log     *auditlog.Signer
+	leaves  [][]byte
 	carol   ssh.Signer
 	bastion *liar
-	until   time.Time
 
 	mu        sync.Mutex
 	sequence  uint64
@@ -167,7 +171,7 @@ func (a *authority) answer(command string, stdin []byte) (string, error) {
 	a.sequence++
 	a.views = append(a.views, v)
 	var out control.Audit
-	pass := control.Pass{Bastion: control.Place{Name: "bastion-1", Address: a.bastion.address, Key: line(a.carol.PublicKey())}, Sessions: v.Sessions, NotAfter: a.until}
+	pass := control.Pass{Bastion: control.Place{Name: "bastion-1", Address: a.bastion.address, Key: line(a.carol.PublicKey())}, Sessions: v.Sessions}
 	for _, id := range v.Sessions {
 		out.Sessions = append(out.Sessions, control.Session{ID: id, Bastion: "bastion-1"})
 	}
@@ -181,11 +185,39 @@ func (a *authority) answer(command string, stdin []byte) (string, error) {
 	}
 	pass.Certificate = line(cert)
 	out.Passes = []control.Pass{pass}
+	out.Logged = a.logged(auditlog.View{Statement: v.Text(), Signature: string(stdin)})
 	if a.audit != nil {
 		a.audit(&out)
 	}
 	b, err := json.Marshal(out)
 	return string(b), err
+}
+
+// logged writes a view into the log.
+func (a *authority) logged(v auditlog.View) control.Logged {
+	leaf, err := json.Marshal(auditlog.Entry{Type: auditlog.TypeView, Actor: "carol", View: &v})
+	if err != nil {
+		a.t.Error(err)
+	}
+	a.leaves = append(a.leaves, leaf)
+	return a.proven(leaf)
+}
+
+// proven shows that the last leaf is leaf.
+func (a *authority) proven(leaf []byte) control.Logged {
+	n := int64(len(a.leaves))
+	book, err := auditlog.NewBook(a.leaves)
+	if err != nil {
+		a.t.Error(err)
+		return control.Logged{}
+	}
+	tree, err1 := book.Tree(n)
+	proof, err2 := book.Inclusion(n, n-1)
+	checkpoint, err3 := a.log.Checkpoint(tree)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		a.t.Error(err)
+	}
+	return control.Logged{Index: n - 1, Leaf: leaf, Proof: proof.String(), Checkpoint: string(checkpoint)}
 }
 
 func between(text, from, to string) string {
@@ -212,7 +244,7 @@ const why = "INC-4412 why"
 func atDesk(t *testing.T) (*Desk, *authority, *liar) {
 	t.Helper()
 	g := newGateway(t)
-	a := &authority{carol: newSigner(t), until: time.Now().Add(time.Minute)}
+	a := &authority{t: t, carol: newSigner(t), log: newLog(t), leaves: [][]byte{[]byte("{}"), []byte("{}")}}
 	a.bastion = g.liar(t, "bastion-1", func(command string, _ []byte) (string, error) { return "said " + command, nil })
 	ca := g.liar(t, "postern-ca", a.answer)
 	client, err := control.Dial(t.Context(), control.Config{Address: ca.address, Signers: []ssh.Signer{a.carol}, KnownHosts: g.file})
@@ -226,7 +258,21 @@ func atDesk(t *testing.T) (*Desk, *authority, *liar) {
 		}
 		return a.carol, nil
 	}
-	return &Desk{CA: client, Sign: sign, KnownHosts: g.file}, a, a.bastion
+	logKey := func() (string, error) { return a.log.VerifierKey(), nil }
+	return &Desk{CA: client, Sign: sign, KnownHosts: g.file, LogKey: logKey}, a, a.bastion
+}
+
+func newLog(t *testing.T) *auditlog.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auditlog.NewSigner("postern-ca", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
 }
 
 func fetched(ctx context.Context, a *Access, id string) (string, error) {
@@ -290,6 +336,58 @@ func TestStatementsThatAreNotSigned(t *testing.T) {
 			t.Errorf("%s: %d signatures, %d connections", name, ca.signed, bastion.seen)
 		}
 	}
+}
+
+// Nothing is looked at before the CA has shown that the view is in the log that this machine knows.
+func TestViewsThatAreNotInTheLog(t *testing.T) {
+	for name, lie := range map[string]func(*authority, *control.Logged){
+		"nothing is shown":      func(_ *authority, l *control.Logged) { *l = control.Logged{} },
+		"no proof":              func(_ *authority, l *control.Logged) { l.Proof = "" },
+		"another place":         func(_ *authority, l *control.Logged) { l.Index-- },
+		"another leaf":          func(_ *authority, l *control.Logged) { l.Leaf = []byte("{}") },
+		"signed by another key": func(a *authority, l *control.Logged) { a.log = newLog(a.t); *l = a.proven(l.Leaf); a.log = newLog(a.t) },
+		"a checkpoint of before": func(a *authority, l *control.Logged) {
+			a.leaves = a.leaves[:2]
+			l.Checkpoint = a.proven(nil).Checkpoint
+		},
+		"in a log without it":    func(a *authority, l *control.Logged) { a.leaves[2] = []byte("{}"); *l = a.proven(l.Leaf) },
+		"it is of somebody else": func(a *authority, l *control.Logged) { relog(a, l, func(e *auditlog.Entry) { e.Actor = "olga" }) },
+		"it is no view":          func(a *authority, l *control.Logged) { relog(a, l, func(e *auditlog.Entry) { e.View = nil }) },
+		"it says something else": func(a *authority, l *control.Logged) {
+			relog(a, l, func(e *auditlog.Entry) { e.View.Statement += "x" })
+		},
+		"with another signature": func(a *authority, l *control.Logged) { relog(a, l, func(e *auditlog.Entry) { e.View.Signature = "" }) },
+		"with a type of its own": func(a *authority, l *control.Logged) { relog(a, l, func(e *auditlog.Entry) { e.Type = "look" }) },
+	} {
+		d, ca, bastion := atDesk(t)
+		trusted := ca.log.VerifierKey()
+		d.LogKey = func() (string, error) { return trusted, nil }
+		ca.audit = func(a *control.Audit) { lie(ca, &a.Logged) }
+		if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1"); err == nil || !strings.Contains(err.Error(), "not in the log") || bastion.seen != 0 {
+			t.Errorf("%s: %v, %d connections", name, err, bastion.seen)
+		}
+	}
+	d, ca, bastion := atDesk(t)
+	d.Seen = func(_ context.Context, checkpoint []byte) error {
+		if tree, err := auditlog.OpenCheckpoint(checkpoint, ca.log.VerifierKey()); err != nil || tree.N != 3 {
+			t.Errorf("%d leaves: %v", tree.N, err)
+		}
+		return auditlog.ErrForked
+	}
+	if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1"); !errors.Is(err, auditlog.ErrForked) || bastion.seen != 0 {
+		t.Errorf("a forked log: %v", err)
+	}
+}
+
+func relog(a *authority, l *control.Logged, change func(*auditlog.Entry)) {
+	e, err := auditlog.Decode(l.Leaf)
+	if err != nil {
+		a.t.Error(err)
+	}
+	change(&e)
+	leaf, _ := json.Marshal(e)
+	a.leaves[len(a.leaves)-1] = leaf
+	*l = a.proven(leaf)
 }
 
 func TestAnswersThatAreNotTaken(t *testing.T) {
@@ -428,7 +526,7 @@ func TestLostConnections(t *testing.T) {
 		t.Errorf("%q after %d connections: %v", got, bastion.seen, err)
 	}
 	gone = a.passes["S-1"].gone
-	a.passes["S-1"].NotAfter = time.Now()
+	a.passes["S-1"].until = time.Now()
 	if _, err := fetched(t.Context(), a, "S-1"); err != nil {
 		t.Errorf("the connection there is: %v", err)
 	}

@@ -1,7 +1,6 @@
 package auditor
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -37,7 +36,7 @@ type body struct {
 
 const (
 	mostBody  = 1 << 20 // FORMAT.md, Limits
-	mostAhead = 16      // segments
+	mostAhead = 8       // segments
 	near      = 8       // segments from the last one wanted within which reading is in order, as several readers side by side do
 	mostKept  = 8 << 20 // bytes of bodies
 	mostSaid  = 4 << 10 // bytes of what a bastion complains of
@@ -242,7 +241,7 @@ func (a *answer) verdict(err error) error {
 	case a.ctx.Err() != nil:
 		return context.Cause(a.ctx)
 	case errors.As(err, &exit):
-		return fmt.Errorf("bastion: %s", strings.TrimPrefix(strings.TrimSpace(a.said.String()), "postern: "))
+		return fmt.Errorf("bastion: %s", strings.TrimPrefix(strings.TrimSpace(string(a.said.text)), "postern: "))
 	}
 	return fmt.Errorf("the connection to the bastion broke: %w", err)
 }
@@ -253,10 +252,10 @@ func (a *answer) Close() error {
 	return nil
 }
 
-// brief keeps the beginning of what is written to it.
-type brief struct{ bytes.Buffer }
+// brief keeps the beginning of what is written to it. It has no other methods of a buffer: io.Copy would go past Write.
+type brief struct{ text []byte }
 
 func (b *brief) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), max(0, mostSaid-b.Len()))])
+	b.text = append(b.text, p[:min(len(p), max(0, mostSaid-len(b.text)))]...)
 	return len(p), nil
 }

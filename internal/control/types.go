@@ -266,6 +266,7 @@ type Audit struct {
 	Sessions []Session      `json:"sessions"` // sorted by ID
 	Keys     []RecordingKey `json:"keys"`     // that the sessions name; those of keystrokes only when the view is with them
 	Passes   []Pass         `json:"passes"`   // one a bastion; a session of a bastion that left the policy is in none
+	Logged   Logged         `json:"logged"`   // the view, which is in the log by now
 }
 
 // Pass is the certificate for the recordings of a view that one bastion keeps.

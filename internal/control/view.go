@@ -23,6 +23,14 @@ const (
 // ViewKinds lists them.
 var ViewKinds = []string{ViewReplay, ViewWeb, ViewWatch, ViewSearch, ViewExport, ViewVerify, ViewReport, ViewEvidence}
 
+// Logged shows that a leaf is in the log: the one at Index of the tree that Checkpoint signs.
+type Logged struct {
+	Index      int64  `json:"index"`
+	Leaf       []byte `json:"leaf"`
+	Proof      string `json:"proof"` // of inclusion: a hash a line, in base64
+	Checkpoint string `json:"checkpoint"`
+}
+
 // Session returns the one with that ID.
 func (a Audit) Session(id string) (Session, bool) {
 	for _, s := range a.Sessions {

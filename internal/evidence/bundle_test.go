@@ -219,9 +219,12 @@ func missed(name string) string {
 
 // optional says that a bundle without the file may still be a good one, of less.
 func optional(name string, data []byte) bool {
-	var leaf struct{ Type string }
+	var leaf struct {
+		Type     string
+		Progress struct{ Sealed bool }
+	}
 	json.Unmarshal(data, &leaf)
-	return strings.HasSuffix(name, "session.key") || strings.Contains(name, "/segment-") || leaf.Type == "state"
+	return strings.HasSuffix(name, "session.key") || strings.Contains(name, "/segment-") || leaf.Type == "state" || leaf.Type == "progress" && !leaf.Progress.Sealed
 }
 
 func swapped(w *world, name string) string {

@@ -19,11 +19,12 @@ type choice struct {
 	entries  []auditlog.Entry // of all leaves
 	wanted   map[int64]bool
 	keys     map[string]bool // fingerprints of those that signed or were certified
+	orders   map[string]bool // decisions of auditors by which a recording was destroyed
 }
 
 // choose finds the leaves that tell of a session with its request, or of a request with all its sessions.
 func choose(leaves [][]byte, id string) (*choice, error) {
-	c := &choice{wanted: map[int64]bool{0: true}, keys: map[string]bool{}}
+	c := &choice{wanted: map[int64]bool{0: true}, keys: map[string]bool{}, orders: map[string]bool{}}
 	for i, leaf := range leaves {
 		e, err := auditlog.Decode(leaf)
 		if err != nil {
@@ -33,6 +34,13 @@ func choose(leaves [][]byte, id string) (*choice, error) {
 	}
 	if err := c.subject(id); err != nil {
 		return nil, err
+	}
+	for _, e := range c.entries {
+		if d := e.Deletion; d != nil && slices.Contains(c.sessions, d.Session) {
+			for _, id := range d.Because {
+				c.orders[id] = true
+			}
+		}
 	}
 	recordingKeys := map[string]bool{}
 	for i, e := range c.entries {
@@ -96,6 +104,12 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return ours(e.Session.ID)
 	case e.Progress != nil:
 		return ours(e.Progress.Session)
+	case e.Deletion != nil:
+		return ours(e.Deletion.Session)
+	case e.Receipt != nil:
+		return ours(e.Receipt.Session)
+	case e.Custody != nil:
+		return c.orders[e.Custody.ID] || e.Custody.Scope == "request:"+c.request || ours(strings.TrimPrefix(e.Custody.Scope, "session:"))
 	}
 	return false
 }
@@ -111,8 +125,8 @@ func (c *choice) involves(e auditlog.Entry) {
 		c.keys[e.Session.Key] = true
 	case e.Certificate != nil:
 		c.involve(e.Certificate.Line)
-	case e.Revocation != nil:
-		c.keys[e.Revocation.By] = true
+	case e.Custody != nil:
+		c.involve(e.Custody.AuditKey)
 	}
 }
 

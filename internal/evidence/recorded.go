@@ -29,6 +29,8 @@ type Recorded struct {
 	Frames   uint64   `json:"frames"`             // of the recording
 	Read     bool     `json:"read"`               // what is here was opened and read to its last frame
 	Live     bool     `json:"live,omitempty"`     // it was not over when it was taken, so more followed
+
+	Destroyed string `json:"destroyed,omitempty"` // by whose order, and the receipt
 }
 
 // recordings checks what is here of each recording against the leaves.
@@ -41,6 +43,9 @@ func (b *Bundle) recordings(r *Report, used map[string]bool) {
 			}
 		}
 		done := Recorded{Session: s.ID}
+		if s.Destroyed != nil {
+			done.Destroyed = s.Destroyed.String()
+		}
 		name, err := b.recording(&done, s, dir)
 		if err != nil {
 			r.find(name, "%v", err)

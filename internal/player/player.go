@@ -50,9 +50,12 @@ type player struct {
 	skipping bool
 	waiting  bool // for a segment
 
-	seek   int // number of the last one
-	cancel context.CancelFunc
-	busy   bool // a seek is under way
+	seek    int // number of the last one
+	cancel  context.CancelFunc
+	busy    bool // a seek is under way, or a segment
+	seeking bool
+	since   time.Time // the last seek began
+	another bool      // is wanted when it ends
 
 	channel uint32 // whose pane is shown
 	follow  bool   // it is the one that says something
@@ -166,17 +169,24 @@ func (p *player) complete() {
 	})
 }
 
+// patience is how long a seek may take before another one ends it. Until then the other one waits: a key that is held down must not keep the show from being painted.
+const patience = 500 * time.Millisecond
+
 // seekTo shows another moment.
 func (p *player) seekTo(at time.Duration) {
 	p.now = max(at, 0)
 	if total := p.finder.timeline.total(); total > 0 {
 		p.now = min(p.now, total)
 	}
+	if p.seeking && time.Since(p.since) < patience {
+		p.another = true
+		return
+	}
 	if p.cancel != nil {
 		p.cancel()
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
-	p.cancel, p.busy = cancel, true
+	p.cancel, p.busy, p.seeking, p.another, p.since = cancel, true, true, false, time.Now()
 	p.seek++
 	number, to := p.seek, p.now
 	p.background(func() {
@@ -190,7 +200,10 @@ func (p *player) arrived(number int, s *show, err error) {
 	if number != p.seek {
 		return
 	}
-	p.busy, p.waiting = false, false
+	p.busy, p.waiting, p.seeking = false, false, false
+	if p.another {
+		defer p.seekTo(p.now)
+	}
 	if err != nil {
 		p.playing = false
 		p.message = err.Error()
@@ -390,9 +403,12 @@ func (p *player) hits(q *search) {
 	back := *p.wanting
 	h, number, ok := q.next(p.now, back)
 	count, _, done, err := q.state()
+	if !ok && done && !back && !q.jumped {
+		h, number, ok = q.next(-1, false) // none after this moment: the first of all
+	}
 	switch {
 	case ok:
-		p.wanting = nil
+		p.wanting, q.jumped = nil, true
 		p.playing, p.follow = false, false
 		p.choose(h.channel)
 		p.seekTo(h.at)
@@ -402,6 +418,6 @@ func (p *player) hits(q *search) {
 	case done && count == 0:
 		p.wanting, p.message = nil, fmt.Sprintf("no screen showed %q", q.pattern.text)
 	case done:
-		p.wanting, p.message = nil, "no more hits in this direction"
+		p.wanting, p.message = nil, "no more hits that way"
 	}
 }

@@ -38,7 +38,7 @@ func sit(t *testing.T, r Recording, o Options, columns, rows int) *desk {
 // until does what is posted until something is true.
 func (d *desk) until(ready func() bool) {
 	d.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ready() {
 		select {
 		case fn := <-d.post:

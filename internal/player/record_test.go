@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,12 @@ import (
 
 // record makes a recording with the real recorder and opens it as an archive. Times are those of the frames.
 func record(t testing.TB, frames ...recorder.Frame) Recording {
+	t.Helper()
+	r, _ := recordAt(t, frames...)
+	return r
+}
+
+func recordAt(t testing.TB, frames ...recorder.Frame) (Recording, *bastion) {
 	t.Helper()
 	public, signer, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -53,8 +61,12 @@ func record(t testing.TB, frames ...recorder.Frame) Recording {
 	if err := store.Export("S-1", &out); err != nil {
 		t.Fatal(err)
 	}
-	source, err := recorder.OpenExported(bytes.NewReader(out.Bytes()), int64(out.Len()))
+	exported, err := recorder.OpenExported(bytes.NewReader(out.Bytes()), int64(out.Len()))
 	if err != nil {
+		t.Fatal(err)
+	}
+	source := &bastion{Exported: exported}
+	if err := store.Outline("S-1", &source.outline); err != nil {
 		t.Fatal(err)
 	}
 	archive, err := recorder.OpenArchive(context.Background(), source, private, public)
@@ -65,7 +77,37 @@ func record(t testing.TB, frames ...recorder.Frame) Recording {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Recording{Archive: archive, Header: header}
+	source.fetched.Store(0)
+	return Recording{Archive: archive, Header: header}, source
+}
+
+// bastion gives out the parts of a recording, and counts them.
+type bastion struct {
+	*recorder.Exported
+	outline bytes.Buffer
+	fetched atomic.Int64
+	hold    chan struct{} // a body comes when something can be read from it; nil: at once
+	altered int64         // this segment comes with another byte; 0: none
+}
+
+func (b *bastion) Outline(context.Context) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(b.outline.Bytes())), nil
+}
+
+func (b *bastion) Body(ctx context.Context, segment uint64) ([]byte, error) {
+	b.fetched.Add(1)
+	if b.hold != nil {
+		select {
+		case <-b.hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	body, err := b.Exported.Body(ctx, segment)
+	if err == nil && b.altered > 0 && uint64(b.altered) == segment {
+		body[len(body)/2] ^= 1
+	}
+	return body, err
 }
 
 func pty(at time.Duration, channel, columns, rows uint32) recorder.Frame {

@@ -52,19 +52,20 @@ func run(ctx context.Context, terminal tcell.Screen, r Recording, o Options) err
 			p.advance(now.Sub(last))
 			last = now
 		}
-		p.drain()
+		dirty = p.drain() || dirty
 	}
 	return nil
 }
 
-// drain does all that waits, so that it is painted once.
-func (p *player) drain() {
+// drain does all that waits, so that it is painted once, and says whether there was something.
+func (p *player) drain() (something bool) {
 	for {
 		select {
 		case fn := <-p.post:
 			fn()
+			something = true
 		default:
-			return
+			return something
 		}
 	}
 }

@@ -75,6 +75,7 @@ type hit struct {
 type search struct {
 	pattern pattern
 	cancel  context.CancelFunc
+	jumped  bool // to a hit; only the loop looks at it
 
 	mu   sync.Mutex
 	hits []hit // in order of time
@@ -137,7 +138,7 @@ func (q *search) pass(ctx context.Context, f *finder, from, to time.Duration, pr
 // watcher sees which lines are new.
 type watcher struct {
 	search *search
-	seen   map[uint32]map[string]bool // by channel: what is on the screen and matches, up to the end of the match
+	seen   map[uint32]map[string]bool // by channel: the lines on the screen that match
 }
 
 // step applies a frame and looks at what it changed.
@@ -161,20 +162,33 @@ func (w *watcher) step(f *finder, s *show, frames []recorder.Frame) {
 }
 
 func (w *watcher) look(s *show, p *pane, before *screen.Screen) {
-	seen := w.seen[p.channel]
-	found := false
-	last := -1
+	found, last := false, -1
 	for _, y := range fresh(p.screen, before) {
 		if y <= last {
 			continue
 		}
 		var text string
-		text, _, last = p.screen.Line(y)
+		var first int
+		text, first, last = p.screen.Line(y)
+		if before != nil && w.was(before, first, text) {
+			w.mark(p.channel, text)
+			continue
+		}
 		found = w.line(s.at, p.channel, text) || found
 	}
-	if found || len(seen) > 0 {
+	if found || len(w.seen[p.channel]) > 0 {
 		w.see(p)
 	}
+}
+
+// was reports whether a line that is drawn again, or goes on, matched in its place before.
+func (w *watcher) was(before *screen.Screen, y int, text string) bool {
+	_, end := w.search.pattern.find(text)
+	if _, rows := before.Size(); end <= 0 || y >= rows {
+		return false
+	}
+	old, _, _ := before.Line(y)
+	return strings.HasPrefix(old, text[:end])
 }
 
 func fresh(now, before *screen.Screen) []int {
@@ -189,15 +203,33 @@ func fresh(now, before *screen.Screen) []int {
 	return list
 }
 
-// line adds a hit if a line matches that did not before.
+// line adds a hit if a line matches that was not there before, nor was its beginning.
 func (w *watcher) line(at time.Duration, channel uint32, line string) bool {
 	begin, end := w.search.pattern.find(line)
-	if end <= 0 || w.seen[channel][line[:min(end, len(line))]] {
+	if end <= 0 || w.known(channel, line, end) {
 		return end > 0
 	}
 	w.search.add(hit{at: at, channel: channel, text: around(line, begin, end)})
-	w.mark(channel, line[:min(end, len(line))])
+	w.mark(channel, line)
 	return true
+}
+
+// known reports whether a line was on the screen, whole or as far as it had been typed.
+func (w *watcher) known(channel uint32, line string, end int) bool {
+	seen := w.seen[channel]
+	if seen[line] {
+		return true
+	}
+	looked := 0
+	for old := range seen {
+		if len(old) >= end && strings.HasPrefix(line, old) {
+			return true
+		}
+		if looked++; looked > 64 {
+			break
+		}
+	}
+	return false
 }
 
 // around is enough of a line to know the place by.
@@ -210,11 +242,11 @@ func around(line string, begin, end int) string {
 	return strings.ToValidUTF8(line[from:min(max(end, from+most), from+2*most, len(line))], "")
 }
 
-func (w *watcher) mark(channel uint32, match string) {
+func (w *watcher) mark(channel uint32, line string) {
 	if w.seen[channel] == nil {
 		w.seen[channel] = map[string]bool{}
 	}
-	w.seen[channel][match] = true
+	w.seen[channel][line] = true
 }
 
 // see takes note of what matches on a screen.
@@ -224,7 +256,7 @@ func (w *watcher) see(p *pane) {
 	for y := 0; y < rows; y++ {
 		text, _, last := p.screen.Line(y)
 		if _, end := w.search.pattern.find(text); end > 0 {
-			w.mark(p.channel, text[:min(end, len(text))])
+			w.mark(p.channel, text)
 		}
 		y = last
 	}

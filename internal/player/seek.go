@@ -15,7 +15,7 @@ const (
 	// mostHeld is about how much all snapshots may hold. Over it every second one is dropped.
 	mostHeld = 128 << 20
 	// farBack is how much is painted again rather than to begin in the middle.
-	farBack = 4 << 20
+	farBack = 2 << 20
 	// blindBack is how far before a moment painting begins when nothing says where the screen was clear.
 	blindBack = 1 << 20
 )
@@ -45,7 +45,16 @@ func (f *finder) seek(ctx context.Context, at time.Duration) (*show, error) {
 		return nil, err
 	}
 	s := f.begin(at, to)
+	f.ahead(ctx, s.next.segment, to)
 	return s, f.forward(ctx, s, func(r recorder.Frame) bool { return r.At <= at })
+}
+
+// ahead asks for some segments at once, so that a distant bastion is waited for once.
+func (f *finder) ahead(ctx context.Context, from, to uint64) {
+	const most = 16
+	for n := from + 1; n <= min(to, from+most); n++ {
+		go func() { _, _ = f.frames(ctx, n) }()
+	}
 }
 
 // segmentAt is the last segment that begins at or before a moment.
@@ -159,7 +168,7 @@ func (f *finder) forward(ctx context.Context, s *show, more func(recorder.Frame)
 				return nil
 			}
 			f.step(s, frames)
-			if s.drawn&63 == 0 && ctx.Err() != nil {
+			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 		}

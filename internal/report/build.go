@@ -31,6 +31,8 @@ const (
 	fewest = 3
 	// reserve is how long before its month a recording key should be there: who is ill, or away, has so long.
 	reserve = 3 * 24 * time.Hour
+	// sealing is how long after a session its recording may take to be sealed and told.
+	sealing = 10 * time.Minute
 )
 
 type span struct{ from, to time.Time }
@@ -393,6 +395,8 @@ func (r *Report) gaps() {
 			r.Recordings = append(r.Recordings, Gap{s.ID, rec.Problem, true})
 		case rec.State == "interrupted":
 			r.Recordings = append(r.Recordings, Gap{s.ID, "interrupted: the bastion died before the session ended; it is whole up to there", true})
+		case rec.State == "open" && !s.Ended.IsZero() && r.Made.Sub(s.Ended) < sealing:
+			r.Recordings = append(r.Recordings, Gap{s.ID, "the session has just ended, and its recording is not sealed yet", false})
 		case rec.State == "open" && !s.Ended.IsZero():
 			r.Recordings = append(r.Recordings, Gap{s.ID, "the session ended and its recording is not sealed", true})
 		case rec.State == "open":

@@ -60,21 +60,15 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 func visible(text string) template.HTML {
 	var out strings.Builder
 	for text != "" {
-		n := strings.IndexFunc(text, func(r rune) bool { return Visible(string(r)) != string(r) })
-		if n < 0 {
-			n = len(text)
-		}
+		n := hidden(text)
 		out.WriteString(template.HTMLEscapeString(text[:n]))
 		text = text[n:]
 		if text == "" {
 			break
 		}
-		hidden := []rune(text)[0]
-		out.WriteString(`<span class="hidden">` + template.HTMLEscapeString(Visible(string(hidden))) + `</span>`)
-		text = strings.TrimPrefix(text, string(hidden))
-		if hidden == '\ufffd' { // maybe a byte that is no UTF-8, which string(hidden) is not
-			text = text[min(len(text), 1):]
-		}
+		escape, size := escaped(text)
+		out.WriteString(`<span class="hidden">` + template.HTMLEscapeString(escape) + `</span>`)
+		text = text[size:]
 	}
 	return template.HTML(out.String())
 }

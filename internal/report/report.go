@@ -166,8 +166,8 @@ type Session struct {
 	Before    bool       `json:"began_before"` // the period
 	After     bool       `json:"goes_on"`      // beyond it
 	Seconds   int64      `json:"seconds"`      // in the period
-	End       string     `json:"end,omitempty"`
-	Cut       string     `json:"cut,omitempty"` // why, if it did not end by itself
+	End       string     `json:"end"`
+	Cut       string     `json:"cut"` // why, if it did not end by itself
 	Recording Recording  `json:"recording"`
 	Commands  []Command  `json:"commands"`
 	Files     []File     `json:"files"`

@@ -293,6 +293,7 @@ func TestGaps(t *testing.T) {
 
 // Ten thousand sessions are no reason to wait.
 func TestTenThousandSessions(t *testing.T) {
+	t.Parallel()
 	b := newBook(t)
 	began := time.Now()
 	for i := range 10_000 {

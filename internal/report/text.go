@@ -56,8 +56,8 @@ func (p *page) put(indent, text string) {
 }
 
 func (p *page) head(r *Report) {
-	p.line("ACCESS REPORT of %s", Visible(r.CA))
-	p.line("%s to %s, UTC%s", clock(r.From, minute), clock(r.To, minute), Visible(only(r)))
+	p.put("", "ACCESS REPORT of "+r.CA)
+	p.put("", fmt.Sprintf("%s to %s, UTC%s", clock(r.From, minute), clock(r.To, minute), only(r)))
 	p.put("made    ", clock(r.Made, moment)+" by "+r.By)
 	p.put("reason  ", r.Reason)
 	p.line("")
@@ -230,7 +230,7 @@ func (p *page) requests(r *Report) {
 	p.line("%-10s %-16s %-12s %-10s %7s %8s %8s  %s", "REQUEST", "CREATED", "PERSON", "STATE", "ASKED", "GRANTED", "USED", "TARGETS")
 	for _, q := range r.Requests {
 		p.line("%-10s %-16s %-12s %-10s %7s %8s %8s  %s", short(q.ID, 10), clock(q.Created, minute), short(q.Person, 12), short(q.State, 10), length(q.Asked), length(q.Granted), length(q.Used),
-			short(strings.Join(q.Targets, " "), 42))
+			short(strings.Join(q.Targets, " "), 40))
 		p.put("           why  ", q.Reason)
 		for _, a := range q.Approvals {
 			text := fmt.Sprintf("%s by %s, %s, %s", a.Decision, a.Person, clock(a.At, moment), a.How())

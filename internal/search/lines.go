@@ -156,19 +156,27 @@ func (r *run) search(key laneKey, t *laneText, folded *[]byte) (hits []Hit) {
 	return hits
 }
 
+// mostEarlier bounds the matches in the beginning of a line, each of which may take a look at all of it.
+const mostEarlier = 64
+
 // fresh is the first match in a line that was not there already when only the beginning of the line was.
 func (p *Pattern) fresh(line, before []byte) []int {
 	at := p.re.FindIndex(line)
 	if len(before) == 0 || at == nil || at[1] > len(before) && p.re.FindIndex(before) == nil {
 		return at
 	}
-	was := map[int]bool{}
-	for _, m := range p.re.FindAllIndex(before, -1) {
+	was, from := map[int]bool{}, 0
+	earlier := p.re.FindAllIndex(before, mostEarlier)
+	if len(earlier) == mostEarlier {
+		from = max(len(before)-mostShown, 0)
+		earlier = p.re.FindAllIndex(before[from:], mostShown)
+	}
+	for _, m := range earlier {
 		was[m[0]] = true
 	}
-	for _, m := range p.re.FindAllIndex(line, -1) {
-		if m[1] > len(before) && !was[m[0]] {
-			return m
+	for _, m := range p.re.FindAllIndex(line[from:], len(earlier)+1) {
+		if from+m[1] > len(before) && !was[m[0]] {
+			return []int{from + m[0], from + m[1]}
 		}
 	}
 	return nil

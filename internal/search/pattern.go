@@ -18,6 +18,7 @@ type Pattern struct {
 	clauses [][]string // of each at least one literal is in every match, in some case of its letters
 	probe   [][]byte   // the clause to look for first, in small letters; none: try every line
 	fold    bool
+	odd     bool // a letter of the probe may be one that is not ASCII
 }
 
 // Compile reads a regular expression (of package regexp/syntax). Small letters in a pattern that has no capitals stand for capitals too, unless exact.
@@ -78,6 +79,7 @@ func (p *Pattern) choose() {
 			best, p.probe = n, probe
 		}
 	}
+	p.odd = p.fold && bytes.ContainsAny(bytes.Join(p.probe, nil), "ks")
 }
 
 func longestASCII(s string) (best string) {
@@ -105,29 +107,41 @@ func (p *Pattern) May(words ...index.Filter) bool {
 	return true
 }
 
-// lines calls fn with every line of text in which the pattern matches, as places in text. folded is text in small letters, if the probe needs it.
+// lines calls fn with every line of text in which the pattern matches, as places in text, in no order.
 func (p *Pattern) lines(text []byte, folded *[]byte, fn func(begin, end int)) {
-	if len(p.probe) == 0 || p.fold && oddLetters(text) {
-		for begin := 0; begin < len(text); {
-			end := lineEnd(text, begin)
-			if p.re.Match(text[begin:end]) {
-				fn(begin, end)
-			}
-			begin = end + 1
-		}
+	if len(p.probe) == 0 {
+		p.every(text, fn)
 		return
 	}
 	*folded = lower((*folded)[:0], text)
+	odd := p.odd && oddLetters(text)
 	for at := 0; at < len(text); {
 		found := p.next((*folded)[at:])
 		if found < 0 {
-			return
+			break
 		}
 		begin, end := bytes.LastIndexByte(text[:at+found], '\n')+1, lineEnd(text, at+found)
-		if p.re.Match(text[begin:end]) {
+		if p.re.Match(text[begin:end]) && !(odd && oddLetters(text[begin:end])) {
 			fn(begin, end)
 		}
 		at = end + 1
+	}
+	if odd {
+		p.every(text, func(begin, end int) {
+			if oddLetters(text[begin:end]) {
+				fn(begin, end)
+			}
+		})
+	}
+}
+
+func (p *Pattern) every(text []byte, fn func(begin, end int)) {
+	for begin := 0; begin < len(text); {
+		end := lineEnd(text, begin)
+		if p.re.Match(text[begin:end]) {
+			fn(begin, end)
+		}
+		begin = end + 1
 	}
 }
 

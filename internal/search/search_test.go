@@ -55,7 +55,7 @@ func TestHits(t *testing.T) {
 		"two on a screen":  {"needle", []recorder.Frame{pty(0), output(0, 5*ms, "\x1b[2;2Hneedle\x1b[5;5Hneedle")}, `5ms output "needle"; 5ms output "needle"`},
 		"corrected": {"needle", []recorder.Frame{pty(0), output(0, 5*ms, "# cat nee"), output(0, 300*ms, "x"), output(0, 600*ms, "\b \b"), output(0, 900*ms, "dle\r\n")},
 			`900ms output "needle"`},
-		"typed": {`need\w*`, []recorder.Frame{pty(0), output(0, 1*ms, "\x1b[H# "), output(0, 300*ms, "nee"), output(0, 600*ms, "d"), output(0, 900*ms, "l"), output(0, 1200*ms, "e\r\n"),
+		"typed": {`need\w*`, []recorder.Frame{pty(0), output(0, 1*ms, "\r\n\x1b[Hx\x1b[H# "), output(0, 300*ms, "nee"), output(0, 600*ms, "d"), output(0, 900*ms, "l"), output(0, 1200*ms, "e\r\n"),
 			output(0, 1500*ms, "# ")}, `600ms output "need"`},
 		"put together": {"needle", []recorder.Frame{pty(0), output(0, 1*ms, "\x1b[3;1Hne  le"), output(0, 500*ms, "\x1b[3;3Hed"), output(0, 900*ms, "\x1b[9;9H.")}, `500ms output "needle"`},
 		"painted again": {"needle", []recorder.Frame{pty(0), output(0, 1*ms, "\x1b[H\x1b[2Jneedle"), output(0, 500*ms, "\x1b[H\x1b[2Jneedle"), output(0, 900*ms, "\x1b[H\x1b[2J\r\nneedle")},

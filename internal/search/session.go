@@ -11,16 +11,17 @@ import (
 
 // Session searches one recording. Hits come in the order of their time, progress as segments are done with; either may stop it with an error.
 func (q *Query) Session(ctx context.Context, a *recorder.Archive, hit func(Hit) error, done func(bytes uint64) error) error {
-	r := &run{Query: q, archive: a, session: a.Summary().Session, hit: hit, done: done}
-	if q.Thorough {
-		r.local = new(index.Indexer)
-		return r.read(ctx, everything(a))
+	r := &run{Query: q, archive: a, session: a.Summary().Session, hit: hit, done: done, local: new(index.Indexer)}
+	parts := a.Parts()
+	entries, missing := make([]index.Entry, len(parts)), 0 // up to there entries are made here, with those that are there: an indexer must see all before
+	for i, p := range parts {
+		var err error
+		if entries[i], err = index.Parse(p.Index); err != nil || q.Thorough {
+			missing = i + 1
+		}
+		entries[i].Segment = p.Number
 	}
-	entries, err := index.Of(ctx, a, nil)
-	if err != nil {
-		return err
-	}
-	return r.read(ctx, q.plan(entries))
+	return r.read(ctx, q.plan(entries, missing))
 }
 
 // step is what is to be done with a segment.
@@ -35,28 +36,24 @@ type step struct {
 	fresh   map[uint32]bool // channels whose screen is painted from here on, as if it were empty
 }
 
-func everything(a *recorder.Archive) []step {
-	list := make([]step, len(a.Parts()))
-	for i := range list {
-		list[i] = step{segment: uint64(i), fetch: true, search: true, whole: true}
-	}
-	return list
-}
-
-// plan says which segments must be fetched. The index may rule out the others.
-func (q *Query) plan(entries []index.Entry) []step {
+// plan says which segments must be fetched: all up to where entries are missing, and of the others those that the index does not rule out.
+func (q *Query) plan(entries []index.Entry, missing int) []step {
 	list := make([]step, len(entries))
 	for i, e := range entries {
+		if i < missing {
+			list[i] = step{segment: e.Segment, fetch: true, search: q.in(Output), whole: true}
+			continue
+		}
 		list[i] = step{segment: e.Segment, entry: e, known: true}
 		list[i].whole = e.Cut && (q.in(Command) || q.in(File))
 		list[i].search = q.in(Output) && (len(e.Lanes) > 0 || e.Drawn) && q.may(entries, i)
 	}
-	for i := range list {
+	for i := missing; i < len(list); i++ {
 		if list[i].search && entries[i].Drawn {
 			backwards(list, i)
 		}
 	}
-	for i := range list {
+	for i := missing; i < len(list); i++ {
 		s := &list[i]
 		s.fetch = s.search || s.paint || s.whole
 	}
@@ -88,6 +85,10 @@ func backwards(list []step, i int) {
 		}
 		begin, lines := i, uint32(0)
 		for n := i - 1; n >= 0; n-- {
+			if !list[n].known {
+				begin = -1 // all is painted there, as far as it may stay on the screen
+				break
+			}
 			l := laneOf(&list[n].entry, lane.Channel)
 			if l == nil {
 				continue
@@ -130,7 +131,7 @@ type run struct {
 	session string
 	hit     func(Hit) error
 	done    func(uint64) error
-	local   *index.Indexer // makes the entries, when those of the bastion are not believed
+	local   *index.Indexer // makes the entries that are missing or not believed
 
 	painters map[uint32]*painter // of terminals
 	kept     map[uint32]*kept

@@ -31,7 +31,7 @@ const (
 	machineLife = 30 * 24 * time.Hour
 )
 
-func (v *verifier) certificate(issued auditlog.Certificate, at time.Time) {
+func (v *verifier) certificate(issued auditlog.Certificate, actor string, at time.Time) {
 	what := fmt.Sprintf("%s certificate %d", issued.CA, issued.Serial)
 	last, known := v.report.Certificates[issued.CA]
 	if issued.Serial != last+1 && !v.partial {
@@ -42,6 +42,9 @@ func (v *verifier) certificate(issued auditlog.Certificate, at time.Time) {
 	}
 	cert, err := v.parse(issued)
 	if err == nil {
+		if who, _, _ := strings.Cut(cert.KeyId, " "); who != actor {
+			v.fail("%s: it is logged as of %.60q, and it is of %.60q", what, actor, who)
+		}
 		err = v.signedByCA(issued, cert, at)
 	}
 	if err == nil {
@@ -120,7 +123,7 @@ func (v *verifier) grantHolds(r *request, at time.Time) error {
 	case !v.needsMet(r):
 		return fmt.Errorf("%s lacked approvals then", r.ID)
 	}
-	return nil
+	return v.approvalsLive(r)
 }
 
 // fits checks what user and session certificates have in common: lifetime, evidence, and nothing that was not granted.

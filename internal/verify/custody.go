@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -83,7 +84,15 @@ func (v *verifier) keepsRecovery(what string, to []control.Recipient) {
 	}
 }
 
-func (v *verifier) rewrap(r control.Rewrap) {
+// dated makes sure that what a leaf says of its own time is the time of the leaf.
+func (v *verifier) dated(what string, its, at time.Time) {
+	if at.Sub(its).Abs() > rounding {
+		v.fail("%s: it is dated %s, and was logged %s", what, its.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	}
+}
+
+func (v *verifier) rewrap(r control.Rewrap, at time.Time) {
+	v.dated("rewrap of "+r.Key, r.At, at)
 	k := v.custody.keys[r.Key]
 	signer, err := r.Verify()
 	switch {
@@ -108,7 +117,8 @@ func (v *verifier) rewrap(r control.Rewrap) {
 	k.sum = r.After
 }
 
-func (v *verifier) decision(c control.Custody) {
+func (v *verifier) decision(c control.Custody, at time.Time) {
+	v.dated(c.Act+" "+c.Scope, c.At, at)
 	signer, err := c.Verify()
 	switch {
 	case err != nil:
@@ -157,6 +167,7 @@ func (v *verifier) deletion(d control.Deletion, at time.Time) {
 		v.fail("%s appears twice", what)
 		return
 	}
+	v.dated(what, d.At, at)
 	v.custody.orders[d.ID] = &order{Deletion: d, leaf: v.at}
 	var err error
 	if d.Key != "" {
@@ -290,13 +301,24 @@ func (v *verifier) receipt(r control.Receipt) {
 	}
 	o.done = true
 	v.custody.answers[r.Session] = r.Order
-	s.Destroyed = v.destroyed(o, r)
+	s.Destroyed = v.destroyed(o, s, r)
 }
 
-func (v *verifier) destroyed(o *order, r control.Receipt) *Destroyed {
+// destroyed names everybody who signed for it by then: a bastion may have waited for more than one.
+func (v *verifier) destroyed(o *order, s *session, r control.Receipt) *Destroyed {
 	d := &Destroyed{Order: o.Deletion, Ordered: o.leaf, Receipt: r, Leaf: v.at}
-	for _, id := range o.Because {
-		if c, ok := v.custody.decided[id]; ok {
+	if o.RetainDays > 0 {
+		return d
+	}
+	var wanted []control.Custody
+	for _, c := range v.custody.decided {
+		if c.Act == control.Shred && (c.Session() == s.ID || c.Month() != "" && v.sealedIn(s, c.Month())) {
+			wanted = append(wanted, c)
+		}
+	}
+	slices.SortFunc(wanted, func(a, b control.Custody) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID)) })
+	for _, c := range wanted {
+		if !slices.Contains(d.By, c.Auditor) {
 			d.By, d.Reasons = append(d.By, c.Auditor), append(d.Reasons, c.Reason)
 		}
 	}
@@ -336,7 +358,7 @@ func fate(sum recorder.Summary, s Session) error {
 	case !sum.Shredded && s.Destroyed == nil:
 		return nil
 	case s.Destroyed == nil:
-		return errors.New("its key box is gone, and the log has no order and receipt for that: evidence was destroyed")
+		return fmt.Errorf("%w, and the log has no order and receipt for that: evidence was destroyed", recorder.ErrShredded)
 	case !sum.Shredded:
 		return fmt.Errorf("it was %s, and yet its key box is there", s.Destroyed)
 	case "sha256:"+hex.EncodeToString(sum.Box[:]) != s.Destroyed.Receipt.Box:

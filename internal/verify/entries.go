@@ -58,11 +58,14 @@ func (v *verifier) entry(e auditlog.Entry) {
 	if e.Type != auditlog.TypeCertificate || e.Certificate == nil || e.Certificate.CA != userCA || e.Certificate.Request != "" {
 		v.looking = nil // what a view lets an auditor at follows it at once
 	}
+	if err := signedOff(e); err != nil {
+		v.fail("%v", err)
+	}
 	switch {
 	case e.Type == auditlog.TypeGenesis && e.Genesis != nil:
 		v.genesis(*e.Genesis)
 	case e.Type == auditlog.TypePolicy && e.Policy != nil:
-		v.newPolicy(*e.Policy)
+		v.newPolicy(*e.Policy, e.At)
 	case e.Type == auditlog.TypeRequest && e.Request != nil:
 		v.request(*e.Request)
 	case e.Type == auditlog.TypeVote && e.Vote != nil:
@@ -70,21 +73,21 @@ func (v *verifier) entry(e auditlog.Entry) {
 	case e.Type == auditlog.TypeState && e.State != nil:
 		v.state(*e.State, e.At)
 	case e.Type == auditlog.TypeCertificate && e.Certificate != nil:
-		v.certificate(*e.Certificate, e.At)
+		v.certificate(*e.Certificate, e.Actor, e.At)
 	case e.Type == auditlog.TypeRevocation && e.Revocation != nil:
-		v.revocation(*e.Revocation)
+		v.revocation(*e.Revocation, e.At)
 	case e.Type == auditlog.TypeCut && e.Cut != nil:
 		v.cutReceipt(*e.Cut, e.Actor)
 	case e.Type == auditlog.TypeSession && e.Session != nil:
 		v.session(*e.Session, e.At)
 	case e.Type == auditlog.TypeProgress && e.Progress != nil:
-		v.progress(*e.Progress, e.At)
+		v.progress(*e.Progress, e.Actor, e.At)
 	case e.Type == auditlog.TypeRecordingKey && e.RecordingKey != nil:
 		v.recordingKey(*e.RecordingKey)
 	case e.Type == auditlog.TypeRewrap && e.Rewrap != nil:
-		v.rewrap(*e.Rewrap)
+		v.rewrap(*e.Rewrap, e.At)
 	case e.Type == auditlog.TypeCustody && e.Custody != nil:
-		v.decision(*e.Custody)
+		v.decision(*e.Custody, e.At)
 	case e.Type == auditlog.TypeDeletion && e.Deletion != nil:
 		v.deletion(*e.Deletion, e.At)
 	case e.Type == auditlog.TypeReceipt && e.Receipt != nil:

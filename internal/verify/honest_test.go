@@ -42,6 +42,9 @@ func newSigner(t *testing.T) ssh.Signer {
 
 func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) }
 
+// digest01 is that of the one policy there is.
+var digest01 = "sha256:" + strings.Repeat("01", 32)
+
 func begin(t *testing.T) *chronicle {
 	c := &chronicle{t: t, now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC), signers: map[string]ssh.Signer{}, serials: map[string]uint64{}}
 	for _, name := range []string{"user", "session", "host", "gateway", "other", "alice", "bob", "dana", "carol", "olga", "bastion-1", "ephemeral"} {
@@ -56,7 +59,7 @@ func begin(t *testing.T) *chronicle {
 
 func (c *chronicle) policy() *auditlog.Policy {
 	return &auditlog.Policy{
-		Digest: "sha256:01",
+		Digest: digest01,
 		People: map[string][]string{"alice": {c.public("alice")}, "bob": {c.public("bob")}, "dana": {c.public("dana")},
 			"carol": {c.public("carol")}, "olga": {c.public("olga")}},
 		Groups:   map[string][]string{"dba": {"alice"}, "privacy": {"bob"}, "ehr-owners": {"dana"}, "auditors": {"carol"}, "operators": {"olga"}},
@@ -78,7 +81,29 @@ func (c *chronicle) keys() Keys {
 func (c *chronicle) write(e auditlog.Entry) {
 	c.now = c.now.Add(time.Second)
 	e.At = c.now
+	if e.Actor == "" {
+		e.Actor = actor(e)
+	}
 	c.entries = append(c.entries, e)
+}
+
+// actor is whom the CA would name as the cause.
+func actor(e auditlog.Entry) string {
+	switch {
+	case e.Request != nil:
+		return e.Request.Person
+	case e.Certificate != nil:
+		key, _ := parseKey(e.Certificate.Line)
+		who, _, _ := strings.Cut(key.(*ssh.Certificate).KeyId, " ")
+		return who
+	case e.Revocation != nil:
+		return e.Revocation.By
+	case e.Session != nil, e.Progress != nil:
+		return "bastion-1"
+	case e.RecordingKey != nil:
+		return e.RecordingKey.Auditor
+	}
+	return "ca"
 }
 
 func (c *chronicle) recordingKey(auditor, purpose string) {
@@ -99,7 +124,7 @@ func (c *chronicle) ask() { c.askFor(nil) }
 func (c *chronicle) askFor(change func(*control.Request)) {
 	r := control.Request{
 		ID: "R-7K2M4Q", State: control.Pending, Person: "alice", Key: c.print("alice"), Targets: []string{"root@phi2"},
-		Capabilities: []string{"exec", "shell"}, Reason: "INC-4412", ForSeconds: 900, Rules: []string{"dba-phi"}, Policy: "sha256:01",
+		Capabilities: []string{"exec", "shell"}, Reason: "INC-4412", ForSeconds: 900, Rules: []string{"dba-phi"}, Policy: digest01,
 		Needs:   []control.Need{{Count: 1, Group: "privacy"}, {Count: 1, Group: "ehr-owners"}},
 		Created: c.now, ClaimBy: c.now.Add(8 * time.Hour), Nonce: "0011",
 	}
@@ -119,7 +144,7 @@ func (c *chronicle) vote(decision, person, signer string) {
 		because = "because"
 	}
 	text := statement.About(c.request, "postern-ca", decision, person, because).Text()
-	v := control.Vote{Decision: decision, Person: person, Key: c.print(signer), Public: c.public(signer), At: c.now,
+	v := control.Vote{Decision: decision, Person: person, Key: c.print(signer), Public: c.public(signer), At: c.now.Add(time.Second),
 		Statement: text, Signature: c.sign(signer, text)}
 	c.votes = append(c.votes, v)
 	c.write(auditlog.Entry{Type: auditlog.TypeVote, Actor: person, Vote: &auditlog.Vote{Request: c.request.ID, Vote: v}})
@@ -152,7 +177,7 @@ func (c *chronicle) grantedFor(change func(*control.Request)) {
 func (c *chronicle) digest() string {
 	r := request{Request: c.request}
 	for _, v := range c.votes {
-		r.votes = append(r.votes, vote{v.Decision, v.Person, v.Key, v.Statement})
+		r.votes = append(r.votes, vote{decision: v.Decision, person: v.Person, key: v.Key, statement: v.Statement})
 	}
 	return r.approvalsDigest()
 }
@@ -217,7 +242,7 @@ func (c *chronicle) revoke(by string) {
 	text := statement.About(c.request, "postern-ca", control.Revoke, by, "stolen laptop").Text()
 	c.state(control.Revoked, c.request.Ends)
 	c.write(auditlog.Entry{Type: auditlog.TypeRevocation, Revocation: &control.Revocation{Seq: 1, Kind: "request", Value: c.request.ID,
-		Reason: "stolen laptop", By: by, Requests: []string{c.request.ID}, Statement: text, Signature: c.sign(by, text)}})
+		Reason: "stolen laptop", By: by, At: c.now.Add(time.Second), Requests: []string{c.request.ID}, Statement: text, Signature: c.sign(by, text)}})
 }
 
 func (c *chronicle) leaves() [][]byte {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -19,7 +21,7 @@ type policy struct {
 	hosts    map[string]string
 }
 
-func (v *verifier) newPolicy(p auditlog.Policy) {
+func (v *verifier) newPolicy(p auditlog.Policy, at time.Time) {
 	next := policy{digest: p.Digest, owner: map[string]string{}, groups: p.Groups, bastions: map[string]ssh.PublicKey{}, hosts: p.Hosts}
 	for person, lines := range p.People {
 		for _, line := range lines {
@@ -44,6 +46,33 @@ func (v *verifier) newPolicy(p auditlog.Policy) {
 		next.bastions[name] = key
 	}
 	v.policy = next
+	v.wellFormed(p)
+	v.report.Policies = append(v.report.Policies, InForce{Leaf: v.at, Digest: p.Digest, Since: at})
+}
+
+// wellFormed finds what a policy directory cannot say: then the leaf is not of one.
+func (v *verifier) wellFormed(p auditlog.Policy) {
+	if sum, ok := strings.CutPrefix(p.Digest, "sha256:"); !ok || len(sum) != 64 {
+		v.fail("policy: %.80q is no digest", p.Digest)
+	}
+	for _, group := range sortedKeys(p.Groups) {
+		for _, person := range p.Groups[group] {
+			if _, known := p.People[person]; !known {
+				v.fail("policy: %s in group %s is nobody", person, group)
+			}
+		}
+	}
+	for _, name := range sortedKeys(p.Bastions) {
+		if key := v.policy.bastions[name]; key != nil && v.policy.owner[ssh.FingerprintSHA256(key)] != "" {
+			v.fail("policy: the key of bastion %s is also %s's", name, v.policy.owner[ssh.FingerprintSHA256(key)])
+		}
+		if name == v.ca {
+			v.fail("policy: bastion %s has the name of the CA", name)
+		}
+	}
+	if _, taken := p.Hosts[v.ca]; taken {
+		v.fail("policy: host %s has the name of the CA", v.ca)
+	}
 }
 
 // owns says that a key is, by the policy in force, that person's.

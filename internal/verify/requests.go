@@ -30,10 +30,14 @@ type request struct {
 	votes   []vote
 	retired []string // approvers who took their approval back
 	cut     bool     // a revocation leaf names it
+	cutAt   time.Time
 	serials map[uint64]*ssh.Certificate
 }
 
-type vote struct{ decision, person, key, statement string }
+type vote struct {
+	decision, person, key, statement string
+	public                           ssh.PublicKey
+}
 
 func (r *request) live() bool {
 	return r.State == control.Pending || r.State == control.Approved || r.State == control.Granted
@@ -47,6 +51,10 @@ func (v *verifier) request(asked control.Request) {
 		return
 	}
 	v.requests[asked.ID] = r
+	if n := len(v.report.Policies); n > 0 {
+		in := &v.report.Policies[n-1]
+		in.Requests = append(in.Requests, Asked{v.at, asked})
+	}
 	length := time.Duration(min(asked.ForSeconds, 1<<30)) * time.Second
 	places := 0
 	for _, need := range asked.Needs {
@@ -68,6 +76,8 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s is for %s; nothing longer than %s is ever granted", asked.ID, length, longestGrant)
 	case asked.NotAfter.After(asked.ClaimBy.Add(length + rounding)):
 		v.fail("request %s may live until %s, longer than it was asked for", asked.ID, asked.NotAfter)
+	case asked.NotAfter.Before(asked.ClaimBy.Add(length)):
+		v.fail("request %s may be claimed until %s, longer than the approvers were told", asked.ID, asked.ClaimBy)
 	case len(asked.Targets) == 0:
 		v.fail("request %s is for nothing", asked.ID)
 	case len(asked.Destinations) > 0 && !slices.Contains(asked.Capabilities, "forward-local"):
@@ -95,29 +105,36 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 		return
 	}
 	what := fmt.Sprintf("%s of %s by %s", cast.Decision, r.ID, cast.Person)
-	if err := v.goodVote(r, cast, at); err != nil {
+	key, err := v.goodVote(r, cast, at)
+	if err != nil {
 		// It does not count, so what needed it is found wanting as well.
 		v.fail("%s: %v", what, err)
 		return
 	}
-	r.votes = append(r.votes, vote{cast.Decision, cast.Person, cast.Key, cast.Statement})
+	r.votes = append(r.votes, vote{cast.Decision, cast.Person, cast.Key, cast.Statement, key})
 	if cast.Decision == control.Withdraw && cast.Person != r.Person {
 		r.retired = append(r.retired, cast.Person)
 	}
 }
 
-func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) error {
+func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.PublicKey, error) {
 	key, err := v.signedBy(cast.Person, cast.Statement, cast.Signature, r.Request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if fingerprint := ssh.FingerprintSHA256(key); fingerprint != cast.Key {
-		return fmt.Errorf("signed by key %s, logged is %s", fingerprint, cast.Key)
+		return nil, fmt.Errorf("signed by key %s, logged is %s", fingerprint, cast.Key)
+	}
+	if public, err := parseKey(cast.Public); err != nil || !same(public, key) {
+		return nil, fmt.Errorf("the public key beside it is not the one that signed")
+	}
+	if apart := at.Sub(cast.At); apart < -rounding || apart > rounding {
+		return nil, fmt.Errorf("it says that it was made at %s", cast.At.UTC().Format(time.RFC3339))
 	}
 	if err := v.checkStatement(r, cast); err != nil {
-		return err
+		return nil, err
 	}
-	return v.mayVote(r, cast, at)
+	return key, v.mayVote(r, cast, at)
 }
 
 // signedBy verifies a signature over a statement and returns its key, which must be a living key of person. about says
@@ -212,6 +229,21 @@ func (v *verifier) needsMet(r *request) bool {
 	return len(holder) == len(places)
 }
 
+// approvalsLive says whether every approval that counts is by a key that is still its person's and was not revoked: what is signed or
+// opened on the strength of it is decided then, not when they signed.
+func (v *verifier) approvalsLive(r *request) error {
+	for _, vote := range r.votes {
+		switch {
+		case vote.decision != control.Approve || slices.Contains(r.retired, vote.person):
+		case v.dead[vote.key]:
+			return fmt.Errorf("the key with which %s approved %s was revoked before", vote.person, r.ID)
+		case !v.policy.owns(vote.person, vote.public):
+			return fmt.Errorf("the key with which %s approved %s was no longer theirs", vote.person, r.ID)
+		}
+	}
+	return nil
+}
+
 // approvers are the people whose approval stands.
 func (r *request) approvers() []string {
 	var people []string
@@ -243,6 +275,8 @@ func (v *verifier) state(s auditlog.State, at time.Time) {
 	}
 	if err := v.becomes(r, s, at); err != nil {
 		v.fail("%s becomes %s: %v", r.ID, s.State, err)
+	} else if !s.Ends.Equal(r.Ends) {
+		v.fail("%s becomes %s: it says that it ends %s, and it does %s", r.ID, s.State, s.Ends.UTC().Format(time.RFC3339), r.Ends.UTC().Format(time.RFC3339))
 	}
 	r.State = s.State
 }

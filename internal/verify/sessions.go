@@ -12,7 +12,11 @@ import (
 	"postern/internal/control"
 )
 
-type session struct{ Session }
+type session struct {
+	Session
+	overran    []int64 // leaves that tell of it when it should have been over
+	overranWhy string
+}
 
 func (v *verifier) session(opened control.Session, at time.Time) {
 	if v.sessions[opened.ID] != nil {
@@ -40,6 +44,7 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 		return err
 	}
 	user := r.serials[s.Serial]
+	opened := control.Session{Ended: s.Ended, End: s.End, Frames: s.Frames, Head: s.Head, Segments: s.Segments, SealedHead: s.SealedHead, Sealed: s.Sealed, Interrupted: s.Interrupted}
 	switch {
 	case user == nil:
 		return fmt.Errorf("user certificate %d is none of %s", s.Serial, r.ID)
@@ -47,10 +52,21 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 		return fmt.Errorf("user certificate %d is over another key than %s", s.Serial, s.Key)
 	case s.Person != r.Person:
 		return fmt.Errorf("it is %s's, the grant is %s's", s.Person, r.Person)
-	case s.Deadline.After(r.Ends):
+	case opened != (control.Session{}):
+		return fmt.Errorf("it begins with a recording, or with an end")
+	case !s.Deadline.Equal(r.Ends):
 		return fmt.Errorf("it may last until %s, the grant ends %s", s.Deadline.UTC().Format(time.RFC3339), r.Ends.UTC().Format(time.RFC3339))
 	case s.BastionKey == nil:
 		return fmt.Errorf("the policy knows no bastion %s", s.Bastion)
+	case v.dead[ssh.FingerprintSHA256(s.BastionKey)]:
+		return fmt.Errorf("the key of bastion %s was revoked before", s.Bastion)
+	case v.dead[s.Key] || !v.policy.owns(s.Person, user.Key):
+		return fmt.Errorf("key %s was no longer %s's", s.Key, s.Person)
+	case s.Started.Before(at.Add(-skew)) || s.Started.After(at.Add(skew)):
+		return fmt.Errorf("it began at %s, as it says", s.Started.UTC().Format(time.RFC3339))
+	}
+	if _, host, _ := strings.Cut(s.Target, "@"); v.policy.hosts[host] == "" {
+		return fmt.Errorf("the policy knows no host %s", host)
 	}
 	return v.sealedTo(s, r)
 }
@@ -76,12 +92,14 @@ func (v *verifier) sealedTo(s *session, r *request) error {
 }
 
 // progress follows the head of a recording, which only grows.
-func (v *verifier) progress(p control.Progress, at time.Time) {
+func (v *verifier) progress(p control.Progress, actor string, at time.Time) {
 	s := v.sessions[p.Session]
 	switch {
 	case s == nil:
 		v.fail("a recording of session %s, which never was", p.Session)
 		return
+	case actor != s.Bastion && (actor != clockwork || p.End != "lost"):
+		v.fail("%s tells of the recording of %s, which %s makes", actor, p.Session, s.Bastion)
 	case s.Sealed:
 		v.fail("the recording of %s changed after it was sealed", p.Session)
 		return
@@ -90,11 +108,27 @@ func (v *verifier) progress(p control.Progress, at time.Time) {
 	case p.Frames == s.Frames && s.Head != "" && p.Head != s.Head, p.Segments == s.Segments && s.SealedHead != "" && p.SealedHead != s.SealedHead:
 		v.fail("the recording of %s has another head than before at the same length", p.Session)
 	}
+	v.late(s, p, at)
 	s.Heads = append(s.Heads, Head{v.at, p.Frames, p.Segments, p.Head, p.SealedHead})
 	s.Frames, s.Head, s.Segments, s.SealedHead = p.Frames, p.Head, p.Segments, p.SealedHead
 	s.Sealed, s.Interrupted = p.Sealed, s.Interrupted || p.Interrupted
 	if p.End != "" && s.Ended.IsZero() {
 		s.Ended, s.End = at, p.End
+	}
+}
+
+// tardy is how long after the deadline, or after a revocation, what a bastion tells may still come: it ends what it cannot ask about, and
+// tells when it can.
+const tardy = 2 * time.Minute
+
+// late counts what was recorded of a session when it should have been over. One such leaf can be a message that was on its way.
+func (v *verifier) late(s *session, p control.Progress, at time.Time) {
+	over, why := s.Deadline, "its deadline"
+	if r := v.requests[s.Request]; r != nil && !r.cutAt.IsZero() && r.cutAt.Before(over) {
+		over, why = r.cutAt, "the revocation of its request"
+	}
+	if p.End == "" && !p.Sealed && p.Frames > s.Frames && at.After(over.Add(tardy)) {
+		s.overran, s.overranWhy = append(s.overran, v.at), why
 	}
 }
 
@@ -117,7 +151,7 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 }
 
 // revocation checks the signature of what cut, and that it says what was cut.
-func (v *verifier) revocation(cut control.Revocation) {
+func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	v.report.Revocations++
 	what := fmt.Sprintf("revocation %d of %s:%s by %s", cut.Seq, cut.Kind, cut.Value, cut.By)
 	if cut.Seq != uint64(v.report.Revocations) && !v.partial {
@@ -126,12 +160,15 @@ func (v *verifier) revocation(cut control.Revocation) {
 	if _, err := v.signedBy(cut.By, cut.Statement, cut.Signature, control.Request{}); err != nil {
 		v.fail("%s: %v", what, err)
 	}
+	if apart := at.Sub(cut.At); apart < -rounding || apart > rounding {
+		v.fail("%s: it says that it was made at %s", what, cut.At.UTC().Format(time.RFC3339))
+	}
 	if err := v.saysCut(cut); err != nil {
 		v.fail("%s: %v", what, err)
 	}
 	for _, id := range cut.Requests {
 		if r := v.requests[id]; r != nil {
-			r.cut = true
+			r.cut, r.cutAt = true, v.clock
 		} else if !v.partial {
 			v.fail("%s: it hits request %s, which never was", what, id)
 		}
@@ -160,6 +197,10 @@ func (v *verifier) saysCut(cut control.Revocation) error {
 	}
 	if holds := cut.Holds.Sub(cut.At); s.Request == "" && (cut.Holds.IsZero() != (s.For == 0) || s.For > 0 && (holds > s.For || holds < s.For-rounding)) {
 		return fmt.Errorf("it holds until %s, signed was %s", cut.Holds.UTC().Format(time.RFC3339), s.For)
+	}
+	// An approver or requester who takes it back may give no reason of their own; then the CA says what they did.
+	if s.Decision == control.Revoke && cut.Reason != s.Because || s.Decision == control.Withdraw && s.Because != "" && !strings.HasSuffix(cut.Reason, ": "+s.Because) {
+		return fmt.Errorf("it was signed for another reason: %.200q", s.Because)
 	}
 	if r := v.requests[s.Request]; s.Request != "" && (r == nil || cut.Statement != statement.About(r.Request, v.ca, s.Decision, cut.By, s.Because).Text()) {
 		return fmt.Errorf("the signed statement does not say what the request says")
@@ -193,6 +234,18 @@ func (r *request) traits() control.Traits {
 // lost is how long after its deadline a session without an end is worth a note.
 const lost = 10 * time.Minute
 
+// overran tells of sessions that went on. What a bastion found on its disk after it had died is told late, and is no such session.
+func (v *verifier) overran(s *session) {
+	switch n := len(s.overran); {
+	case n == 0:
+	case n == 1 || s.Interrupted:
+		v.note(s.overran[0], "the recording of %s grew after %s", s.ID, s.overranWhy)
+	default:
+		v.at = s.overran[0]
+		v.fail("session %s went on after %s: its recording grew %d times", s.ID, s.overranWhy, n)
+	}
+}
+
 // end checks what only shows when everything was read.
 func (v *verifier) end() {
 	for id, certificate := range v.unclaimed {
@@ -206,6 +259,7 @@ func (v *verifier) end() {
 		}
 	}
 	for _, s := range v.order {
+		v.overran(s)
 		if s.Ended.IsZero() && v.clock.After(s.Deadline.Add(lost)) {
 			v.note(s.Leaf, "session %s never ended", s.ID)
 		}

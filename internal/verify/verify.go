@@ -8,6 +8,7 @@ package verify
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/mod/sumdb/tlog"
@@ -57,10 +58,26 @@ type Report struct {
 	Votes        int               `json:"votes"`
 	Revocations  int               `json:"revocations"`
 	Certificates map[string]uint64 `json:"certificates"` // CA to the last serial
+	Policies     []InForce         `json:"policies"`
 	Sessions     []Session         `json:"sessions"`
 	Views        []View            `json:"-"` // by auditors, of recordings; oldest first
 	Failures     []Failure         `json:"failures"`
 	Notes        []Failure         `json:"notes,omitempty"` // nothing wrong, but somebody should know
+}
+
+// InForce is a policy and since when it decided. The leaf binds the rules by their digest: that they are the ones that were reviewed is
+// for who reviewed them to say.
+type InForce struct {
+	Leaf     int64     `json:"leaf"`
+	Digest   string    `json:"digest"`
+	Since    time.Time `json:"since"`
+	Requests []Asked   `json:"-"` // that it decided
+}
+
+// Asked is a request as it was filed.
+type Asked struct {
+	Leaf int64
+	control.Request
 }
 
 // Session is a session of the log with the last that was said of its recording.

@@ -67,7 +67,7 @@ func TestOtherEnds(t *testing.T) {
 // Each attack is a log that a dishonest CA, or a thief of its log key, could have signed: the tree is in order, and what
 // the leaves say is not.
 func TestAttacks(t *testing.T) {
-	for _, attack := range slices.Concat(newerAttacks, []attack{
+	for _, attack := range slices.Concat(newerAttacks, strictAttacks, []attack{
 		{"no approval at all", "approvals are missing", func(c *chronicle) { c.ask(); c.state(control.Approved, time.Time{}) }},
 		{"one approval of two", "approvals are missing", func(c *chronicle) {
 			c.ask()

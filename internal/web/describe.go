@@ -77,6 +77,7 @@ func check(r control.Request, v control.Vote) vote {
 
 // entry is what a page learns of a segment: not the text at its ends, which has passed no filter.
 type entry struct {
+	Segment  uint64          `json:"segment"`
 	Begin    float64         `json:"begin"` // seconds
 	End      float64         `json:"end"`
 	Output   uint64          `json:"output"`
@@ -96,7 +97,7 @@ type lane struct {
 }
 
 func entryOf(e index.Entry) *entry {
-	told := &entry{Begin: seconds(e.Begin), End: seconds(e.End), Output: e.Output, Activity: e.Activity, Commands: e.Commands, Files: e.Files,
+	told := &entry{Segment: e.Segment, Begin: seconds(e.Begin), End: seconds(e.End), Output: e.Output, Activity: e.Activity, Commands: e.Commands, Files: e.Files,
 		Forwards: e.Forwards, Marks: e.Marks, Cut: e.Cut}
 	for _, l := range e.Lanes {
 		told.Lanes = append(told.Lanes, lane{l.Channel, l.Terminal})
@@ -110,6 +111,7 @@ func entryOf(e index.Entry) *entry {
 // news is a line of the stream of events: one of these.
 type news struct {
 	Entry *entry  `json:"entry,omitempty"`
+	Again bool    `json:"again,omitempty"` // the entry takes the place of one that was told
 	Index string  `json:"index,omitempty"` // "whole", or why it is not
 	Proof *proof  `json:"proof,omitempty"`
 	Long  float64 `json:"length,omitempty"`
@@ -117,26 +119,15 @@ type news struct {
 
 // events streams the index, then how far the verification is, until there is no more to tell.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
-	o, err := s.already(r)
+	o, err := s.already(r.PathValue("id"))
 	if err != nil {
 		answer(func(*http.Request) (any, error) { return nil, err })(w, r)
 		return
 	}
-	out, told, whole := newLines(w), 0, false
+	t := teller{lines: newLines(w), opening: o}
 	for {
 		now := o.state()
-		for ; told < len(now.entries); told++ {
-			if out.write(news{Entry: entryOf(now.entries[told])}) != nil {
-				return
-			}
-		}
-		if now.indexed && !whole {
-			whole = true
-			if out.write(news{Index: wholeOr(now.lost), Long: seconds(o.length())}) != nil {
-				return
-			}
-		}
-		if out.write(news{Proof: &now.proof}) != nil || now.proof.Checked || now.proof.Fault != "" {
+		if t.tell(now) != nil || now.proof.Checked || now.proof.Fault != "" {
 			return
 		}
 		select {
@@ -145,6 +136,35 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// teller knows what it has told.
+type teller struct {
+	lines
+	opening *opening
+	entries int
+	differ  int
+	whole   bool
+}
+
+func (t *teller) tell(now state) error {
+	for ; t.entries < len(now.entries); t.entries++ {
+		if err := t.write(news{Entry: entryOf(now.entries[t.entries])}); err != nil {
+			return err
+		}
+	}
+	for ; t.differ < len(now.differ); t.differ++ {
+		if err := t.write(news{Entry: entryOf(now.entries[now.differ[t.differ]]), Again: true}); err != nil {
+			return err
+		}
+	}
+	if now.indexed && !t.whole {
+		t.whole = true
+		if err := t.write(news{Index: wholeOr(now.lost), Long: seconds(t.opening.length())}); err != nil {
+			return err
+		}
+	}
+	return t.write(news{Proof: &now.proof})
 }
 
 func wholeOr(err error) string {

@@ -1,15 +1,20 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postern/internal/control"
+	"postern/internal/verify"
 	"postern/recorder"
 	"postern/recorder/index"
 )
@@ -20,14 +25,16 @@ type opening struct {
 	session control.Session
 	header  recorder.Header
 	frames  *shelf
+	stop    context.CancelFunc // of the background
 
 	mu      sync.Mutex
-	entries []index.Entry
-	indexed bool  // entries are all there
-	lost    error // why they are not
-	read    int   // segments whose bodies were read
-	fault   error // what is wrong with one
-	checked bool  // all were read, and are good
+	entries []index.Entry // never changed in place
+	indexed bool          // entries are all there
+	lost    error         // why they are not
+	read    int           // segments whose bodies were read
+	differ  []int         // of them, those in which the frames say something else than the bastion's index
+	fault   error         // what is wrong with one
+	checked bool          // all were read, and are good
 	changed chan struct{}
 }
 
@@ -56,12 +63,29 @@ func (s *Server) open(r *http.Request) (any, error) {
 	return s.describe(r.Context(), o)
 }
 
-// look opens a recording once. Two pages that ask for the same at the same time are one view.
-func (s *Server) look(ctx context.Context, session control.Session, again bool) (*opening, error) {
+// slot has a recording once it is open. Who asks for it meanwhile waits, and nobody else does.
+type slot struct {
+	opening sync.Mutex
+	is      atomic.Pointer[opening]
+}
+
+func (s *Server) slot(id string) *slot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o := s.opened[session.ID]; o != nil && !again {
-		return o, nil
+	if s.slots[id] == nil {
+		s.slots[id] = new(slot)
+	}
+	return s.slots[id]
+}
+
+// look opens a recording once. Two pages that ask for the same at the same time are one view.
+func (s *Server) look(ctx context.Context, session control.Session, again bool) (*opening, error) {
+	at := s.slot(session.ID)
+	at.opening.Lock()
+	defer at.opening.Unlock()
+	before := at.is.Load()
+	if before != nil && !again {
+		return before, nil
 	}
 	archive, err := s.config.Open(ctx, session.ID)
 	if err != nil {
@@ -71,35 +95,89 @@ func (s *Server) look(ctx context.Context, session control.Session, again bool) 
 	if o.header, err = archive.Header(ctx); err != nil {
 		return nil, err
 	}
-	s.opened[session.ID] = o
-	go o.work(s.done)
+	if before != nil {
+		before.stop()
+	}
+	background, stop := context.WithCancel(s.done)
+	o.stop = stop
+	at.is.Store(o)
+	go o.work(background)
 	return o, nil
 }
 
-func (s *Server) already(r *http.Request) (*opening, error) {
+func (s *Server) already(id string) (*opening, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	o := s.opened[r.PathValue("id")]
-	if o == nil {
+	at := s.slots[id]
+	s.mu.Unlock()
+	if at == nil || at.is.Load() == nil {
 		return nil, refusal{http.StatusNotFound, "that session is not open here"}
 	}
-	return o, nil
+	return at.is.Load(), nil
 }
 
-// work finds the index, and reads all bodies, which verifies them.
+// work finds the index, and then reads everything.
 func (o *opening) work(ctx context.Context) {
 	_, err := index.Of(ctx, o.archive, func(e index.Entry) {
 		o.change(func() { o.entries = append(o.entries, e) })
 	})
 	o.change(func() { o.indexed, o.lost = true, err })
-	for _, part := range o.archive.Parts() {
-		if _, err := o.archive.Frames(ctx, part.Number); err != nil {
-			o.change(func() { o.fault = err })
-			return
-		}
-		o.change(func() { o.read++ })
+	if err := o.verify(ctx); err != nil {
+		o.change(func() { o.fault = err })
+		return
 	}
 	o.change(func() { o.checked = true })
+}
+
+// verify reads all frames, which holds them against what was signed. The bastion's index is only what it says they are, so it is made again.
+func (o *opening) verify(ctx context.Context) error {
+	var all []uint64
+	for _, part := range o.archive.Parts() {
+		all = append(all, part.Number)
+	}
+	mine := new(index.Indexer)
+	return index.Fetch(ctx, o.archive, all, func(n uint64, frames []recorder.Frame) error {
+		if err := o.typed(frames); err != nil {
+			return err
+		}
+		e, err := index.Parse(mine.Segment(o.archive.Parts()[n].First, frames))
+		if err != nil {
+			return err
+		}
+		e.Segment = n
+		o.change(func() {
+			o.read++
+			if int(n) < len(o.entries) && !alike(o.entries[n], e) {
+				o.entries = slices.Clone(o.entries)
+				o.entries[n] = e
+				o.differ = append(o.differ, int(n))
+			}
+		})
+		return nil
+	})
+}
+
+// typed makes sure that what was typed is sealed to the key that was logged, and to no other.
+func (o *opening) typed(frames []recorder.Frame) error {
+	for _, f := range frames {
+		if f.Type != recorder.TypeCompartment {
+			continue
+		}
+		k, err := f.CompartmentKey()
+		if err != nil {
+			return err
+		}
+		if k.Key != o.session.KeystrokeKey {
+			return fmt.Errorf("what was typed is sealed to key %.40q, logged is %.40q", k.Key, o.session.KeystrokeKey)
+		}
+	}
+	return nil
+}
+
+// alike says whether a page would show the same of two entries.
+func alike(a, b index.Entry) bool {
+	one, err := json.Marshal(entryOf(a))
+	other, err2 := json.Marshal(entryOf(b))
+	return err == nil && err2 == nil && bytes.Equal(one, other)
 }
 
 func (o *opening) change(fn func()) {
@@ -115,6 +193,7 @@ type state struct {
 	entries []index.Entry
 	indexed bool
 	lost    error
+	differ  []int
 	proof   proof
 	changed <-chan struct{}
 }
@@ -122,11 +201,11 @@ type state struct {
 func (o *opening) state() state {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	p := proof{Read: o.read, Segments: len(o.archive.Parts()), Checked: o.checked}
+	p := proof{Read: o.read, Segments: len(o.archive.Parts()), Checked: o.checked, Differ: len(o.differ)}
 	if o.fault != nil {
 		p.Fault = o.fault.Error()
 	}
-	return state{o.entries, o.indexed, o.lost, p, o.changed}
+	return state{o.entries, o.indexed, o.lost, o.differ, p, o.changed}
 }
 
 // proof is how far the verification of a recording is.
@@ -134,6 +213,7 @@ type proof struct {
 	Read     int    `json:"read"` // segments that were decrypted and are what was signed
 	Segments int    `json:"segments"`
 	Checked  bool   `json:"checked"` // all of them are good
+	Differ   int    `json:"differ"`  // of which the bastion's index said something else than their frames
 	Fault    string `json:"fault,omitempty"`
 }
 
@@ -164,37 +244,10 @@ func (o *opening) outline() outline {
 		SealedHead:   hex.EncodeToString(sum.SealedHead[:]),
 		LoggedFrames: s.Frames, LoggedHead: s.Head, LoggedSealed: s.SealedHead,
 	}
-	if err := o.asLogged(); err != nil {
+	if err := verify.Archive(o.archive, verify.Session{Session: s}); err != nil {
 		out.Logged = err.Error()
 	}
 	return out
-}
-
-// asLogged holds the outline against what the CA says was logged. A recording that was not sealed then may have grown since.
-func (o *opening) asLogged() error {
-	sum, s := o.archive.Summary(), o.session
-	if s.SealedHead != "" {
-		head, err := hex.DecodeString(s.SealedHead)
-		if err != nil || len(head) != 32 {
-			return errors.New("the head that was logged is none")
-		}
-		if err := o.archive.ExpectSealed(s.Segments, [32]byte(head)); err != nil {
-			return err
-		}
-	}
-	switch {
-	case sum.Session != s.ID:
-		return errors.New("it is the recording of another session")
-	case s.Bastion != "" && sum.Bastion != s.Bastion:
-		return errors.New("it is by another bastion than was logged")
-	case s.RecordingKey != "" && sum.RecordingKey != s.RecordingKey:
-		return errors.New("it is sealed to another key than was logged")
-	case s.Sealed && (sum.Segments != s.Segments || sum.Frames != s.Frames || hex.EncodeToString(sum.Head[:]) != s.Head):
-		return errors.New("it is not as long as was logged, or its head is another")
-	case s.Sealed && (!sum.Sealed || sum.Interrupted != s.Interrupted):
-		return errors.New("it is not as complete as was logged")
-	}
-	return nil
 }
 
 // length is how long the session took, as far as anybody knows.

@@ -70,7 +70,7 @@ func (s *shelf) get(ctx context.Context, segment uint64) ([]recorder.Frame, erro
 // output answers ?channel=N&at=SECONDS with what paints the screen at that time and the events until a little later, and
 // ?channel=N&segment=N with the events that follow.
 func (s *Server) output(r *http.Request) (any, error) {
-	o, err := s.already(r)
+	o, err := s.already(r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}

@@ -8,10 +8,13 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"postern/recorder"
 )
 
 // An auditor looks for a session, watches it and goes where things happened, with the mouse.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.restore(t)
 	w.hours(t)
@@ -109,6 +112,7 @@ func (b *browser) everythingFromHere(link string) {
 
 // All of it works without a mouse.
 func TestKeyboard(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.restore(t)
 	w.others(t)
@@ -183,6 +187,7 @@ func TestKeyboard(t *testing.T) {
 
 // A search across sessions is one view, and a hit leads to its moment.
 func TestSearchAcross(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.restore(t)
 	w.hours(t)
@@ -214,6 +219,7 @@ func TestSearchAcross(t *testing.T) {
 
 // Every kind of session has a page, in both themes and at every width.
 func TestEveryKind(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.restore(t)
 	w.others(t)
@@ -256,4 +262,50 @@ func TestEveryKind(t *testing.T) {
 	b.sees(".fault", "there is no session")
 	b.expected("404")
 	b.shot("fault-dark")
+}
+
+// A bastion that keeps quiet about a file in its index is found out when the frames are read, and what they say is shown.
+func TestIndexThatLies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	k := w.record(t, liar, "erin", "backup@phi-store-1", monday)
+	k.channel(0)
+	k.request(0, "subsystem", struct{ Text string }{"sftp"})
+	k.wait(time.Second).event(0, recorder.EventFile, recorder.File{Number: 1, Protocol: "sftp", Path: "/srv/phi/everything.tar", Access: "read",
+		Read: &recorder.Transfer{Bytes: 1 << 30, End: true}, Keep: "hash", Status: "ok"})
+	w.asked(t, k.wait(time.Second).end("closed"), "a backup", "bob")
+	b := newBrowser(t)
+	b.prefers("light")
+	b.open(w.serve(t, func(c *Config) { c.First = liar }))
+	b.sees(".badge", "verified")
+	b.sees("#tab-files", "1")
+	b.click("#tab-files")
+	b.sees("#panel", "/srv/phi/everything.tar")
+	b.click("#tab-verification")
+	b.sees("#panel", "index said something else")
+	b.shot("liar-light")
+}
+
+// A recording that was altered says so before anything else, and what is good of it is still there to see.
+func TestAlteredPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.hours(t)
+	w.spoilt[s.ID] = 5
+	b := newBrowser(t)
+	b.prefers("light")
+	b.open(w.serve(t, func(c *Config) { c.First = s.ID }))
+	b.sees(".badge-bad", "does not verify")
+	b.js(fmt.Sprintf(`location.hash = "%s@60"`, s.ID))
+	b.until(`document.querySelector(".ap-term-text")?.textContent.includes("minute 000 line 119")`)
+	archive, err := w.open(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.js(fmt.Sprintf(`location.hash = "%s@%.0f"`, s.ID, archive.Parts()[5].End.Seconds()))
+	b.sees(".note", "altered")
+	b.click(".badge")
+	b.sees("#panel", "Altered")
+	b.shot("altered-light")
+	b.expected("502")
 }

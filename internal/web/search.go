@@ -120,10 +120,7 @@ func (s *Server) asked(r *http.Request) (search.Query, query, error) {
 // recordings are those that a search may read: the one that is open, or a new view of many.
 func (s *Server) recordings(ctx context.Context, ids []string) (Recordings, error) {
 	if len(ids) == 1 {
-		s.mu.Lock()
-		o := s.opened[ids[0]]
-		s.mu.Unlock()
-		if o != nil {
+		if o, err := s.already(ids[0]); err == nil {
 			return Recordings{Open: func(context.Context, string) (*recorder.Archive, error) { return o.archive, nil }}, nil
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"postern/recorder"
 )
 
-// Config is what the server asks and tells. All functions but Search must be there, and all may be called from many goroutines.
+// Config is what the server asks and tells. All functions but Requests and Search must be there, and all may be called from many goroutines.
 type Config struct {
 	Who    string // the auditor, for the page
 	Reason string // why they look, as it stands in the log
@@ -26,6 +26,8 @@ type Config struct {
 
 	Sessions func(context.Context) ([]control.Session, error)
 	Request  func(ctx context.Context, id string) (control.Request, error)
+	// Requests are all there ever were, so that the list can say why; nil: it does not.
+	Requests func(context.Context) ([]control.Request, error)
 	// Open gives a recording whose outline was verified and held against what was logged. That it is looked at is in the log before it returns.
 	Open func(ctx context.Context, session string) (*recorder.Archive, error)
 	// Search gives many recordings, to be searched, which is a view of its own; nil: the page does not offer it.
@@ -43,8 +45,8 @@ type Server struct {
 	done   context.Context // of everything that goes on in the background
 	last   stamp
 
-	mu     sync.Mutex
-	opened map[string]*opening
+	mu    sync.Mutex
+	slots map[string]*slot // by session
 }
 
 // ErrNoPlayer says that this program was built without the terminal of the page.
@@ -62,7 +64,7 @@ func New(c Config) (*Server, error) {
 	if c.Idle == 0 {
 		c.Idle = time.Hour
 	}
-	return &Server{config: c, page: page, opened: map[string]*opening{}}, nil
+	return &Server{config: c, page: page, slots: map[string]*slot{}}, nil
 }
 
 // Serve listens on a port of 127.0.0.1 and serves until ctx ends. ready hears of the link that lets a browser in, once.
@@ -182,7 +184,24 @@ func (s *Server) sessions(r *http.Request) (any, error) {
 	return struct {
 		Now      time.Time         `json:"now"`
 		Sessions []control.Session `json:"sessions"`
-	}{time.Now(), list}, nil
+		Reasons  map[string]string `json:"reasons"` // by request
+	}{time.Now(), list, s.reasons(r.Context())}, nil
+}
+
+// reasons help to find a session. Without them the list is still good.
+func (s *Server) reasons(ctx context.Context) map[string]string {
+	if s.config.Requests == nil {
+		return nil
+	}
+	requests, err := s.config.Requests(ctx)
+	if err != nil {
+		return nil
+	}
+	reasons := map[string]string{}
+	for _, r := range requests {
+		reasons[r.ID] = r.Reason
+	}
+	return reasons
 }
 
 // find is the session that the CA knows by that ID.

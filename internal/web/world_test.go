@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,13 +50,26 @@ func newWorld(t testing.TB) *world {
 	w := &world{bastion: public, sealed: map[string]recorder.Progress{}, told: make(chan struct{}), requests: map[string]control.Request{}, spoilt: map[string]uint64{}}
 	w.private, w.public = recorder.NewKey()
 	w.store, err = recorder.OpenStore(recorder.Config{Dir: t.TempDir(), Signer: signer, FileSize: 8 << 20, LowSpace: -1, Sealed: w.progress, Now: w.now,
-		Index: func(recorder.Header) func(uint64, []recorder.Frame) []byte { return new(index.Indexer).Segment }})
+		Index: indexer})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })
 	return w
 }
+
+// indexer is that of a bastion, which lies about one session: of that it tells no files.
+func indexer(h recorder.Header) func(uint64, []recorder.Frame) []byte {
+	x := new(index.Indexer)
+	if h.Session != liar {
+		return x.Segment
+	}
+	return func(first uint64, frames []recorder.Frame) []byte {
+		return x.Segment(first, slices.DeleteFunc(frames, func(f recorder.Frame) bool { return f.Type == recorder.TypeEvent }))
+	}
+}
+
+const liar = "S-L1ARL1AR11"
 
 func (w *world) progress(p recorder.Progress) {
 	w.mu.Lock()
@@ -102,7 +117,8 @@ func (w *world) config() Config {
 			}
 			return r, nil
 		},
-		Open: w.open,
+		Requests: func(context.Context) ([]control.Request, error) { return slices.Collect(maps.Values(w.requests)), nil },
+		Open:     w.open,
 		Search: func(_ context.Context, ids []string) (Recordings, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -30,7 +30,7 @@ func (t *Text) act(dst []byte, final byte, next int) []byte {
 	case 'K':
 		return t.eraseLine(dst, number(params))
 	case 'J':
-		t.erase(number(params), private)
+		return t.erase(dst, number(params), private)
 	case 'G', '`', 'C', 'D', 'a', '@', 'P', 'X', 'b': // within the line
 		t.draw()
 		t.back = false
@@ -38,7 +38,9 @@ func (t *Text) act(dst []byte, final byte, next int) []byte {
 		t.margins = t.n > 0
 		t.loosen()
 	case 'H', 'f':
-		t.loosen()
+		if t.dirty { // on an empty screen every place is as good
+			t.loosen()
+		}
 		t.home = isHome(params)
 		return dst
 	default:
@@ -68,15 +70,14 @@ func (t *Text) eraseLine(dst []byte, what int) []byte {
 }
 
 // erase is of parts of the screen, and of all of it.
-func (t *Text) erase(what int, private byte) {
+func (t *Text) erase(dst []byte, what int, private byte) []byte {
 	switch {
-	case what == 2 && private == 0:
-		t.clean()
+	case what == 2 && private == 0, what == 0 && t.home:
+		return t.clean(dst)
 	case what == 1 || private != 0:
 		t.draw()
-	case what == 0 && t.home:
-		t.clean()
 	}
+	return dst
 }
 
 // mode is what is switched on or off.
@@ -92,7 +93,7 @@ func (t *Text) mode(params []byte, on bool, next int) {
 		case 7:
 			t.draw()
 		case 47, 1047, 1049:
-			t.alternate(on)
+			t.alternate(on, n)
 		default:
 			t.loosen()
 		}
@@ -107,15 +108,19 @@ func (t *Text) mode(params []byte, on bool, next int) {
 }
 
 // alternate shows the other screen, or the main one as it was left.
-func (t *Text) alternate(on bool) {
+func (t *Text) alternate(on bool, mode int) {
 	if on == t.other {
 		return
 	}
 	if t.other = on; on {
-		t.main, t.loose = t.loose, 0
-		t.drawn = t.drawn || t.Terminal
+		t.main, t.under = t.loose, t.dirty
+		t.loose, t.dirty = 0, false
+		if mode != 1049 { // it may show what it showed last
+			t.dirty = true
+			t.loosen()
+		}
 	} else {
-		t.loose = t.main
+		t.loose, t.dirty = t.main, t.under
 	}
 	t.line, t.back, t.cut = t.line && !on, false, false
 }

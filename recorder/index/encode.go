@@ -83,8 +83,8 @@ func Parse(b []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("%w: it begins with %x", errEntry, b[:min(len(b), 2)])
 	}
 	n, rest := binary.BigEndian.Uint32(b[2:]), b[6:]
-	if uint64(n) > uint64(len(rest)) || n > mostFilter || n != 0 && n < minFilter || n&(n-1) != 0 {
-		return Entry{}, fmt.Errorf("%w: a filter of %d bytes", errEntry, n)
+	if uint64(n) > uint64(len(rest)) || n > 0 && !Filter(rest[:n]).good() {
+		return Entry{}, fmt.Errorf("%w: words of %d bytes", errEntry, n)
 	}
 	words, text := rest[:n:n], rest[n:]
 	if b[1] == zstdJSON {

@@ -97,11 +97,18 @@ func TestDrawn(t *testing.T) {
 		{"10 %\r20 %", true},
 		{"ab\b \b", true},
 		{"a\x1b[5Cb", true},
-		{"\x1b[5;5Hx", true},
-		{"\x1b[2J\x1b[Htop of the screen", true}, // the cursor was moved, and where to is known only when it is painted
+		{"\x1b[5;5Hx", false},
+		{"x\x1b[5;5Hx", true},
+		{"\x1b[2J\x1b[Htop of the screen", false},
+		{"old\r\n\x1b[H\x1b[2Jtop of the screen", true}, // which may be what stood there
+		{"old\r\n\x1b[Htop", true},
+		{"\x1b[5;5Hx\x1b[5;1Hy", true},
 		{"pa\x1b]0;t\x07ss", true},
 		{"\x1bMx", true},
-		{"\x1b[?1049h", true},
+		{"x\x1b[?1049hx", false},
+		{"x\x1b[?1049hx\x1b[1;1Hx", true},
+		{"\x1b[1;1Hx\x1b[2;2H\x1b[?1049hx\x1b[?1049l", false},
+		{"\x1b[1;1Hx\x1b[2;2H\x1b[?1049hx\x1b[?1049lx", true},
 		{"a\xc2\x9b5Cb", true},
 		{"grün ☃", false},
 	} {
@@ -112,6 +119,15 @@ func TestDrawn(t *testing.T) {
 		if e = parsed(t, new(Indexer), 0, open(0, "session"), exec(0, "x"), out(0, 1, test.text)); e.Drawn {
 			t.Errorf("%q: drawn without a terminal", test.text)
 		}
+	}
+}
+
+// A screen that was cleared is as good as a new one.
+func TestClearedIsNotDrawn(t *testing.T) {
+	x := new(Indexer)
+	parsed(t, x, 0, open(0, "session"), pty(0), out(0, 1, "x\x1b[5;5Hx\x1b[H\x1b[J"))
+	if e := parsed(t, x, 3, out(0, 2, "plain\r\n")); e.Drawn || e.Words.May("drawn") {
+		t.Error("drawn after it was cleared")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"postern/recorder"
 )
@@ -50,12 +51,9 @@ func (x *Indexer) Entry(first uint64, frames []recorder.Frame) Entry {
 		x.take(first+uint64(i), &frames[i])
 	}
 	x.finish()
+	clear(x.grams.text[:cap(x.grams.text)]) // the next segment is of somebody else
 	gramsPool.Put(x.grams)
 	x.entry, x.grams = nil, nil
-	x.text = x.text[:0]
-	if cap(x.text) > 16<<10 {
-		x.text = nil
-	}
 	return e
 }
 
@@ -101,22 +99,28 @@ func (x *Indexer) output(k *Track, b []byte, n uint64) {
 	if k.Text.Terminal {
 		k.Text.watch = x.watch(k)
 	}
-	x.text = k.Text.Append(x.text[:0], b)
+	whole := k.Text.Append(append(x.grams.text[:0], k.rest[:k.rests]...), b)
+	text := whole[k.rests:]
+	x.grams.text = whole
 	if k.Text.watch != nil {
 		k.Text.watch.settle() // the frame's data is not kept
 	}
-	if !x.entry.Drawn {
-		k.gram = x.grams.add(k.gram, x.text)
+	switch {
+	case x.entry.Drawn:
+	case !k.Text.Terminal && isBinary(b):
+		k.gram, k.rests = x.grams.sift(k.gram, whole), 0
+	default:
+		k.gram = k.collect(x.grams, k.gram, whole)
 	}
 	if k.lane >= 0 {
 		l := &x.entry.Lanes[k.lane]
 		l.Bytes += uint64(len(b))
-		l.Lines += k.keep(x.text)
+		l.Lines += k.keep(text)
 		l.Drawn = k.Text.drawn || l.Drawn
 		x.entry.Drawn = x.entry.Drawn || l.Drawn
 		return
 	}
-	k.keep(x.text)
+	k.keep(text)
 	x.entry.Drawn = true // nothing tells how to begin here
 }
 
@@ -125,7 +129,7 @@ func (x *Indexer) begin(k *Track, n uint64) {
 	if k.touched {
 		return
 	}
-	k.touched, k.gram = true, 0
+	k.touched, k.gram, k.rests = true, 0, 0
 	x.lanes = append(x.lanes, k)
 	if k.lane = -1; len(x.entry.Lanes) >= mostLanes {
 		x.entry.Cut = true
@@ -134,13 +138,33 @@ func (x *Indexer) begin(k *Track, n uint64) {
 	k.lane = len(x.entry.Lanes)
 	x.entry.Lanes = append(x.entry.Lanes, Lane{Channel: k.Channel, Stream: k.Stream, From: n, Terminal: k.Text.Terminal, Plain: x.tracks.channels[k.Channel].left, Columns: k.columns, Rows: k.rows,
 		Line: slices.Clone(k.line), Half: k.Text.half(), Long: k.long, Drawn: k.Text.Drawn()})
-	k.gram = x.grams.add(0, k.line)
+	k.gram = k.collect(x.grams, 0, k.line)
 	if !k.Text.Terminal {
 		return
 	}
 	if len(k.line) == 0 && x.isNew(k) {
 		x.anchor(Anchor{Channel: k.Channel})
 	}
+}
+
+// collect takes the trigrams of text, but for half a letter at its end, which the next text begins with.
+func (k *Track) collect(g *grams, gram uint32, text []byte) uint32 {
+	n := halfLetter(text)
+	k.rests = copy(k.rest[:], text[len(text)-n:])
+	return g.add(gram, text[:len(text)-n])
+}
+
+// halfLetter is how many bytes at the end of b are the beginning of a letter.
+func halfLetter(b []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if last := b[len(b)-n:]; utf8.RuneStart(last[0]) {
+			if utf8.FullRune(last) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 // isNew says that nothing was printed on the terminal yet.

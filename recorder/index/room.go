@@ -57,14 +57,7 @@ const mostText = 4096
 func tidy(s string) string {
 	if len(s) > mostText {
 		s = s[:mostText]
-		for n := 1; n < utf8.UTFMax && n < len(s); n++ { // half a letter at the end
-			if c := s[len(s)-n]; utf8.RuneStart(c) {
-				if c >= utf8.RuneSelf && !utf8.FullRuneInString(s[len(s)-n:]) {
-					s = s[:len(s)-n]
-				}
-				break
-			}
-		}
+		s = s[:len(s)-halfLetter([]byte(s[len(s)-utf8.UTFMax:]))]
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
@@ -26,6 +27,8 @@ type Text struct {
 	other   bool // the alternate screen is shown
 	loose   int  // lines that must still scroll until nothing old is on the screen
 	main    int  // loose of the main screen, while the other is shown
+	dirty   bool // something stands on the screen, and
+	under   bool // on the main one, while the other is shown
 	drawn   bool
 
 	watch *watch // what else is wanted of a terminal; nil: nothing
@@ -45,23 +48,32 @@ const defaultRows = 100 // of terminals that did not say, and few have more
 // Drawn reports whether the screen may show words that did not pass in one piece, since it was asked last.
 func (t *Text) Drawn() bool {
 	d := t.drawn
-	t.drawn = t.Terminal && t.loose > 0
-	return d || t.drawn
+	t.drawn = false
+	return d
 }
 
 // Append appends the text in src to dst. Lines end with a line feed. What stands at the end of src may be half a sequence: the next call goes on with it.
 func (t *Text) Append(dst, src []byte) []byte {
-	begin := len(dst)
+	begin, sifting := len(dst), !t.Terminal && isBinary(src)
 	for i := 0; i < len(src); {
 		if t.state != ground {
 			dst, i = t.between(dst, src, i)
 			continue
 		}
-		if n := t.plain(src[i:]); n > 0 {
+		if sifting && !t.back {
+			n := stray(src[i:])
+			dst = sift(dst, src[i:i+n])
+			t.line = t.line || n > 0
+			i += n
+		} else if n := t.plain(src[i:]); n > 0 {
 			dst = t.run(dst, src[i:i+n])
-			if i += n; i == len(src) {
-				break
-			}
+			i += n
+		}
+		if i == len(src) {
+			break
+		}
+		if src[i] == '\r' && i+1 < len(src) && src[i+1] == '\n' { // most lines end so
+			t.back, i = false, i+1
 		}
 		if n := coloured(src[i:]); n > 0 {
 			i += n
@@ -147,6 +159,45 @@ func ascii(b []byte) int {
 	return i
 }
 
+// isBinary reports whether b is data and not text. It decides how fast b is read, and nothing else.
+func isBinary(b []byte) bool {
+	zeros := bytes.Count(b[:min(len(b), 1024)], []byte{0})
+	return zeros > 1
+}
+
+// stray is how many bytes at the beginning of b are printed or nothing to a terminal: of binary data that is most.
+func stray(b []byte) int {
+	for i, c := range b {
+		if acted[c] {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// sift appends those of b that are printed.
+func sift(dst, b []byte) []byte {
+	n := len(dst)
+	dst = append(dst, b...)
+	for _, c := range b {
+		dst[n] = c
+		n += int(printed[c]) // without a branch, which nobody could foretell
+	}
+	return dst[:n]
+}
+
+// acted are the bytes that do something, printed those that are seen.
+var acted, printed = func() (a [256]bool, p [256]byte) {
+	for c := 0x20; c < 256; c++ {
+		p[c] = 1
+	}
+	p[0x7f] = 0
+	for _, c := range "\b\t\n\v\f\r\x0e\x0f\x1b" {
+		a[c] = true
+	}
+	return a, p
+}()
+
 // letters is how many bytes at the beginning of b are not ASCII. Among them may be C1 controls, which some terminals obey.
 func (t *Text) letters(b []byte) int {
 	last := t.high
@@ -183,7 +234,8 @@ func (t *Text) run(dst, b []byte) []byte {
 		t.draw()
 		t.back, t.cut = false, false
 	}
-	t.line, t.home = true, false
+	t.line, t.home, t.dirty = true, false, true
+	t.drawn = t.drawn || t.loose > 0 // it may stand beside what was there
 	if t.watch != nil {
 		t.watch.text(b)
 	}
@@ -233,7 +285,6 @@ func (t *Text) loosen() {
 	if !t.Terminal {
 		return
 	}
-	t.drawn = true
 	t.loose = t.rows()
 }
 
@@ -244,9 +295,14 @@ func (t *Text) rows() int {
 	return defaultRows
 }
 
-// clean says that the screen is empty.
-func (t *Text) clean() {
-	t.loose, t.line, t.back, t.cut = 0, false, false, false
+// clean says that the screen is empty. What comes may be what was there, painted again, and who reads it sees it once.
+func (t *Text) clean(dst []byte) []byte {
+	if t.dirty {
+		t.draw()
+		dst = append(dst, '\n')
+	}
+	t.loose, t.line, t.back, t.cut, t.dirty = 0, false, false, false, false
+	return dst
 }
 
 // endString is the byte that ends a string for the terminal, or breaks it off.
@@ -307,7 +363,7 @@ func (t *Text) escaped(dst []byte, c byte, next int) []byte {
 	switch c {
 	case 'c':
 		t.margins, t.other = false, false
-		t.clean()
+		dst = t.clean(dst)
 		if t.watch != nil {
 			t.watch.fresh(next)
 		}

@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/json"
 	"math"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
 
@@ -42,6 +43,8 @@ type Track struct {
 	// What an indexer counts in a segment.
 	touched bool
 	gram    uint32
+	rest    [utf8.UTFMax]byte // half a letter
+	rests   int
 	line    []byte
 	long    bool
 	lane    int

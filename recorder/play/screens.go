@@ -60,6 +60,7 @@ type shown struct {
 	stream   byte
 	missing  uint64
 	at       time.Duration  // of the last output
+	full     bool           // a full screen program is being told of
 	told     *screen.Screen // the full screen program as it was written last; nil: not yet
 }
 
@@ -153,7 +154,16 @@ func (w *screenWriter) alternate(s *shown, b []byte) {
 	s.screen.Write(b)
 	if !s.screen.Alternate() {
 		w.fresh(s, before)
-		s.told = nil
+		w.leave(s)
+	}
+}
+
+// leave is back from a full screen program.
+func (w *screenWriter) leave(s *shown) {
+	s.told = nil
+	if s.full {
+		s.full = false
+		w.line(s, "[postern: back from the full screen]")
 	}
 }
 
@@ -179,9 +189,14 @@ func (w *screenWriter) fresh(s *shown, now *screen.Screen) {
 			continue
 		}
 		text, _, end := now.Line(y)
-		if last = end; text != "" && (s.told == nil || !hasLine(s.told, y, text)) {
-			w.line(s, text)
+		if last = end; text == "" || s.told != nil && hasLine(s.told, y, text) {
+			continue
 		}
+		if !s.full {
+			s.full = true
+			w.line(s, "[postern: on the full screen]")
+		}
+		w.line(s, text)
 	}
 }
 
@@ -218,7 +233,7 @@ func (w *screenWriter) gap(s *shown) {
 func (w *screenWriter) rest(s *shown) {
 	if s.screen.Alternate() {
 		w.fresh(s, s.screen)
-		s.told = nil
+		w.leave(s)
 		s.screen.Write([]byte("\x1b[?1049l"))
 	}
 	for _, line := range s.screen.Lines() {

@@ -154,7 +154,7 @@ func (s *Screen) privateMode(n uint16, on bool) {
 	case 25:
 		s.modes.hidden = !on
 	case 69:
-		s.modes.margins = on
+		s.modes.margins = on && s.fuel >= 0
 		s.left, s.right = 0, s.columns-1
 	case 47, 1047:
 		s.alternate(on)

@@ -132,8 +132,19 @@ func (s *Screen) cleared(y int, fill Cell) {
 // narrow reports whether there are margins at the sides, which tmux sets to scroll one of its panes.
 func (s *Screen) narrow() bool { return s.left > 0 || s.right < s.columns-1 }
 
+// Rows that move as a whole cost nothing; parts of them are copied. What is printed pays for that, and mostFuel is there from the beginning: a host that
+// only scrolls has its side margins taken away, before it costs minutes a megabyte.
+const (
+	mostFuel = 1 << 26 // cells
+	fuelOf   = 256     // a printed cell
+)
+
 // scrollPart moves what is between the side margins up by n rows, or down.
 func (s *Screen) scrollPart(top, n int) {
+	if s.fuel -= (s.bottom - top + 1) * (s.right - s.left + 1); s.fuel < 0 {
+		s.modes.margins, s.left, s.right = false, 0, s.columns-1
+		return
+	}
 	step, y, last := 1, top, s.bottom
 	if n < 0 {
 		step, y, last = -1, s.bottom, top
@@ -271,8 +282,8 @@ const mostGone = 16 << 10
 
 // leave tells of a row that is gone from the main screen. A line as long as a book comes in pieces.
 func (s *Screen) leave(r *row) {
-	if s.onLine == nil || r == s.pattern {
-		return
+	if s.onLine == nil || len(r.cells) == 0 && r.fill.Rune != ' ' {
+		return // nobody listens, or it is a row of letters to adjust a tube by
 	}
 	s.gone = s.appendText(s.gone, r)
 	if !r.wrapped || len(s.gone) >= mostGone {
@@ -289,18 +300,9 @@ func (s *Screen) flush() {
 	s.gone = s.gone[:0]
 }
 
-// align fills the screen with letters, to adjust a tube by. The rows are one row until somebody writes to them.
+// align fills the screen with letters, to adjust a tube by.
 func (s *Screen) align() {
-	if s.pattern == nil || len(s.pattern.cells) != s.columns {
-		r := &row{fill: blank}
-		for range s.columns {
-			r.cells = append(r.cells, Cell{Rune: 'E'})
-		}
-		s.pattern = r
-	}
-	for y := range s.lines {
-		s.lines[y] = s.pattern
-	}
+	s.fillAll(Cell{Rune: 'E'})
 	s.top, s.bottom, s.left, s.right = 0, s.rows-1, 0, s.columns-1
 	s.to(0, 0)
 }

@@ -41,6 +41,7 @@ func (s *Screen) end() int {
 }
 
 func (s *Screen) advance(n, end int) {
+	s.fuel = min(s.fuel+n*fuelOf, mostFuel)
 	if s.x += n; s.x >= end {
 		s.x = end - 1
 		s.pending = s.modes.wrap

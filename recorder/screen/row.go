@@ -204,6 +204,9 @@ func (s *Screen) appendText(b []byte, r *row) []byte {
 	for _, c := range cells {
 		b = s.appendCell(b, c)
 	}
+	for x := len(cells); x < s.columns && r.fill.Rune != ' '; x++ {
+		b = s.appendCell(b, r.fill)
+	}
 	return b
 }
 

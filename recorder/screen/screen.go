@@ -39,10 +39,10 @@ type Screen struct {
 	last             rune // that was printed, for REP
 	marks            marks
 
-	parser  parser
-	pattern *row // of DECALN
-	onLine  func(string)
-	gone    []byte // the part of a wrapped line that has left the top
+	parser parser
+	fuel   int // cells that may be moved between side margins
+	onLine func(string)
+	gone   []byte // the part of a wrapped line that has left the top
 }
 
 // cursor is what DECSC saves.
@@ -64,7 +64,7 @@ var owners atomic.Uint64
 
 // New returns an empty screen.
 func New(columns, rows int) *Screen {
-	s := &Screen{owner: owners.Add(1)}
+	s := &Screen{owner: owners.Add(1), fuel: mostFuel}
 	s.columns, s.rows = clampSize(columns, rows)
 	s.lines = s.empty()
 	s.reset()

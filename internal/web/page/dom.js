@@ -63,6 +63,7 @@ const shapes = {
   reload: "M19.5 12a7.5 7.5 0 1 1-2.2-5.3M19.5 3.5v4h-4",
   full: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
   idle: "M4 6l6 6-6 6zM13 6l6 6-6 6zM20.5 6v12",
+  terminal: "M3.5 5h17v14h-17zM7 9.5l3 2.5-3 2.5M12.5 15H17",
   key: "M8 11a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM11 12.5L20 4M16.5 7.5l3 3",
   note: "M5 5h14v10H9l-4 4z",
 };

@@ -1,29 +1,52 @@
 // What the index of a session says, as things in time: for the timeline, the panels and the log.
 
 import { h, said, visible } from "./dom.js";
-import { bytes, long, position } from "./format.js";
+import { bytes } from "./format.js";
 
 export class Happenings {
-  constructor(detail) {
+  constructor() {
+    this.entries = [];
+    this.clear();
+  }
+
+  clear() {
     this.commands = [];
     this.files = [];
     this.forwards = [];
     this.marks = [];
-    this.list = [];
+    this.things = [];
+    this.sorted = true;
     this.channels = [];
     this.seen = new Map(); // channels by number
     this.asked = new Map(); // what a channel was asked to run
   }
 
-  add(entry) {
+  // list is everything in the order of its time. A long session has thousands of entries, so it is not sorted with each.
+  get list() {
+    if (!this.sorted) {
+      this.things.sort((a, b) => a.at - b.at);
+      this.sorted = true;
+    }
+    return this.things;
+  }
+
+  // add takes an entry of the index, which may take the place of one that was there: then all is told anew.
+  add(entry, again) {
+    this.entries[entry.segment] = entry;
+    if (again) {
+      this.clear();
+      for (const one of this.entries) this.take(one);
+    } else this.take(entry);
+    this.name();
+  }
+
+  take(entry) {
     const at = (x) => ({ ...x, at: x.at / 1e9 });
     for (const x of entry.lanes ?? []) this.channel(x.channel, x.terminal ? "terminal" : "text");
     for (const x of (entry.commands ?? []).map(at)) this.command(x);
     for (const x of (entry.files ?? []).map(at)) this.file(x);
     for (const x of (entry.forwards ?? []).map(at)) this.forward(x);
     for (const x of (entry.marks ?? []).map(at)) this.mark(x);
-    this.list.sort((a, b) => a.at - b.at);
-    this.name();
   }
 
   // channel is one that printed something people read.
@@ -42,7 +65,8 @@ export class Happenings {
   }
 
   put(at, channel, thing) {
-    this.list.push({ at, channel, ...thing });
+    this.things.push({ at, channel, ...thing });
+    this.sorted = false;
   }
 
   command(x) {
@@ -68,7 +92,7 @@ export class Happenings {
 
   // A forward is told when it begins and when it is over.
   forward(x) {
-    const before = this.forwards.find((o) => o.channel === x.channel && !o.ended);
+    const before = this.forwards.findLast((o) => o.channel === x.channel && !o.ended);
     if (x.ended && before) {
       Object.assign(before, { ...x, at: before.at });
       return;
@@ -83,6 +107,8 @@ export class Happenings {
 
   mark(x) {
     this.marks.push(x);
+    // What was denied of a file, a forward or a command stands there already.
+    if (x.kind === "denied" && this.things.slice(-64).some((o) => o.kind === "denied" && o.at === x.at && o.channel === x.channel)) return;
     const bad = x.kind === "denied", end = x.kind === "end", warn = x.kind === "note" || x.kind === "signal";
     this.put(x.at, x.channel, {
       kind: x.kind, lane: "mark", shape: end ? "end" : bad || warn ? "diamond" : "dot", colour: end ? (/^closed/.test(x.text) ? "muted" : "bad") : bad ? "bad" : warn ? "warn" : "other",
@@ -92,5 +118,3 @@ export class Happenings {
 
   warnings() { return this.list.filter((x) => x.kind === "denied" || x.kind === "note" || x.kind === "signal"); }
 }
-
-export const times = { position, long };

@@ -19,7 +19,7 @@ export class List {
   show(main) {
     document.title = "postern · sessions";
     this.field = h("input", {
-      type: "search", class: "field", placeholder: "Filter: person, host, account, reason’s request, ID …", "aria-label": "Filter sessions", spellcheck: "false",
+      type: "search", class: "field", placeholder: "Filter by person, host, account, reason, ID …", "aria-label": "Filter sessions", spellcheck: "false",
       autocomplete: "off", value: this.filter.text, oninput: () => this.set("text", this.field.value),
     });
     this.chips = h("div", { class: "filters" });
@@ -41,6 +41,7 @@ export class List {
     try {
       const answer = await get("/api/sessions");
       this.now = new Date(answer.now);
+      this.reasons = answer.reasons ?? {};
       this.sessions = answer.sessions.sort((a, b) => new Date(b.started) - new Date(a.started));
     } catch (e) {
       replace(this.body, h("div", { class: "fault", role: "alert" }, icon("warn"), h("p", {}, e.message)));
@@ -66,7 +67,7 @@ export class List {
       if (this.filter.host && host !== this.filter.host) return false;
       if (new Date(s.started) < from) return false;
       if (this.filter.end !== "any" && this.filter.end !== (end === "bad" ? "cut" : end) && !(this.filter.end === "cut" && s.interrupted)) return false;
-      const text = [s.id, s.person, s.target, s.request, s.bastion, s.client, s.end, recording(s).text].join(" ").toLowerCase();
+      const text = [this.reasons[s.request], s.id, s.person, s.target, s.request, s.bastion, s.client, s.end, recording(s).text].join(" ").toLowerCase();
       return words.every((w) => text.includes(w));
     });
   }
@@ -103,7 +104,7 @@ export class List {
   }
 
   row(s, i) {
-    const [account, host] = target(s), end = ended(s, this.now), kept = recording(s), started = new Date(s.started);
+    const [account, host] = target(s), end = ended(s, this.now), kept = this.app.proven.get(s.id) ?? recording(s), started = new Date(s.started);
     return h("a", { class: "row", href: "#" + encodeURIComponent(s.id), onfocus: () => this.select(i, false) },
       h("span", { class: "who" }, face(s.person), said(s.person)),
       h("span", { class: "where" }, said(account, { class: "account" }), h("span", { class: "at" }, "@"), said(host)),
@@ -111,7 +112,7 @@ export class List {
       h("span", { class: "took" }, long(took(s, this.now))),
       h("span", { class: "end end-" + end.kind }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text)),
       h("span", { class: "kept kept-" + kept.kind }, icon(kept.icon), kept.text),
-      h("span", { class: "small" }, said(s.id), " · ", said(s.request), " · from ", said(s.client), " · ", said(s.bastion)));
+      h("span", { class: "small" }, this.reasons[s.request] ? [said(this.reasons[s.request], { class: "quote" }), " · "] : null, said(s.id), " · ", said(s.request), " · from ", said(s.client), " · ", said(s.bastion)));
   }
 
   choices() {

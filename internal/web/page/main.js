@@ -7,7 +7,8 @@ import { Session } from "./session.js";
 import { Search } from "./search.js";
 
 const main = document.getElementById("main");
-const app = { about: null, view: null, list: null, search: null, go };
+// proven is what was found of the recordings that were opened here.
+const app = { proven: new Map(), about: null, view: null, list: null, search: null, go };
 
 // go changes the view. Where one is stands in the address, so that back works and a moment can be kept.
 function go(where) {

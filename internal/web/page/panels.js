@@ -4,13 +4,13 @@ import { h, icon, replace, said, visible } from "./dom.js";
 import { bytes, clock, count, dayName, long, position, stamp } from "./format.js";
 
 // list paints rows that lead to a moment, a few hundred at a time.
-function list(session, panel, things, empty, row) {
+function list(session, panel, things, empty, row, chosen) {
   if (!things.length) return replace(panel, h("p", { class: "empty" }, empty));
   const ol = h("ol", { class: "things" });
   let shown = 0;
   const more = () => {
     for (const x of things.slice(shown, shown + 400)) {
-      const el = h("button", { type: "button", class: "thing", onclick: () => session.jump({ at: x.at, channel: session.happened.seen.get(x.channel)?.kind ? x.channel : undefined }) },
+      const el = h("button", { type: "button", class: "thing", onclick: () => (chosen ? chosen(x) : session.jump({ at: x.at, channel: session.happened.seen.has(x.channel) ? x.channel : undefined })) },
         h("span", { class: "when" }, position(x.at)), row(x));
       session.rows.push({ at: x.at, el });
       ol.append(h("li", {}, el));
@@ -25,7 +25,7 @@ function list(session, panel, things, empty, row) {
 
 // What was read off a terminal is what the host showed; what was asked for by name is certain.
 const command = (x) => [h("code", { class: "what" }, said(x.text)),
-  x.seen && !x.refused ? null : h("span", { class: "dim" }, x.refused ? h("span", { class: "tag bad" }, "refused") : null, x.seen ? null : "asked for by name",
+  (x.seen || x.text.startsWith("subsystem ")) && !x.refused ? null : h("span", { class: "dim" }, x.refused ? h("span", { class: "tag bad" }, "refused") : null, x.seen || x.text.startsWith("subsystem ") ? null : h("span", { class: "tag", title: "asked for by the client, not typed at a prompt" }, "exec"),
     x.exit !== undefined ? h("span", { class: "tag " + (x.exit ? "warn" : "good") }, "exit " + x.exit) : null)];
 
 const file = (x) => {
@@ -40,7 +40,7 @@ const forward = (x) => [h("code", { class: "what" }, said(x.to)),
   h("span", { class: "dim" }, x.denied ? h("span", { class: "tag bad" }, "denied") : null,
     [visible(x.kind), x.from ? "from " + visible(x.from) : "", x.ended ? `${bytes(x.sent ?? 0)} to it, ${bytes(x.received ?? 0)} back, ${long(x.seconds ?? 0)}` : "", visible(x.why ?? "")].filter(Boolean).join(" · "))];
 
-const hit = (session) => (x) => [h("span", { class: "what" }, said(x.before), h("mark", {}, visible(x.text)), said(x.after)), h("span", { class: "dim" }, visible(x.kind))];
+const hit = (x) => [h("span", { class: "what" }, said(x.before), h("mark", {}, visible(x.text)), said(x.after)), h("span", { class: "dim" }, visible(x.kind))];
 
 function facts(pairs) {
   return h("dl", { class: "facts" }, pairs.filter(([, v]) => v !== undefined && v !== null && v !== "").map(([k, v]) => [h("dt", {}, k), h("dd", {}, v)]));
@@ -80,9 +80,10 @@ function verification(session, panel) {
       o.live ? "What is here is what was sealed when this was opened." : o.interrupted ? "The bastion or its disk died before the session ended. All it had acknowledged is here." : "It ends where the bastion ended it; nothing is missing at the end."),
     p.fault ? step("bad", "Altered", visible(p.fault))
       : step(p.checked ? "good" : "going", p.checked ? "Read to the last frame" : `Reading: ${read} %`, [p.checked ? `All ${count(o.frames, "frame")} were decrypted here and are the ones that were signed.` : "Every segment is fetched, decrypted here and held against its signature.", p.checked ? null : bar])),
+    p.differ ? h("p", { class: "bad differ" }, icon("warn"), ` The bastion’s index said something else of ${count(p.differ, "segment")}. What stands here is what this machine reads in their frames.`) : null,
     facts([["Size", `${bytes(o.bytes)} sealed, ${count(o.frames, "frame")}`], ["Sealed to", h("code", { class: "hash" }, said(o.recording_key))], ["Chain", h("code", { class: "hash" }, said(o.sealed_head))],
       ["Logged", s.sealed_head ? h("code", { class: "hash" }, said(s.sealed_head)) : "nothing"]]),
-    h("p", { class: "dim" }, "Whether the log itself is whole and who was allowed to approve, postern verify proves. What stands under Commands, Files and Forwards is the bastion’s reading of the frames; the frames are the proof."));
+    h("p", { class: "dim" }, "Whether the log itself is whole and who was allowed to approve, postern verify proves. ", p.checked ? "What stands under Commands, Files and Forwards was read out of the verified frames on this machine." : "What stands under Commands, Files and Forwards is the bastion’s reading, until the frames were read here."));
 }
 
 const things = (name, title, empty, row) => ({ name, title, count: (s) => s.happened[name].length, paint: (s, panel) => list(s, panel, s.happened[name], empty, row) });
@@ -93,5 +94,5 @@ export const panels = [
   things("forwards", "Forwards", "Nothing was forwarded.", forward),
   { name: "request", title: "Request", paint: request, alarm: (s) => s.detail.votes.some((v) => !v.good) },
   { name: "verification", title: "Proof", paint: verification, alarm: (s) => s.proof.fault || s.detail.outline.logged },
-  { name: "hits", title: "Hits", optional: true, count: (s) => s.hits.length, paint: (s, panel) => list(s, panel, s.hits, "Nothing found.", hit(s)) },
+  { name: "hits", title: "Hits", optional: true, count: (s) => s.hits.length, paint: (s, panel) => list(s, panel, s.hits, "Nothing found.", hit, (x) => s.hit(s.hits.indexOf(x))) },
 ];

@@ -44,7 +44,7 @@ export class Tape {
 
   // reaches says whether a moment can be shown from what is here.
   reaches(seconds) {
-    return this.base && seconds <= this.end && seconds >= (this.base.events[0]?.[0] ?? 0) && this.events.length < 300000;
+    return Boolean(this.base) && seconds <= this.end && seconds >= (this.base.events[0]?.[0] ?? 0) && this.events.length < 300000;
   }
 }
 
@@ -130,6 +130,9 @@ export class Playback {
       } catch (e) {
         if (turn === this.turn && e.name !== "AbortError") {
           this.waiting = false;
+          this.tape.base = null;
+          this.screen.reset({ columns: this.screen.columns ?? 80, rows: this.screen.rows ?? 24, exact: true, events: [] }); // not what was there before
+          this.done = -1;
           this.stop();
           this.failed(e);
         }

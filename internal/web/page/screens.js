@@ -5,9 +5,10 @@ import { position } from "./format.js";
 
 // Terminal is asciinema-player without its controls: it is told what to paint, and keeps no time of its own.
 export class Terminal {
-  constructor(el) {
+  constructor(el, exact) {
     this.fresh = true;
     this.el = el;
+    this.exact = exact; // hears whether the screen is surely what it was
     this.ready = new Promise((resolve) => {
       const driver = ({ dispatch }) => {
         this.dispatch = dispatch;
@@ -26,6 +27,7 @@ export class Terminal {
 
   reset(base) {
     this.fresh = false;
+    this.exact(base.exact);
     this.size(base.columns, base.rows);
     this.dispatch("reset", { size: { cols: base.columns, rows: base.rows }, init: base.init || undefined, theme: null });
   }
@@ -86,7 +88,7 @@ export class Transcript {
       const events = this.tape.events;
       this.take(events.slice(this.taken));
       this.taken = events.length;
-      if (this.tape.whole || this.lines.length > 4000) break;
+      if (this.tape.whole || !this.tape.base || this.lines.length > 4000) break;
       try {
         await this.tape.more();
       } catch {
@@ -137,12 +139,13 @@ export class Transcript {
   }
 
   settled(time) {
+    if (time === 0) time = Infinity; // nobody has begun to watch, so nothing is still to come
     let n = this.shown;
     while (n < this.lines.length && this.lines[n].at <= time + 1e-6) this.lines[n++].el.classList.remove("to-come");
     while (n > 0 && this.lines[n - 1].at > time + 1e-6) this.lines[--n].el.classList.add("to-come");
     if (n === this.shown) return;
     this.shown = n;
-    this.lines[n - 1]?.el.scrollIntoView({ block: "nearest" });
+    if (time !== Infinity) this.lines[n - 1]?.el.scrollIntoView({ block: "nearest" });
   }
 
   close() { this.el.textContent = ""; }
@@ -168,6 +171,7 @@ export class Log {
       h("span", { class: "said" }, x.row())));
     replace(this.list, this.rows.length ? this.rows : h("li", { class: "empty" }, "Nothing is on record of this session but that it was."));
     this.shown = 0;
+    this.still = undefined;
   }
 
   write() {}
@@ -175,11 +179,13 @@ export class Log {
   settled(time) {
     let n = 0;
     while (n < this.happenings.length && this.happenings[n].at <= time + 1e-6) n++;
-    if (n === this.shown) return;
-    this.rows.forEach((row, i) => row.classList.toggle("to-come", i >= n));
-    this.rows.forEach((row, i) => row.classList.toggle("now", i === n - 1));
-    this.rows[Math.max(0, n - 1)]?.scrollIntoView({ block: "nearest" });
+    const still = time === 0; // nobody has begun to watch, so nothing is still to come
+    if (n === this.shown && still === this.still) return;
+    this.rows.forEach((row, i) => row.classList.toggle("to-come", i >= n && !still));
+    this.rows.forEach((row, i) => row.classList.toggle("now", i === n - 1 && !still));
+    if (!still) this.rows[Math.max(0, n - 1)]?.scrollIntoView({ block: "nearest" });
     this.shown = n;
+    this.still = still;
   }
 
   close() { this.el.textContent = ""; }

@@ -30,7 +30,7 @@ export class Session {
     try {
       this.detail = await put("/api/open", { session: this.id, again }, this.abort.signal);
       this.now = new Date();
-      this.happened = new Happenings(this.detail);
+      this.happened = new Happenings();
       this.proof = { read: 0, segments: this.detail.outline.segments, checked: false };
       this.paint();
       this.listen();
@@ -47,7 +47,8 @@ export class Session {
         h("a", { class: "button", href: "#" }, "All sessions")));
       return;
     }
-    replace(this.note, icon("warn"), h("span", {}, visible(e.message)));
+    replace(this.note, icon("warn"), h("span", {}, visible(e.message)),
+      h("button", { class: "link", type: "button", onclick: () => this.reload() }, "open it again"));
     this.note.hidden = false;
     this.note.setAttribute("role", "alert");
   }
@@ -58,8 +59,8 @@ export class Session {
     try {
       await stream(`/api/session/${encodeURIComponent(this.id)}/events`, (news) => {
         if (news.entry) {
-          this.happened.add(news.entry);
-          this.timeline.add(news.entry.begin, news.entry.end, news.entry.activity, news.entry.output);
+          this.happened.add(news.entry, news.again);
+          if (!news.again) this.timeline.add(news.entry.begin, news.entry.end, news.entry.activity, news.entry.output);
         }
         if (news.length > this.playback.length) this.grow(news.length);
         if (news.index) {
@@ -72,7 +73,7 @@ export class Session {
           this.proof = news.proof;
           this.paintProof();
         }
-        if (!settled) this.soon();
+        if (!settled || news.again) this.soon();
       }, this.abort.signal);
     } catch (e) {
       if (e.name !== "AbortError") this.failed(e);
@@ -109,6 +110,7 @@ export class Session {
     this.badge = h("button", { class: "badge", type: "button", onclick: () => this.choosePanel("verification") });
     this.stage = h("div", { class: "stage", tabindex: "-1" });
     this.note = h("div", { class: "note", hidden: true });
+    this.inexact = h("p", { class: "inexact", hidden: true }, "Painted from the middle on: what is older than some minutes may be missing until it is drawn again.");
     this.channels = h("div", { class: "channels", role: "tablist", "aria-label": "Channels" });
     this.tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "What is known of the session" });
     this.panel = h("div", { class: "panel", role: "tabpanel", id: "panel", tabindex: "-1" });
@@ -118,7 +120,7 @@ export class Session {
     this.found = h("span", { class: "found", role: "status" });
     replace(this.main, h("div", { class: "session" },
       this.header(),
-      h("div", { class: "watch" }, this.channels, this.note, this.stage, this.controls(), this.timeline.el, legend()),
+      h("div", { class: "watch" }, this.channels, this.note, this.inexact, this.stage, this.controls(), this.timeline.el, legend()),
       h("aside", { class: "side", "aria-label": "Details" },
         h("label", { class: "find" }, icon("search"), this.field, this.found, h("kbd", {}, "/")), this.tabs, this.panel)));
     this.paintTabs();
@@ -133,7 +135,7 @@ export class Session {
       h("a", { class: "plain back", href: "#", "aria-label": "All sessions", title: "All sessions (Esc)" }, icon("back")),
       h("div", { class: "title" },
         h("h1", {}, face(s.person), said(s.person), h("span", { class: "arrow", "aria-label": "as" }, "→"), said(account, { class: "account" }), h("span", { class: "at" }, "@"), said(host),
-          h("span", { class: "end end-" + end.kind }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text))),
+          h("span", { class: "end end-" + end.kind, title: visible(end.text) }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text))),
         h("p", { class: "facts" }, h("code", {}, said(s.id)), h("span", { title: stamp(started) }, dayName(started, this.now) + ", " + clock(started)),
           h("span", {}, "took " + long(took(s, this.now))), h("span", {}, "from ", said(s.client), " through ", said(s.bastion)),
           outline.live ? h("button", { class: "link", type: "button", onclick: () => this.reload() }, icon("reload"), "what is sealed so far; load again") : null)),
@@ -198,11 +200,12 @@ export class Session {
     const rows = this.rows ?? [];
     let at = -1;
     for (let i = 0; i < rows.length && rows[i].at <= this.playback.time + 1e-6; i++) at = i;
+    if (this.tab === "hits") at = this.hitAt;
     if (at === this.marked) return;
     rows[this.marked]?.el.classList.remove("now");
     rows[at]?.el.classList.add("now");
     this.marked = at;
-    if (this.playback.playing) rows[at]?.el.scrollIntoView({ block: "nearest" });
+    if (this.playback.playing || this.tab === "hits") rows[at]?.el.scrollIntoView({ block: "nearest" });
   }
 
   seek(t) {
@@ -249,12 +252,13 @@ export class Session {
     this.picked = number;
     this.channel = number === -1 ? undefined : channels.find((c) => c.number === number) ?? channels[0];
     this.screen?.close();
+    this.inexact.hidden = true;
     this.playback.stop();
     this.stage.textContent = "";
     this.stage.classList.toggle("terminal", this.channel?.kind === "terminal");
     const jump = (t) => this.seek(t);
     if (!this.channel) this.screen = new Log(this.stage, this.happened.list, jump);
-    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage);
+    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage, (exact) => { this.inexact.hidden = exact; });
     else this.screen = new Transcript(this.stage, jump);
     this.paintChannels();
     await this.screen.ready;
@@ -271,7 +275,7 @@ export class Session {
   paintChannels() {
     const tab = (c, label, number) => h("button", {
       type: "button", role: "tab", "aria-selected": String(c === this.channel), title: label, onclick: () => this.choose(number, this.playback.time),
-    }, icon(c ? (c.kind === "terminal" ? "idle" : "note") : "file"), h("span", {}, label));
+    }, icon(c ? (c.kind === "terminal" ? "terminal" : "note") : "file"), h("span", {}, label));
     const list = this.happened.channels;
     replace(this.channels, list.map((c) => tab(c, visible(c.label), c.number)), tab(undefined, "what happened", -1));
   }
@@ -295,6 +299,8 @@ export class Session {
   turn(name) {
     this.tab = name;
     for (const b of this.tabs.children) b.setAttribute("aria-selected", String(b.id === "tab-" + name));
+    const tab = document.getElementById("tab-" + name);
+    if (tab) this.tabs.scrollLeft = Math.max(0, tab.offsetLeft - this.tabs.offsetLeft + tab.offsetWidth - this.tabs.clientWidth);
     this.panel.setAttribute("aria-labelledby", "tab-" + name);
     this.rows = [];
     this.marked = undefined;
@@ -307,6 +313,7 @@ export class Session {
     const state = p.fault || outline.logged ? ["bad", "warn", "does not verify"]
       : !p.checked ? ["going", "shield", `verifying ${p.segments ? Math.floor(p.read / p.segments * 100) : 0} %`]
       : outline.live ? ["live", "live", "verified so far"] : outline.interrupted ? ["cut", "warn", "verified, interrupted"] : ["good", "check", "verified"];
+    if (state[0] !== "going") this.app.proven.set(this.id, { kind: state[0], icon: state[1], text: state[2] });
     this.badge.className = "badge badge-" + state[0];
     replace(this.badge, icon(state[1]), h("span", {}, state[2]));
     if (this.tab === "verification") this.turn("verification");
@@ -352,6 +359,7 @@ export class Session {
     if (!hit) return;
     this.hitAt = i;
     replace(this.found, `${i + 1} / ${this.hits.length}`);
+    this.current();
     const shown = this.happened.channels.some((c) => c.number === hit.channel);
     this.jump({ at: hit.at, channel: shown ? hit.channel : undefined });
   }

@@ -113,7 +113,7 @@ export class Timeline {
 
   // bars have a height by the logarithm: a listing and a dump of a database are both seen.
   bars(c, width, colour) {
-    const step = 3, n = Math.floor(width / step), sums = new Float64Array(n);
+    const n = Math.max(1, Math.min(Math.floor(width / 3), Math.ceil(this.length))), step = width / n, sums = new Float64Array(n);
     for (const [at, bytes] of this.activity) {
       const from = Math.floor(at / this.length * n), to = Math.max(from + 1, Math.ceil((at + 1) / this.length * n));
       for (let i = from; i < to && i < n; i++) sums[i] += bytes / (to - from);
@@ -130,15 +130,15 @@ export class Timeline {
   }
 
   axis(c, width, colour) {
-    const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+    const steps = [0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
     const step = steps.find((s) => s / this.length * width > 74) ?? 86400;
     c.fillStyle = colour("muted");
     c.font = "11px system-ui, sans-serif";
     c.textBaseline = "top";
-    for (let t = 0; t <= this.length; t += step) {
+    for (let i = 0, t = 0; t <= this.length; t = ++i * step) {
       const x = t / this.length * width;
       c.fillRect(x, bottom + 1, 1, 3);
-      const text = position(t);
+      const text = position(t, step < 1);
       if (x + c.measureText(text).width + 4 < width) c.fillText(text, x + 3, bottom + 6);
     }
   }
