@@ -81,6 +81,9 @@ func (ca *CA) Ask(c Caller, ask Ask) (control.Request, error) {
 }
 
 func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
+	if err := keyAlive(tx, c.Key); err != nil { // it was when the command came
+		return request{}, err
+	}
 	if n, err := liveOf(tx, c.Name); err != nil {
 		return request{}, err
 	} else if n >= maxLive {

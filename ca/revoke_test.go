@@ -22,6 +22,8 @@ func TestRevokeTargets(t *testing.T) {
 		"request":  func(_ *world, r control.Request) string { return r.ID },
 		"person":   func(*world, control.Request) string { return "person:alice" },
 		"host":     func(*world, control.Request) string { return "host:phi1.example" },
+		"account":  func(*world, control.Request) string { return "account:root@phi1.example" },
+		"scoped":   func(*world, control.Request) string { return "host:phi1 person:alice approver:bob" },
 		"approver": func(*world, control.Request) string { return "approver:bob" },
 		"serial":   func(*world, control.Request) string { return "serial:1" },
 		"all":      func(*world, control.Request) string { return "all:" },

@@ -36,6 +36,9 @@ func (ca *CA) OpenSession(c Caller, open control.OpenRequest) (control.OpenReply
 	}
 	var reply control.OpenReply
 	err = ca.db.Update(func(tx *store.Tx) error {
+		if err := keyAlive(tx, c.Key); err != nil { // it was when the bastion gave the command
+			return err
+		}
 		r, err := ca.ofCertificate(tx, cert)
 		if err != nil {
 			return err

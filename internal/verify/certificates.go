@@ -110,6 +110,9 @@ func (v *verifier) purpose(issued auditlog.Certificate, cert *ssh.Certificate, a
 	if issued.CA == sessionCA {
 		return v.sessionCertificate(r, issued, cert, at)
 	}
+	if err := v.held(r.traits()); err != nil {
+		return err
+	}
 	return v.userCertificate(r, cert)
 }
 

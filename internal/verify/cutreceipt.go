@@ -3,6 +3,9 @@ package verify
 import (
 	"fmt"
 	"slices"
+	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"postern/internal/control"
 )
@@ -34,4 +37,30 @@ func (v *verifier) cutReceipt(r control.CutReceipt, actor string) {
 			v.fail("%s: it tells of session %s, which the revocation does not hit", what, told.Session)
 		}
 	}
+}
+
+// lasting remembers what a revocation leaves behind: a dead key, a dead bastion, or a time in which nothing that it hits is given.
+func (v *verifier) lasting(cut control.Revocation) {
+	t := cut.Target()
+	switch {
+	case !cut.Holds.IsZero():
+		v.holding = append(v.holding, cut)
+	case len(t) != 1:
+	case t.Names("key"):
+		v.dead[cut.Value] = true
+	case t.Names("bastion"):
+		if key := v.policy.bastions[cut.Value]; key != nil {
+			v.dead[ssh.FingerprintSHA256(key)] = true
+		}
+	}
+}
+
+// held says whether something was given that a revocation kept away then.
+func (v *verifier) held(t control.Traits) error {
+	for _, cut := range v.holding {
+		if v.clock.Before(cut.Holds.Add(-rounding)) && cut.Target().Hits(t) {
+			return fmt.Errorf("revocation %d kept %s away until %s", cut.Seq, cut.Target(), cut.Holds.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
 }

@@ -82,6 +82,8 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s is for nothing", asked.ID)
 	case len(asked.Destinations) > 0 && !slices.Contains(asked.Capabilities, "forward-local"):
 		v.fail("request %s names destinations without forward-local", asked.ID)
+	case v.held(control.Traits{Person: asked.Person, Keys: []string{asked.Key}, Targets: asked.Targets}) != nil:
+		v.fail("request %s: %v", asked.ID, v.held(control.Traits{Person: asked.Person, Keys: []string{asked.Key}, Targets: asked.Targets}))
 	default:
 		v.destinations(asked)
 	}
@@ -133,6 +135,11 @@ func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.P
 	}
 	if err := v.checkStatement(r, cast); err != nil {
 		return nil, err
+	}
+	if cast.Decision != control.Withdraw {
+		if err := v.held(control.Traits{Person: cast.Person, Keys: []string{cast.Key}, Approvers: []string{cast.Person}, Targets: r.Targets}); err != nil {
+			return nil, err
+		}
 	}
 	return key, v.mayVote(r, cast, at)
 }

@@ -43,6 +43,11 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 	if err := v.grantHolds(r, at); err != nil {
 		return err
 	}
+	traits := r.traits()
+	traits.Targets, traits.Bastion = []string{s.Target}, s.Bastion
+	if err := v.held(traits); err != nil {
+		return err
+	}
 	user := r.serials[s.Serial]
 	opened := control.Session{Ended: s.Ended, End: s.End, Frames: s.Frames, Head: s.Head, Segments: s.Segments, SealedHead: s.SealedHead, Sealed: s.Sealed, Interrupted: s.Interrupted}
 	switch {
@@ -173,9 +178,7 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 			v.fail("%s: it hits request %s, which never was", what, id)
 		}
 	}
-	if t := cut.Target(); len(t) == 1 && t.Names("key") && cut.Holds.IsZero() {
-		v.dead[cut.Value] = true
-	}
+	v.lasting(cut)
 	v.spared(what, cut)
 	if v.cuts == nil {
 		v.cuts = map[uint64]control.Revocation{}
