@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 # The packages whose goroutines meet run under the race detector too, but for the tests that cut or flip a file at every byte, which are
 # one goroutine, and for floods and attacks by the dozen, which are more of the same: all are twenty times slower under it.
 RACE = ./bastion ./ca ./ca/auditlog ./ca/server ./recorder ./internal/control ./internal/door ./internal/socket ./internal/store
-SLOW = EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|NoExitStatus|Flood|HalfOpen|Audit
+SLOW = Slips|EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|NoExitStatus|Flood|HalfOpen|Audit
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
