@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"internal/sshsig":      {},
 	"internal/sshconfig":   {},
 	"internal/store":       {},
+	"internal/notify":      {"ca/auditlog", "internal/control"},
 	"internal/control":     {"internal/algo", "internal/sshsig"},
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
 	"internal/player":      {"recorder", "recorder/index", "recorder/play", "recorder/screen"},
@@ -62,7 +63,7 @@ var arrows = map[string][]string{
 	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "internal/algo", "internal/control", "internal/destination", "internal/environment", "internal/greeting", "internal/pace", "internal/socket", "recorder"},
 
 	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
-	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/store", "policy"},
+	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/notify", "internal/store", "policy"},
 	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder", "recorder/index"},
 	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity"},
 

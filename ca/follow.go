@@ -36,6 +36,9 @@ func (ca *CA) Follow(ctx context.Context, from int64, fn func([]control.Leaf) er
 	return nil
 }
 
+// Moved returns a channel that is closed when something was committed. Take it before you look.
+func (ca *CA) Moved() <-chan struct{} { return ca.db.Changed() }
+
 // some reads the next leaves, of a batch at most.
 func (ca *CA) some(from int64) (leaves []control.Leaf, err error) {
 	size := 0
@@ -49,4 +52,13 @@ func (ca *CA) some(from int64) (leaves []control.Leaf, err error) {
 		})
 	})
 	return leaves, err
+}
+
+// Size is how many leaves the log has.
+func (ca *CA) Size() (n int64, err error) {
+	err = ca.db.View(func(tx *store.Tx) error {
+		n, err = auditlog.Size(tx)
+		return err
+	})
+	return n, err
 }

@@ -35,7 +35,7 @@ func init() {
 		"whoami": {"whoami", 0, 0, nil, whoami},
 
 		"request":     {"request ACCOUNT@HOST… --reason TEXT [--for 20m] [--only CAPABILITY,…] [--rule ID]", 1, 99, []string{"reason", "for", "only", "rule"}, ask},
-		"requests":    {"requests [--all]", 0, 0, []string{"all"}, requests},
+		"requests":    {"requests [--all] [--follow]", 0, 0, []string{"all", "follow"}, requests},
 		"show":        {"show ID|TARGET… [--statement] [--decision approve|deny|withdraw|revoke] [--reason TEXT] [--for 2h]", 1, 9, []string{"statement", "decision", "reason", "for"}, show},
 		"approve":     {"approve ID <SIGNATURE", 1, 1, nil, decision("approve")},
 		"deny":        {"deny ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("deny")},

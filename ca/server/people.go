@@ -30,7 +30,10 @@ func ask(_ context.Context, c *call) error {
 	return c.answer(r, "%s\n", describe(r))
 }
 
-func requests(_ context.Context, c *call) error {
+func requests(ctx context.Context, c *call) error {
+	if c.has("follow") {
+		return followRequests(ctx, c)
+	}
 	list, err := c.ca.Requests(c.caller, c.has("all"))
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func newApp() *cli.App {
 	return command.Prepare(&cli.App{
 		Name:     "postern-ca",
 		Usage:    "the certificate authority of postern",
-		Commands: []*cli.Command{initCommand, serveCommand},
+		Commands: []*cli.Command{initCommand, serveCommand, notifyTestCommand},
 	})
 }
 

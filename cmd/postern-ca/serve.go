@@ -14,6 +14,7 @@ import (
 	"postern/ca/keys"
 	"postern/ca/server"
 	"postern/internal/command"
+	"postern/internal/notify"
 	"postern/internal/store"
 	"postern/policy"
 )
@@ -25,10 +26,15 @@ var serveCommand = &cli.Command{
 		dirFlag, passphraseFlag,
 		&cli.StringFlag{Name: "policy", Usage: "`DIR` of the policy", EnvVars: []string{"POSTERN_CA_POLICY"}},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":7022", EnvVars: []string{"POSTERN_CA_LISTEN"}},
+		notifyFlag,
 		command.AddressFile,
 	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c, "dir", "policy"); err != nil {
+			return err
+		}
+		hooks, err := loadHooks(c)
+		if err != nil {
 			return err
 		}
 		pass, err := passphrase(c)
@@ -52,11 +58,11 @@ var serveCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
-		return serve(c, authority)
+		return serve(c, authority, hooks)
 	},
 }
 
-func serve(c *cli.Context, authority *ca.CA) error {
+func serve(c *cli.Context, authority *ca.CA, hooks []notify.Hook) error {
 	l, err := command.Listen(c)
 	if err != nil {
 		return err
@@ -64,6 +70,12 @@ func serve(c *cli.Context, authority *ca.CA) error {
 	slog.Info("serving", "ca", authority.Name(), "address", l.Addr().String(), "policy", authority.PolicyDigest())
 	go authority.Run(c.Context)
 	go reload(c.Context, authority, c.String("policy"))
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		tell(c, authority, hooks)
+	}()
+	defer func() { <-told }() // they read the store
 	return (&server.Server{CA: authority}).Serve(c.Context, l)
 }
 

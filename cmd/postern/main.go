@@ -23,6 +23,7 @@ func newApp() *cli.App {
 			whoamiCommand,
 			requestCommand,
 			requestsCommand,
+			watchRequestsCommand,
 			showCommand,
 			approveCommand,
 			denyCommand,

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"postern/internal/command"
+	"postern/internal/control"
+)
+
+var watchRequestsCommand = &cli.Command{
+	Name:  "watch-requests",
+	Usage: "see requests as they come, and sign what waits for you",
+	Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also those that do not wait for you"}, jsonFlag},
+	Action: func(c *cli.Context) error {
+		if err := command.FlagsOnly(c); err != nil {
+			return err
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		me, err := control.Call[control.Identity](c.Context, ca.Client, nil, "whoami")
+		if err != nil {
+			return err
+		}
+		w := &watcher{cli: c, ca: ca, me: me, ask: term.IsTerminal(int(os.Stdin.Fd())) && !c.Bool("json")}
+		err = w.run(c.Context)
+		if c.Context.Err() != nil {
+			return nil // interrupted, as is the way to end it
+		}
+		return err
+	},
+}
+
+// watcher is an approver at a terminal.
+type watcher struct {
+	cli   *cli.Context
+	ca    *client
+	me    control.Identity
+	ask   bool              // somebody is there to answer
+	queue []control.Request // that wait for an answer, oldest first
+}
+
+func (w *watcher) run(ctx context.Context) error {
+	stream, err := w.ca.Stream(ctx, "requests", "--follow")
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	requests, lost := make(chan control.Request), make(chan error, 1)
+	go func() {
+		for {
+			var r control.Request
+			if err := stream.Next(&r); err != nil {
+				lost <- err
+				return
+			}
+			select {
+			case requests <- r:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	answers := w.answers(ctx)
+	if w.ask {
+		fmt.Fprintln(os.Stderr, "waiting for requests; Ctrl-C ends it")
+	}
+	for {
+		select {
+		case r := <-requests:
+			if err := w.heard(r); err != nil {
+				return err
+			}
+		case text, open := <-answers:
+			if !open {
+				return nil
+			}
+			w.answered(text)
+		case err := <-lost:
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the CA ended the stream; start again with: postern watch-requests")
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// answers are the lines that are typed; nil, for ever silent, when nobody is asked.
+func (w *watcher) answers(ctx context.Context) <-chan string {
+	if !w.ask {
+		return nil
+	}
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		in := bufio.NewScanner(os.Stdin)
+		for in.Scan() {
+			select {
+			case lines <- strings.ToLower(strings.TrimSpace(in.Text())):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return lines
+}
+
+// mine says whether a request waits for this person: of a group that is still missing, not theirs, not decided by them.
+func (w *watcher) mine(r control.Request) bool {
+	decided := slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Person == w.me.Name })
+	needed := slices.ContainsFunc(r.Needs, func(n control.Need) bool {
+		return len(n.Have) < n.Count && slices.Contains(w.me.Groups, n.Group)
+	})
+	return r.State == control.Pending && r.Person != w.me.Name && needed && !decided
+}
+
+// heard shows a request that is new or changed, and asks about it when its turn comes.
+func (w *watcher) heard(r control.Request) error {
+	first := len(w.queue) == 0
+	was := slices.ContainsFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
+	w.queue = slices.DeleteFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
+	mine := w.mine(r)
+	if mine {
+		w.queue = append(w.queue, r)
+	}
+	switch {
+	case w.cli.Bool("json"):
+		if mine || w.cli.Bool("all") {
+			return jsonLine(os.Stdout, r)
+		}
+	case mine && !was:
+		fmt.Print("\a")
+		w.show(r)
+		if w.ask && first {
+			w.prompt()
+		}
+	case was && !mine:
+		fmt.Printf("%s is %s\n", colour(bold, r.ID), word(r.State))
+		w.prompt()
+	case w.cli.Bool("all"):
+		fmt.Printf("%s  %s  %s: %s\n", colour(bold, r.ID), word(r.State), word(r.Person), word(strings.Join(r.Targets, " ")))
+	}
+	return nil
+}
+
+func (w *watcher) show(r control.Request) {
+	fmt.Printf("\n%s  %s asks for %s for %s: %s\n", colour(bold, r.ID), word(r.Person), word(strings.Join(r.Targets, ", ")),
+		short(time.Duration(r.ForSeconds)*time.Second), word(r.Reason))
+	fmt.Printf("  may: %s; still needs %s; until %s\n", word(strings.Join(r.Capabilities, " ")), waitingFor(r), when(r.ClaimBy, time.Now()))
+	printTerms(os.Stdout, r)
+	if !w.ask {
+		fmt.Printf("  postern approve %s\n", r.ID)
+	}
+}
+
+func (w *watcher) prompt() {
+	if w.ask && len(w.queue) > 0 {
+		fmt.Printf("%s: [a]pprove, [d]eny, [s]kip? ", w.queue[0].ID)
+	}
+}
+
+// answered does what was typed to the request that was asked about. What goes wrong is shown, and the next one comes.
+func (w *watcher) answered(text string) {
+	if len(w.queue) == 0 {
+		return
+	}
+	r := w.queue[0]
+	because, deny := strings.CutPrefix(text, "d ")
+	switch {
+	case text == "a" || text == "approve":
+		w.sign(r, control.Approve, "")
+	case deny && strings.TrimSpace(because) != "":
+		w.sign(r, control.Deny, strings.TrimSpace(because))
+	case text == "d" || text == "deny":
+		fmt.Println("say why: d REASON")
+	case text == "s" || text == "skip":
+		w.queue = w.queue[1:]
+		fmt.Printf("%s skipped; later: postern approve %s\n", r.ID, r.ID)
+	case text != "":
+		fmt.Println("a approves, d REASON denies, s skips")
+	}
+	w.prompt()
+}
+
+// sign shows the statement and signs it: the answer that was typed is the consent to what stands there.
+func (w *watcher) sign(r control.Request, decision, because string) {
+	after, err := w.decide(r, decision, because)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error()))
+		return
+	}
+	w.queue = slices.DeleteFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
+	if err := printDecided(after, decision); err != nil {
+		fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error()))
+	}
+}
+
+func (w *watcher) decide(r control.Request, decision, because string) (control.Request, error) {
+	text, signer, err := w.ca.requestStatement(w.cli, r, decision, because)
+	if err != nil {
+		return r, err
+	}
+	signature, err := signShown(text, signer, true)
+	if err != nil {
+		return r, err
+	}
+	return control.Call[control.Request](w.cli.Context, w.ca.Client, signature, append([]string{decision, r.ID}, reasonWords(because)...)...)
+}

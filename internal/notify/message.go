@@ -1,0 +1,103 @@
+package notify
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/ca/auditlog"
+	"postern/internal/control"
+)
+
+// Events are what can be told.
+var Events = []string{
+	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
+	"session.began", "session.ended", "revocation", "cut", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
+}
+
+// Message is what a webhook or a command gets. It says what the audit log says, so nothing of a recording.
+type Message struct {
+	ID      string    `json:"id"` // CA and number of the leaf: the same when it is told again
+	Event   string    `json:"event"`
+	At      time.Time `json:"at"`
+	CA      string    `json:"ca"`
+	Text    string    `json:"text"`            // a line for people
+	Actor   string    `json:"actor,omitempty"` // who did it: a person, bastion or host, or "ca" for the clock
+	Request string    `json:"request,omitempty"`
+	Session string    `json:"session,omitempty"`
+	Person  string    `json:"person,omitempty"`
+	Targets []string  `json:"targets,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Needs   []string  `json:"needs,omitempty"` // approvals that are missing: "1 of privacy"
+	Why     string    `json:"why,omitempty"`
+}
+
+// mostKnown bounds the requests that are remembered, so that what becomes of one can be told with its reason.
+const mostKnown = 10000
+
+// teller makes messages of leaves, in their order.
+type teller struct {
+	ca    string
+	known map[string]control.Request
+}
+
+// tell is the message of a leaf; false: nobody is told of such.
+func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
+	m := Message{ID: fmt.Sprintf("%s/%d", t.ca, index), At: e.At, CA: t.ca, Actor: e.Actor}
+	switch {
+	case e.Request != nil:
+		t.remember(*e.Request)
+		t.request(&m, e.Request.ID)
+		if len(e.Request.Needs) == 0 {
+			return m, false // the state that follows says that it is approved
+		}
+		m.Event = "request.waiting"
+		for _, n := range e.Request.Needs {
+			m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
+		}
+		m.Text = fmt.Sprintf("%s asks for %s for %s: %s. It waits for %s: postern approve %s", m.Person, strings.Join(m.Targets, ", "),
+			time.Duration(e.Request.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
+	case e.State != nil:
+		t.request(&m, e.State.Request)
+		m.Event, m.Why = "request."+e.State.State, e.State.Why
+		m.Text = fmt.Sprintf("%s of %s for %s is %s: %s", m.Request, m.Person, strings.Join(m.Targets, ", "), e.State.State, m.Why)
+	case e.Session != nil:
+		m.Event, m.Session, m.Request, m.Person, m.Targets = "session.began", e.Session.ID, e.Session.Request, e.Session.Person, []string{e.Session.Target}
+		m.Text = fmt.Sprintf("%s is on %s (session %s, %s)", m.Person, e.Session.Target, m.Session, m.Request)
+	case e.Progress != nil && e.Progress.End != "":
+		m.Event, m.Session, m.Why = "session.ended", e.Progress.Session, e.Progress.End
+		m.Text = fmt.Sprintf("session %s ended: %s", m.Session, m.Why)
+	case e.Revocation != nil:
+		m.Event, m.Reason = "revocation", e.Revocation.Reason
+		m.Text = fmt.Sprintf("%s revoked %s: %s (%d grants)", e.Revocation.By, e.Revocation.Target(), m.Reason, len(e.Revocation.Requests))
+	case e.Cut != nil:
+		m.Event = "cut"
+		m.Text = fmt.Sprintf("%s ended %d sessions for revocation %d", e.Cut.Bastion, len(e.Cut.Sessions), e.Cut.Seq)
+	case e.View != nil:
+		m.Event, m.Reason = "recording.viewed", e.View.Reason
+		m.Text = fmt.Sprintf("%s looks at %d recordings (%s): %s", e.Actor, len(e.View.Sessions), e.View.Kind, m.Reason)
+	case e.RecordingKey != nil:
+		m.Event, m.Text = "recording.key", fmt.Sprintf("%s made recording key %s for %s", e.Actor, e.RecordingKey.ID, e.RecordingKey.Month)
+	case e.Custody != nil:
+		m.Event, m.Reason = "recording.custody", e.Custody.Reason
+		m.Text = fmt.Sprintf("%s: %s %s: %s", e.Actor, e.Custody.Act, e.Custody.Scope, m.Reason)
+	case e.Policy != nil:
+		m.Event, m.Text = "policy", "the policy in force is "+e.Policy.Digest
+	default:
+		return m, false
+	}
+	return m, true
+}
+
+func (t *teller) remember(r control.Request) {
+	if t.known == nil || len(t.known) >= mostKnown {
+		t.known = map[string]control.Request{}
+	}
+	t.known[r.ID] = r
+}
+
+// request fills in what is known of one: nothing, when it was asked before this began.
+func (t *teller) request(m *Message, id string) {
+	r := t.known[id]
+	m.Request, m.Person, m.Targets, m.Reason = id, r.Person, r.Targets, r.Reason
+}
