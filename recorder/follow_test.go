@@ -343,7 +343,7 @@ func TestFollowFlipEveryByte(t *testing.T) {
 	if harmless > 8*bytes.Count(stream, []byte{itemNow}) {
 		t.Errorf("%d of %d bytes may be anything", harmless, len(stream))
 	}
-	for n := range stream {
+	for n := 0; n < len(stream); n += 5 {
 		if got, err := b.followBytes(stream[:n]); !errors.Is(err, ErrCutShort) || !startOf(got, frames) {
 			t.Fatalf("cut at %d: %d frames, %v", n, len(got), err)
 		}
