@@ -198,6 +198,7 @@ export class Session {
   // current marks where one is in the list of the panel.
   current() {
     const rows = this.rows ?? [];
+    while (rows.length && rows.at(-1).at <= this.playback.time && this.more?.());
     let at = -1;
     for (let i = 0; i < rows.length && rows[i].at <= this.playback.time + 1e-6; i++) at = i;
     if (this.tab === "hits") at = this.hitAt;
@@ -205,7 +206,7 @@ export class Session {
     rows[this.marked]?.el.classList.remove("now");
     rows[at]?.el.classList.add("now");
     this.marked = at;
-    if (this.playback.playing || this.tab === "hits") rows[at]?.el.scrollIntoView({ block: "nearest" });
+    rows[at]?.el.scrollIntoView({ block: "nearest" });
   }
 
   seek(t) {
@@ -303,7 +304,7 @@ export class Session {
     if (tab) this.tabs.scrollLeft = Math.max(0, tab.offsetLeft - this.tabs.offsetLeft + tab.offsetWidth - this.tabs.clientWidth);
     this.panel.setAttribute("aria-labelledby", "tab-" + name);
     this.rows = [];
-    this.marked = undefined;
+    this.more = this.marked = undefined;
     panels.find((p) => p.name === name).paint(this, this.panel);
     this.current();
   }
