@@ -42,7 +42,7 @@ func (l *Ledger) Report(o Options, p Proof) *Report {
 	o.From, o.To = o.From.UTC(), o.To.UTC()
 	r := &Report{
 		Format: Format, CA: l.ca, Made: o.Made.UTC(), By: o.By, Reason: o.Reason, From: o.From, To: o.To, User: o.User, Host: o.Host,
-		Group: cmp.Or(o.Group, Groups[0]), Proof: p, budget: mostDetails,
+		Group: cmp.Or(o.Group, Groups[0]), Proof: p,
 		Sessions: []*Session{}, Requests: []*Request{}, Hands: []Hands{}, OneSided: []Hands{}, Mutual: []Mutual{},
 		Revocations: []Revocation{}, Views: []View{}, Recordings: []Gap{}, Keys: []Key{}, Custody: []Custody{},
 	}
@@ -351,7 +351,7 @@ func (s *Session) day(r *Report) string {
 func (s *Session) sum() Totals {
 	t := s.totals
 	t.Sessions, t.Seconds = 1, s.Seconds
-	if s.Cut != "" && s.End != "deadline" {
+	if s.Cut != "" {
 		t.Cut = 1
 	}
 	return t

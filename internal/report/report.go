@@ -51,7 +51,7 @@ type Report struct {
 	Other       []Count      `json:"other,omitempty"`
 	Limits      []string     `json:"limits,omitempty"` // what was left out because there was too much of it
 
-	budget int
+	details int // that it holds
 }
 
 // Proof says what stands behind the report.
