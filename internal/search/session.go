@@ -249,6 +249,13 @@ func (r *run) finish(f *found) error {
 	if f.fetch && r.in(Output) {
 		hits = append(hits, r.paint(f)...)
 	}
+	if r.Partial != nil && r.in(Output) {
+		for _, m := range f.entry.Marks {
+			if m.Kind == "partial" {
+				r.Partial(r.session, m.Text)
+			}
+		}
+	}
 	hits = append(hits, r.indexed(&f.entry)...)
 	return r.tell(hits)
 }
