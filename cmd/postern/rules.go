@@ -100,7 +100,9 @@ func says(set *policy.Set, leaf auditlog.Policy) bool {
 			hosts[h.Name] = "host-ca"
 		}
 	}
-	same := func(a, b []string) bool { return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))) }
+	same := func(a, b []string) bool {
+		return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+	}
 	return maps.EqualFunc(people, leaf.People, same) && maps.EqualFunc(groups, leaf.Groups, same) &&
 		maps.Equal(bastions, leaf.Bastions) && maps.Equal(hosts, leaf.Hosts)
 }

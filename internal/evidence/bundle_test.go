@@ -12,7 +12,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"postern/ca"
+	"postern/internal/control"
+	"postern/internal/sshsig"
 	"postern/recorder"
 )
 
@@ -66,6 +70,22 @@ func TestBundles(t *testing.T) {
 		if again := w.bundle(test.contents); !bytes.Equal(again, bundle) {
 			t.Errorf("%s: made twice it differs", test.name)
 		}
+	}
+	for _, decide := range []string{"", control.Deny, control.Withdraw} {
+		r := must(w.Ask(w.who("alice"), ca.Ask{Targets: []string{"root@phi1"}, For: 15 * time.Minute, Reason: "never used"}))(t)
+		by := map[string]string{control.Deny: "bob", control.Withdraw: "alice"}[decide]
+		if by != "" {
+			text := must(w.Statement(w.who(by), decide, r.ID, "no"))(t)
+			signature := must(sshsig.Sign(w.signers[by], control.Namespace, []byte(text)))(t)
+			must(w.Vote(w.who(by), r.ID, decide, "no", signature))(t)
+		}
+		if report, err := w.check(w.bundle(Contents{Source: w.source(), ID: r.ID})); err != nil || len(report.Sessions) != 0 || report.Request != r.ID {
+			t.Errorf("a request that came to nothing, %s: %v", decide, err)
+		}
+	}
+	sealed := w.exported(session)
+	if _, err := w.check(sealed); err == nil || !strings.Contains(err.Error(), "--recording") {
+		t.Error(err)
 	}
 	if _, err := Write(io.Discard, Contents{Source: w.source(), ID: "S-NOSUCH"}); err == nil || !strings.Contains(err.Error(), "S-NOSUCH") {
 		t.Error(err)

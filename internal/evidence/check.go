@@ -292,6 +292,7 @@ func (r *Report) Covers(need int) bool {
 func unproven(r *Report) []string {
 	list := []string{
 		"that nothing else happened: other requests, votes, revocations and sessions are in the log and not in here",
+		"what happened after the checkpoint was signed",
 		"that no policy, and no revocation of a key, came between the leaves that are in here",
 		"that the rules were what they should have been: the policy is named by its digest",
 		"who looked at the recording, and what became of it later",
