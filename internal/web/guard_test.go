@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postern/recorder"
 )
 
 // visitor asks a server as some program or page would.
@@ -302,5 +304,30 @@ func TestNotAsLogged(t *testing.T) {
 	var d description
 	if err := json.NewDecoder(bytes.NewReader([]byte(text))).Decode(&d); err != nil || d.Outline.Logged == "" {
 		t.Errorf("%v: %.300s", err, text)
+	}
+}
+
+// What was typed, a password among it, leaves the process only where that was asked for.
+func TestTypedOnlyWhenAsked(t *testing.T) {
+	w := newWorld(t)
+	k := w.record(t, "S-TYPED00001", "alice", "postgres@ehr-db-1", monday)
+	k.terminal(0, 80, 24)
+	k.print(0, "Password: ")
+	k.wait(time.Second).add(recorder.Frame{Type: recorder.TypeData, Stream: recorder.Stdin, Data: []byte("hunter2\r")})
+	k.exec(1, "cat > notes")
+	k.add(recorder.Frame{Type: recorder.TypeData, Channel: 1, Stream: recorder.Stdin, Data: []byte("hunter2\n")})
+	s := k.wait(time.Second).end("closed")
+	w.asked(t, s, "a password", "bob")
+	for _, asked := range []bool{false, true} {
+		v := welcome(t, w.serve(t, func(c *Config) { c.Keystrokes = asked }))
+		_, _, all := v.ask("POST", "/api/open", `{"session":"`+s.ID+`"}`, nil)
+		for _, path := range []string{"/events", "/output?channel=0&at=0", "/output?channel=0&segment=0", "/output?channel=1&segment=0"} {
+			_, _, text := v.ask("GET", "/api/session/"+s.ID+path, "", nil)
+			all += text
+		}
+		_, _, text := v.ask("POST", "/api/search", `{"pattern":"hunter","sessions":["`+s.ID+`"],"in":[]}`, nil)
+		if typed := strings.Contains(all, "hunter2"); typed != asked || strings.Contains(text, "hunter2") {
+			t.Errorf("asked for: %v, told: %v, found: %s", asked, typed, text)
+		}
 	}
 }

@@ -5,7 +5,7 @@ import { position } from "./format.js";
 
 // Terminal is asciinema-player without its controls: it is told what to paint, and keeps no time of its own.
 export class Terminal {
-  constructor(el, exact) {
+  constructor(el, exact, keystrokes) {
     this.fresh = true;
     this.el = el;
     this.exact = exact; // hears whether the screen is surely what it was
@@ -19,7 +19,7 @@ export class Terminal {
         };
       };
       this.player = window.AsciinemaPlayer.create(driver, el, {
-        fit: "both", controls: false, cols: 80, rows: 24, preload: true, cursorMode: "steady", keystrokeOverlay: false,
+        fit: "both", controls: false, cols: 80, rows: 24, preload: true, cursorMode: "steady", keystrokeOverlay: keystrokes,
         terminalFontFamily: '"JetBrains Mono", "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
       });
     });
@@ -38,7 +38,8 @@ export class Terminal {
     this.resized?.(columns, rows);
   }
 
-  write(events) {
+  // write paints; what was typed is shown for a moment, while it plays.
+  write(events, playing) {
     let output = [];
     const flush = () => {
       if (output.length) this.dispatch("output", output.join(""));
@@ -46,6 +47,7 @@ export class Terminal {
     };
     for (const [, kind, data] of events) {
       if (kind === "o" || kind === "e") output.push(data);
+      else if (kind === "i" && playing) this.dispatch("input", { data });
       else if (kind === "r") {
         flush();
         this.size(data[0], data[1]);

@@ -22,7 +22,8 @@ export class Session {
     this.hits = [];
     this.tab = "commands";
     document.title = "postern · " + id;
-    replace(main, h("div", { class: "loading" }, "Telling the log, and opening ", said(id), " …"));
+    replace(main, h("div", { class: "loading" }, h("p", {}, "Telling the log, and opening ", said(id), " …"),
+      h("p", { class: "dim later" }, "postern may be asking for a passphrase or a touch of your key on its terminal.")));
     this.open();
   }
 
@@ -259,7 +260,7 @@ export class Session {
     this.stage.classList.toggle("terminal", this.channel?.kind === "terminal");
     const jump = (t) => this.seek(t);
     if (!this.channel) this.screen = new Log(this.stage, this.happened.list, jump);
-    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage, (exact) => { this.inexact.hidden = exact; });
+    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage, (exact) => { this.inexact.hidden = exact; }, this.app.about.keystrokes);
     else this.screen = new Transcript(this.stage, jump);
     this.paintChannels();
     await this.screen.ready;
