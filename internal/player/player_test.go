@@ -227,3 +227,33 @@ func TestView(t *testing.T) {
 	d.press(tcell.KeyEnd)
 	d.shows("small", "┘")
 }
+
+func TestFilesAndMarks(t *testing.T) {
+	told := func(at time.Duration, name string, v any) recorder.Frame {
+		f := recorder.EventFrame(name, v)
+		f.Channel, f.At = 1, at
+		return f
+	}
+	r := record(t, pty(0, 0, 60, 10), output(time.Second, 0, "$ "),
+		request(2*time.Second, 1, "subsystem", "sftp"), output(2*time.Second, 1, "\x00\x00\x00\x05\x02protocol"),
+		told(3*time.Second, recorder.EventFile, recorder.File{Number: 1, Protocol: "sftp", Path: "/etc/first\x1b]0;x\a", Access: "read", Read: &recorder.Transfer{Bytes: 10}, Status: "ok"}),
+		told(20*time.Second, recorder.EventFile, recorder.File{Number: 2, Protocol: "sftp", Path: "/etc/second", Access: "write", Written: &recorder.Transfer{Bytes: 10}, Status: "ok"}),
+		recorder.Frame{Type: recorder.TypeNote, Channel: recorder.Global, At: 30 * time.Second, Data: []byte("five minutes left")}, output(time.Minute, 0, "end"))
+	d := sit(t, r, Options{}, 90, 24)
+	d.until(func() bool { return d.indexed })
+	d.press(" f")
+	d.shows("/etc/first", "1 sftp", "received 10 bytes", "0:00:03 /")
+	d.hides("protocol")
+	d.press("f")
+	d.shows("/etc/second", "sftp: write /etc/second")
+	d.press("f")
+	d.shows("there is no file after")
+	d.press("F")
+	d.shows("sftp: read /etc/first")
+	d.press("m")
+	d.shows("0:00:30 /", "five minutes left")
+	d.press("o", tcell.KeyTab)
+	d.shows("[files 2]", "0:00:20")
+	d.press(tcell.KeyHome, tcell.KeyEnter)
+	d.shows("0:00:03 /")
+}
