@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +27,8 @@ var reportCommand = &cli.Command{
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "from", Usage: "the period begins at this `TIME`: a date in UTC, or how long ago (default: the first of last month)"},
 		&cli.StringFlag{Name: "to", Usage: "and ends before this `TIME` (default: now, or without --from the first of this month)"},
-		&cli.StringFlag{Name: "user", Usage: "of this `PERSON` only"},
-		&cli.StringFlag{Name: "host", Usage: "of this `HOST` only"},
+		&cli.StringFlag{Name: "user", Usage: "of this `PERSON` only; a * stands for anything"},
+		&cli.StringFlag{Name: "host", Usage: "of this `HOST` only; a * stands for anything"},
 		&cli.StringFlag{Name: "by", Value: "person", Usage: "group sessions by person, host, day or request: `GROUP`"},
 		&cli.StringFlag{Name: "format", Usage: "text, html, csv or json: `FORMAT` (default: by the name of the file, else text)"},
 		&cli.StringFlag{Name: "csv", Usage: "which `TABLE`: sessions, commands, files, requests or approvals"},
@@ -81,6 +82,8 @@ func reportOptions(c *cli.Context) (o report.Options, write func(*report.Report,
 	switch {
 	case !o.From.Before(o.To):
 		return o, nil, command.Misuse("the period from %s to %s is empty", o.From.Format(time.RFC3339), o.To.Format(time.RFC3339))
+	case badPattern(o.User) || badPattern(o.Host):
+		return o, nil, command.Misuse("--user and --host are names, or patterns such as 'ehr-*'")
 	case !slices.Contains(report.Groups, o.Group):
 		return o, nil, command.Misuse("--by is one of %s", strings.Join(report.Groups, ", "))
 	case o.Share < 1 || o.Share > 100:
@@ -90,6 +93,11 @@ func reportOptions(c *cli.Context) (o report.Options, write func(*report.Report,
 	}
 	write, err = reportForm(c.String("format"), c.String("csv"), c.String("output"))
 	return o, write, err
+}
+
+func badPattern(pattern string) bool {
+	_, err := path.Match(pattern, "")
+	return err != nil
 }
 
 // reportForm chooses a format: the one that is named, or meant by --csv, or by the ending of the file.

@@ -131,6 +131,9 @@ func (p *page) sessions(r *Report) {
 func (p *page) session(s *Session) {
 	p.line("")
 	p.put("  ", fmt.Sprintf("%s  %s as %s on %s  %s", s.ID, s.Person, s.Account, s.Host, s.within()))
+	if s.Doubt != "" {
+		p.put("    NOT PROVEN: ", s.Doubt)
+	}
 	p.put("    why       ", fmt.Sprintf("%s  (%s)", s.Reason, s.Request))
 	p.put("    approved  ", approvers(s.Approvals))
 	p.put("    time      ", fmt.Sprintf("asked %s, granted %s, open %s in the period; %s", length(s.Asked), length(s.Granted), length(s.Seconds), s.ended()))
