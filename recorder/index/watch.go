@@ -63,6 +63,9 @@ func (w *watch) pause() {
 
 func (w *watch) text(b []byte) {
 	w.blank, w.home = false, false
+	if w.other {
+		return
+	}
 	w.settle()
 	w.run = b
 	if w.typing != nil {
