@@ -341,3 +341,36 @@ func TestTenThousandSessions(t *testing.T) {
 		t.Error(err, doc["format"])
 	}
 }
+
+// docs/reports.md names every member of the JSON document.
+func TestDocumentNamesEveryMember(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/reports.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[reflect.Type]bool{}
+	var walk func(reflect.Type)
+	walk = func(of reflect.Type) {
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+			of = of.Elem()
+		}
+		if of.Kind() != reflect.Struct || seen[of] || of == reflect.TypeFor[time.Time]() {
+			return
+		}
+		seen[of] = true
+		for field := range of.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if !field.IsExported() {
+				continue
+			}
+			if name == "" || !bytes.Contains(doc, []byte("`"+name+"`")) {
+				t.Errorf("docs/reports.md does not name `%s` of %s", name, of)
+			}
+			walk(field.Type)
+		}
+	}
+	walk(reflect.TypeFor[Report]())
+	if len(seen) < 10 {
+		t.Errorf("only %d types", len(seen))
+	}
+}
