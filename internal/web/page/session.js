@@ -336,6 +336,8 @@ export class Session {
         await putStream("/api/search", { pattern, sessions: [this.id], in: [] }, (line) => {
           if (line.hit) { this.hits.push(line.hit); this.soonHits(); }
           if (line.fault) this.failed(new Error(line.fault));
+          if (line.partial) this.failed(new Error("Not all of it could be searched: " + line.partial));
+          if (line.more) this.failed(new Error("There are more hits than are shown; say more in the pattern."));
         }, this.searching.signal);
       } catch (e) {
         if (e.name === "AbortError") return;
