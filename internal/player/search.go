@@ -16,13 +16,15 @@ import (
 
 // pattern is what a person searches for: a regular expression, or the text itself if it is none. Letters match in any case, unless one of them is a capital.
 type pattern struct {
-	text string
-	fold bool
-	re   *regexp.Regexp // nil: text has nothing that is special
+	text  string
+	fold  bool
+	ascii bool
+	re    *regexp.Regexp // nil: text has nothing that is special
 }
 
 func newPattern(text string) pattern {
 	p := pattern{text: text, fold: !strings.ContainsFunc(text, unicode.IsUpper)}
+	p.ascii = !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 	if regexp.QuoteMeta(text) == text {
 		return p
 	}
@@ -44,14 +46,46 @@ func (p pattern) find(line string) (begin, end int) {
 		}
 		return -1, -1
 	}
-	if p.fold {
-		line = fold(line)
+	var i int
+	switch {
+	case p.fold && p.ascii:
+		i = indexFold(line, p.text)
+	case p.fold:
+		i = strings.Index(fold(line), p.text)
+	default:
+		i = strings.Index(line, p.text)
 	}
-	i := strings.Index(line, p.text)
 	if i < 0 || p.text == "" {
 		return -1, -1
 	}
 	return i, i + len(p.text)
+}
+
+// indexFold is where text, which is ASCII without capitals, is in a line, in any case.
+func indexFold(line, text string) int {
+	if text == "" {
+		return 0
+	}
+	for i := 0; i+len(text) <= len(line); i++ {
+		if small(line[i]) != text[0] {
+			continue
+		}
+		j := 1
+		for j < len(text) && small(line[i+j]) == text[j] {
+			j++
+		}
+		if j == len(text) {
+			return i
+		}
+	}
+	return -1
+}
+
+func small(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // fold makes letters small that are as long as their capitals, so that places in the line stay what they are.

@@ -93,6 +93,20 @@ func (r *row) reach(n, columns int) {
 	}
 }
 
+// extend is reach for cells that are all written next, from x on: they are not filled first.
+func (r *row) extend(x, n, columns int) {
+	r.reach(x, columns)
+	if len(r.cells) >= n {
+		return
+	}
+	if cap(r.cells) < n {
+		r.cells = append(make([]Cell, 0, max(n, columns)), r.cells...)
+	}
+	old := len(r.cells)
+	r.cells = r.cells[:n]
+	r.cells[old] = r.fill // split looks at it
+}
+
 // clear makes a row blank, in the colour that things are erased with.
 func (r *row) clear(fill Cell) {
 	r.cells, r.fill, r.wrapped, r.short = r.cells[:0], fill, false, false
