@@ -141,6 +141,10 @@ func TestCertificatesThatNameNoRecording(t *testing.T) {
 			c.ValidPrincipals = []string{"recordings@bastion-1"}
 			c.Extensions = map[string]string{auditExtension: "S-1", viewerExtension: "SHA256:abc"}
 		}),
+		"nobody who signed": w.certificate(func(c *ssh.Certificate) {
+			c.ValidPrincipals = []string{"recordings@bastion-1"}
+			c.Extensions = map[string]string{auditExtension: "S-1"}
+		}),
 	} {
 		if client, _, err := w.dial("recordings", cert); err == nil {
 			client.Close()
