@@ -45,6 +45,30 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.0f %s", f, unit)
 }
 
+// opened is how long a session was open in the period.
+func (s *Session) opened() string {
+	if s.Seconds == 0 {
+		return "less than a second"
+	}
+	return length(s.Seconds)
+}
+
+// used is the time in which a request was used.
+func (r *Request) used() string {
+	if len(r.Sessions) > 0 {
+		return length(r.Used)
+	}
+	return unknown
+}
+
+// ifAny is a length of time, and nothing for none.
+func ifAny(seconds int64) string {
+	if seconds == 0 {
+		return unknown
+	}
+	return length(seconds)
+}
+
 func many(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
