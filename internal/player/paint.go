@@ -32,6 +32,9 @@ func (c canvas) text(x, y, end int, style tcell.Style, text string) int {
 			c.Put(end-1, y, "…", style)
 			return end
 		}
+		if unicode.Is(unicode.Mn, r) {
+			continue
+		}
 		if !unicode.IsPrint(r) {
 			r = '?'
 		}
@@ -74,6 +77,8 @@ func (p *player) paint(to tcell.Screen) {
 		p.chooser(c)
 	case helping:
 		p.helper(c)
+	case paging:
+		p.page(c)
 	}
 }
 

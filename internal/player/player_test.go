@@ -186,7 +186,12 @@ func TestSearchOfScreens(t *testing.T) {
 	d.shows("PASSWORD three", "hit 2 of 3")
 	d.hides("password one")
 	d.press("n")
-	d.shows("hit 3 of 3")
+	d.shows("hit 3 of 3 scrolled away")
+	d.hides("line 0", "\npassword four")
+	d.press("t")
+	d.until(func() bool { return d.pager.ready })
+	d.shows("\npassword four")
+	d.press("q")
 	d.press("n")
 	d.shows("no more hits")
 	d.press("N", "N")
@@ -256,4 +261,23 @@ func TestFilesAndMarks(t *testing.T) {
 	d.shows("[files 2]", "0:00:20")
 	d.press(tcell.KeyHome, tcell.KeyEnter)
 	d.shows("0:00:03 /")
+}
+
+func TestTextBefore(t *testing.T) {
+	var text strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&text, "line %d of a burst\r\n", i)
+	}
+	r := record(t, pty(0, 0, 60, 10), output(0, 0, text.String()), output(5*time.Second, 0, "later"))
+	d := sit(t, r, Options{}, 80, 24)
+	d.press("t")
+	d.until(func() bool { return d.pager.ready })
+	d.shows("line 499 of a", "line 490 of a", "lines 480 to 500 of 500")
+	d.press(tcell.KeyHome)
+	d.shows("line 0 of", "line 20 of")
+	d.press(" j")
+	d.shows("line 22 of", "line 42 of")
+	d.press("q")
+	d.shows("line 499 of")
+	d.hides("line 42 of a", "later")
 }

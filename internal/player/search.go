@@ -103,6 +103,7 @@ type hit struct {
 	at      time.Duration
 	channel uint32
 	text    string
+	gone    bool // it had left the screen again when the host paused for breath
 }
 
 // search looks for a pattern in what the screens showed, from where the auditor is to the end and then from the beginning.
@@ -187,7 +188,7 @@ func (w *watcher) step(f *finder, s *show, frames []recorder.Frame) {
 		return
 	}
 	before := p.screen.Clone()
-	p.screen.OnScroll(func(line string) { w.line(s.at, p.channel, line) })
+	p.screen.OnScroll(func(line string) { w.line(hit{at: s.at, channel: p.channel, text: line, gone: true}) })
 	f.step(s, frames)
 	p.screen.OnScroll(nil)
 	if now := s.pane(r.Channel); now == p {
@@ -208,7 +209,7 @@ func (w *watcher) look(s *show, p *pane, before *screen.Screen) {
 			w.mark(p.channel, text)
 			continue
 		}
-		found = w.line(s.at, p.channel, text) || found
+		found = w.line(hit{at: s.at, channel: p.channel, text: text}) || found
 	}
 	if found || len(w.seen[p.channel]) > 0 {
 		w.see(p)
@@ -238,13 +239,15 @@ func fresh(now, before *screen.Screen) []int {
 }
 
 // line adds a hit if a line matches that was not there before, nor was its beginning.
-func (w *watcher) line(at time.Duration, channel uint32, line string) bool {
+func (w *watcher) line(h hit) bool {
+	line := h.text
 	begin, end := w.search.pattern.find(line)
-	if end <= 0 || w.known(channel, line, end) {
+	if end <= 0 || w.known(h.channel, line, end) {
 		return end > 0
 	}
-	w.search.add(hit{at: at, channel: channel, text: around(line, begin, end)})
-	w.mark(channel, line)
+	h.text = around(line, begin, end)
+	w.search.add(h)
+	w.mark(h.channel, line)
 	return true
 }
 
