@@ -57,13 +57,21 @@ type Report struct {
 // Proof says what stands behind the report.
 type Proof struct {
 	Leaves     int64            `json:"leaves"`
-	Root       string           `json:"root"`   // base64, of the signed checkpoint
-	Latest     time.Time        `json:"latest"` // of the last leaf
-	Before     int64            `json:"before"` // leaves when this machine last looked; 0: never
+	Root       string           `json:"root"`                // base64, of the signed checkpoint
+	Latest     time.Time        `json:"latest"`              // of the last leaf
+	Before     int64            `json:"before"`              // leaves when this machine last looked; 0: never
+	Witnesses  []Witness        `json:"witnesses,omitempty"` // who cosigned it, as far as was asked
 	Failures   []verify.Failure `json:"failures"`
 	Notes      []verify.Failure `json:"notes,omitempty"`
 	Recordings string           `json:"recordings"` // how commands and files were found: not read, index or frames
 	Read       int              `json:"read"`       // recordings of which they were
+}
+
+// Witness is a machine of somebody else's that saw the same log grow.
+type Witness struct {
+	Name   string    `json:"name"`
+	Leaves int64     `json:"leaves"` // how far
+	At     time.Time `json:"at"`     // when
 }
 
 // Good says that nothing failed.

@@ -66,6 +66,9 @@ func (p *page) head(r *Report) {
 		p.put("  BAD   ", f.String())
 	}
 	p.put("log     ", fmt.Sprintf("%d entries up to %s, root %s", r.Proof.Leaves, clock(r.Proof.Latest, moment), r.Proof.Root))
+	if len(r.Proof.Witnesses) > 0 {
+		p.put("seen by ", r.Proof.cosigned())
+	}
 	p.put("from    ", r.Proof.sources())
 	for _, n := range r.Proof.Notes {
 		p.put("note    ", n.String())

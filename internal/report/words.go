@@ -150,6 +150,15 @@ func (p Proof) verdict() string {
 	return fmt.Sprintf("Proven: %s of the log make the root that the CA signed, and each says what it may.", many(int(p.Leaves), "entry"))
 }
 
+// cosigned names the witnesses.
+func (p Proof) cosigned() string {
+	var words []string
+	for _, w := range p.Witnesses {
+		words = append(words, fmt.Sprintf("%s for the first %d entries, %s", w.Name, w.Leaves, clock(w.At, moment)))
+	}
+	return strings.Join(words, "; ")
+}
+
 // sources says where commands and files come from.
 func (p Proof) sources() string {
 	switch p.Recordings {
