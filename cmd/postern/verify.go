@@ -71,7 +71,10 @@ var verifyCommand = &cli.Command{
 		if err := ca.askWitnesses(c.Context, proof, d); err != nil {
 			return err
 		}
-		proof.judge(sets)
+		proof.Reviewed = judge(&proof.Report, sets, func(i int64) auditlog.Entry {
+			e, _ := auditlog.Decode(proof.leaves[i]) // what does not decode is a failure already
+			return e
+		})
 		switch {
 		case file != "":
 			err = proof.file(file)

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
 
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/evidence"
 	"postern/internal/sshsig"
@@ -22,7 +23,16 @@ import (
 
 // verifyBundle checks a file that postern evidence made. It asks nobody.
 func verifyBundle(c *cli.Context, path string) error {
+	for _, name := range []string{"recording", "no-recordings", "reason", withinFlag.Name} {
+		if c.IsSet(name) {
+			return command.Misuse("--%s is for the log of a CA, not for a file of evidence", name)
+		}
+	}
 	d, err := demanded(c)
+	if err != nil {
+		return err
+	}
+	sets, err := loadReviewed(c.StringSlice("policy"))
 	if err != nil {
 		return err
 	}
@@ -50,6 +60,11 @@ func verifyBundle(c *cli.Context, path string) error {
 	report, err := bundle.Check(keys, d.witnesses)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	judged := len(report.Log.Failures)
+	judge(&report.Log, sets, report.Entry)
+	for _, f := range report.Log.Failures[judged:] {
+		report.Findings = append(report.Findings, evidence.Finding{Object: fmt.Sprintf("leaves/%012d.json", f.Leaf), Text: f.Text})
 	}
 	if !report.Covers(d.need) {
 		report.Findings = append(report.Findings, evidence.Finding{Object: "witnesses", Text: fmt.Sprintf("%d witnesses must have cosigned all that is in here, and %d did", d.need, len(report.Witnessed))})
