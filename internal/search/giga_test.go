@@ -13,11 +13,11 @@ import (
 	"postern/recorder"
 )
 
-var megabytes = flag.Int("megabytes", 32, "how much BenchmarkSearch records of each kind of session; 1024 for the figures of docs")
+var megabytes = flag.Int("megabytes", 64, "how much BenchmarkSearch records, before compression; 1000 for figures")
 
 // sessions records some of a kind, with one word in the last.
-func (b *bastion) sessions(t testing.TB, kind string, many int) (list []Session) {
-	each := *megabytes << 20 / many
+func (b *bastion) sessions(t testing.TB, kind string, many, percent int) (list []Session) {
+	each := *megabytes * 1e4 * percent / many
 	for i := range many {
 		id, r := fmt.Sprintf("S-%s%d", kind, i), rand.New(rand.NewPCG(1, uint64(i)))
 		b.record(t, id, func(add func(recorder.Frame)) {
@@ -48,10 +48,11 @@ func (b *bastion) sessions(t testing.TB, kind string, many int) (list []Session)
 func BenchmarkSearch(b *testing.B) {
 	keep := newBastion(b)
 	kinds := map[string][]Session{}
-	for _, kind := range []string{"log", "editor", "noise"} {
-		kinds[kind] = keep.sessions(b, kind, 4)
+	var mix []Session
+	for kind, percent := range map[string]int{"log": 60, "editor": 20, "noise": 20} {
+		kinds[kind] = keep.sessions(b, kind, 4, percent)
+		mix = append(mix, kinds[kind]...)
 	}
-	mix := append(append(append([]Session(nil), kinds["log"]...), kinds["editor"][0]), kinds["noise"][0])
 	for _, test := range []struct {
 		name, pattern string
 		sessions      []Session
@@ -87,6 +88,7 @@ func BenchmarkSearch(b *testing.B) {
 				}
 			}
 			size := float64(last.Bytes) * float64(b.N)
+			b.SetBytes(int64(last.Bytes))
 			b.ReportMetric(b.Elapsed().Seconds()*1e9/size, "s/GB")
 			b.ReportMetric((cpu()-begin).Seconds()*1e9/size, "cpu-s/GB")
 			b.ReportMetric(float64(hits), "hits")

@@ -11,7 +11,7 @@ import (
 
 // Session searches one recording. Hits come in the order of their time, progress as segments are done with; either may stop it with an error.
 func (q *Query) Session(ctx context.Context, a *recorder.Archive, hit func(Hit) error, done func(bytes uint64) error) error {
-	r := &run{Query: q, archive: a, session: a.Summary().Session, hit: hit, done: done, local: new(index.Indexer)}
+	r := &run{Query: q, archive: a, session: a.Summary().Session, hit: hit, done: done, local: &index.Indexer{Whole: true}}
 	parts := a.Parts()
 	entries, missing := make([]index.Entry, len(parts)), 0 // up to there entries are made here, with those that are there: an indexer must see all before
 	for i, p := range parts {

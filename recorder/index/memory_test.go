@@ -10,9 +10,9 @@ import (
 
 // What an indexer remembers between segments is little, whatever a client and a host do together.
 func TestMemory(t *testing.T) {
-	const many = 40
+	const many = 8
 	var frames []recorder.Frame
-	for i := range uint32(500) {
+	for i := range uint32(200) {
 		frames = append(frames, open(i, "session"), pty(i),
 			out(i, 0, strings.Repeat("x", 5000)), // lines without an end
 			out(i, 0, "\x1b[?2004h"+strings.Repeat("y", 5000)+"\x1b["+strings.Repeat("1", 50)),
