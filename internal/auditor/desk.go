@@ -132,6 +132,10 @@ func (d *Desk) audit(ctx context.Context, v View, ids []string, key ssh.PublicKe
 	if err != nil {
 		return none, err
 	}
+	logKey, err := d.LogKey() // before anything is signed
+	if err != nil {
+		return none, err
+	}
 	// The value of --key goes on to the next option, which nobody wrote and nothing quotes.
 	words := append(append([]string{"audit"}, ids...), "--key", line(key), "--kind", v.Kind, "--reason="+v.Reason)
 	if v.Keystrokes {
@@ -149,7 +153,7 @@ func (d *Desk) audit(ctx context.Context, v View, ids []string, key ssh.PublicKe
 		}
 		audit, failed := control.Call[control.Audit](ctx, d.CA, signature, words...)
 		if failed == nil {
-			if err := d.inLog(ctx, audit.Logged, me.Name, text, string(signature)); err != nil {
+			if err := d.inLog(ctx, audit.Logged, logKey, me.Name, text, string(signature)); err != nil {
 				return none, fmt.Errorf("this view is not in the log, so nothing is looked at: %w", err)
 			}
 			return audit, nil
