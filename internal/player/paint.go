@@ -323,6 +323,8 @@ func (p *player) about() string {
 	switch {
 	case p.message != "":
 		return p.message
+	case p.finder.count() == 0:
+		return "nothing of it is sealed yet; to see it while it runs: postern watch " + p.Header.Session
 	case p.search != nil:
 		return p.searching() + "  " + who
 	case p.show != nil && p.show.unsure:
