@@ -122,6 +122,7 @@ func TestOnlyTheBrowserOfTheLink(t *testing.T) {
 		{"OPTIONS before another site's POST", "OPTIONS", "/api/open", "", v, set("Origin", "http://evil.example"), 403},
 		{"HEAD", "HEAD", "/", "", v, nil, 403},
 		{"opening by GET", "GET", "/api/open", "", v, nil, 405},
+		{"the licence of the player", "GET", "/page/LICENSE", "", v, nil, 200},
 		{"a path outside", "GET", "/page/..%2f..%2fweb.go", "", v, nil, 403},
 		{"a path outside, plainly", "GET", "/page/../../etc/passwd", "", v, nil, 403},
 		{"a file of the directory that is no part of the page", "GET", "/page/README.md", "", v, nil, 404},
@@ -182,20 +183,26 @@ func TestTheCookieStaysHere(t *testing.T) {
 	}
 }
 
-// A link that a page of another site opened is not used up by it.
-func TestAStrangersClickDoesNotUseUpTheLink(t *testing.T) {
+// A link that a page of another site asks for is not used up by it. One that somebody clicked there is good.
+func TestWhereALinkIsClicked(t *testing.T) {
 	link := newWorld(t).serve(t, nil)
-	r, _ := http.NewRequest("GET", link, nil)
-	r.Header.Set("Sec-Fetch-Site", "cross-site")
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
+	for _, test := range []struct {
+		mode, dest string
+		want       int
+	}{{"no-cors", "image", 403}, {"cors", "empty", 403}, {"navigate", "iframe", 403}, {"navigate", "document", 200}, {"navigate", "document", 403}} {
+		r, _ := http.NewRequest("GET", link, nil)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Sec-Fetch-Mode", test.mode)
+		r.Header.Set("Sec-Fetch-Dest", test.dest)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != test.want {
+			t.Errorf("%s %s: %s", test.mode, test.dest, answer.Status)
+		}
 	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusForbidden {
-		t.Errorf("from another site: %s", answer.Status)
-	}
-	welcome(t, link)
 }
 
 // What is asked of a session opens it once, and that stands before anything of it is told.

@@ -155,8 +155,9 @@ export class Transcript {
 
 // Log is the session as a list of what happened, for those that printed nothing.
 export class Log {
-  constructor(el, happenings, seek) {
+  constructor(el, happenings, seek, empty) {
     this.fresh = true;
+    this.empty = empty;
     this.happenings = happenings;
     this.list = h("ol", { class: "lines log", "aria-label": "what happened" });
     this.box = h("div", { class: "transcript", tabindex: "0" }, this.list);
@@ -171,7 +172,7 @@ export class Log {
     this.rows = this.happenings.map((x) => h("li", { class: "line-" + x.kind + " to-come" },
       h("button", { class: "when", tabindex: "-1", onclick: () => this.seek(x.at) }, position(x.at, true)),
       h("span", { class: "said" }, x.row())));
-    replace(this.list, this.rows.length ? this.rows : h("li", { class: "empty" }, "Nothing is on record of this session but that it was."));
+    replace(this.list, this.rows.length ? this.rows : h("li", { class: "empty" }, this.empty));
     this.shown = 0;
     this.still = undefined;
   }

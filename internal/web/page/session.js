@@ -138,7 +138,7 @@ export class Session {
         h("h1", {}, face(s.person), said(s.person), h("span", { class: "arrow", "aria-label": "as" }, "→"), said(account, { class: "account" }), h("span", { class: "at" }, "@"), said(host),
           h("span", { class: "end end-" + end.kind, title: visible(end.text) }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text))),
         h("p", { class: "facts" }, h("code", {}, said(s.id)), h("span", { title: stamp(started) }, dayName(started, this.now) + ", " + clock(started)),
-          h("span", {}, "took " + long(took(s, this.now))), h("span", {}, "from ", said(s.client), " through ", said(s.bastion)),
+          h("span", {}, (end.kind === "live" ? "for " : "took ") + long(took(s, this.now))), h("span", {}, "from ", said(s.client), " through ", said(s.bastion)),
           outline.live ? h("button", { class: "link", type: "button", onclick: () => this.reload() }, icon("reload"), "what is sealed so far; load again") : null)),
       h("div", { class: "because" },
         h("p", { class: "reason" }, request ? said(request.reason, { class: "quote" }) : "The request is not known: " + visible(this.detail.unknown)),
@@ -259,7 +259,8 @@ export class Session {
     this.stage.textContent = "";
     this.stage.classList.toggle("terminal", this.channel?.kind === "terminal");
     const jump = (t) => this.seek(t);
-    if (!this.channel) this.screen = new Log(this.stage, this.happened.list, jump);
+    if (!this.channel) this.screen = new Log(this.stage, this.happened.list, jump, this.detail.outline.live
+      ? `Nothing of this session is sealed yet: that happens within a minute. postern watch ${this.id} shows it as it goes.` : "Nothing is on record of this session but that it was.");
     else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage, (exact) => { this.inexact.hidden = exact; }, this.app.about.keystrokes);
     else this.screen = new Transcript(this.stage, jump);
     this.paintChannels();
