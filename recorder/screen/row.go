@@ -210,8 +210,11 @@ func (s *Screen) Lines() []string {
 	return list
 }
 
-func (s *Screen) appendText(b []byte, r *row) []byte {
-	cells := r.cells[:min(len(r.cells), s.columns)]
+func (s *Screen) appendText(b []byte, r *row) []byte { return s.appendCells(b, r, s.columns) }
+
+// appendCells appends the text of the first cells of a row.
+func (s *Screen) appendCells(b []byte, r *row, most int) []byte {
+	cells := r.cells[:min(len(r.cells), most)]
 	if r.short && len(cells) == s.columns {
 		cells = cells[:s.columns-1]
 	}
