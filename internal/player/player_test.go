@@ -281,3 +281,10 @@ func TestTextBefore(t *testing.T) {
 	d.shows("line 499 of")
 	d.hides("line 42 of a", "later")
 }
+
+func TestCharactersOfTheWorld(t *testing.T) {
+	r := record(t, pty(0, 0, 60, 10), output(0, 0, "a界面b 🙂c e\u0301d \u202eevil\u202c \x1b(0lqk\x1b(B \U0001f1e9\U0001f1ea. ｗ\x1b[1;40Hend"))
+	d := sit(t, r, Options{}, 80, 24)
+	d.shows("a界面b 🙂c ", "evil ", "end", "e\u0301", "┌─┐")
+	d.hides("\u202e")
+}
