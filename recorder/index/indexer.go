@@ -15,8 +15,7 @@ type Indexer struct {
 	Whole bool // the lists of entries have no end, and they have no words: for who reads all of a recording anyway
 
 	tracks Tracks
-	asked  map[uint32]string // commands whose end is awaited
-	seen   map[uint32]*watch
+	seen   map[uint32]*watch // terminals
 
 	entry *Entry
 	frame uint64 // that is read

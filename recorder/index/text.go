@@ -83,7 +83,7 @@ func (t *Text) Append(dst, src []byte) []byte {
 			i += n
 			continue
 		}
-		dst = t.single(dst, begin, src[i], i+1)
+		dst = t.single(dst, begin, src[i])
 		i++
 	}
 	return dst
@@ -236,9 +236,9 @@ func (t *Text) run(dst, b []byte) []byte {
 func (t *Text) draw() { t.drawn = t.drawn || t.Terminal }
 
 // single is a control character.
-func (t *Text) single(dst []byte, begin int, c byte, next int) []byte {
+func (t *Text) single(dst []byte, begin int, c byte) []byte {
 	if t.watch != nil {
-		t.watch.single(c, next)
+		t.watch.single(c)
 	}
 	switch c {
 	case 0x1b:
@@ -315,7 +315,7 @@ func (t *Text) sequence(dst []byte, c byte, next int) []byte {
 	case c == 0x18 || c == 0x1a: // they cancel
 		t.state = ground
 	case c < 0x20 && t.state == control:
-		return t.single(dst, len(dst), c, next) // terminals act on these at once
+		return t.single(dst, len(dst), c) // terminals act on these at once
 	case c < 0x20 || c >= 0x7f:
 		t.state = ground
 		t.draw()
