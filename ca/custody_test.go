@@ -1,6 +1,8 @@
 package ca
 
 import (
+	"bytes"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -454,4 +456,46 @@ func TestReceiptAttacks(t *testing.T) {
 	}
 	_, err := w.Deletions(w.who("carol"), 1)
 	refused(t, "orders are for bastions", err, "only bastions")
+}
+
+func TestTheNextKeyIsMissed(t *testing.T) {
+	w := newWorld(t)
+	var log bytes.Buffer
+	w.log = slog.New(slog.NewTextHandler(&log, nil))
+	w.pass(3 * 24 * time.Hour) // 25 November
+	w.remind()
+	if log.Len() > 0 {
+		t.Errorf("too early: %s", &log)
+	}
+	w.pass(24 * time.Hour)
+	w.remind()
+	if !strings.Contains(log.String(), "postern recording-key new --month 2026-12") {
+		t.Errorf("in the last days: %q", &log)
+	}
+	december := w.recordingKey("")
+	december.Month, december.Public = "2026-12", []byte("another public half")
+	december.ID = control.RecordingKeyID(december.Public)
+	december.Signature = string(w.seal("carol", control.RecordingKeyNamespace, december.Statement()))
+	if err := w.add(december); err != nil {
+		t.Fatal(err)
+	}
+	log.Reset()
+	w.remind()
+	if log.Len() > 0 {
+		t.Errorf("with a key: %s", &log)
+	}
+}
+
+// State in which private halves are part of the log is not taken over.
+func TestStateOfBeforeThereWereBoxes(t *testing.T) {
+	w := newWorld(t)
+	k := w.recordingKey(control.Keystrokes)
+	k.BoxSum = ""
+	if err := w.db.Update(func(tx *store.Tx) error { return write(tx, key(recordingRows, k.ID), k) }); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(Config{Keys: w.keys, DB: w.db, Policy: w.policy(rules), Now: w.time})
+	if err == nil || !strings.Contains(err.Error(), "its private half is in the log for ever") {
+		t.Error(err)
+	}
 }

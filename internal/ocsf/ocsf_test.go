@@ -240,3 +240,28 @@ func TestWhatIsNoEntry(t *testing.T) {
 	e.Time = 1
 	s.judge(t, e)
 }
+
+// docs/reports.md says which event comes of which entry.
+func TestDocumentNamesEveryEvent(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/reports.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := Mapper{}
+	for i, entry := range story(t) {
+		entry.At = began
+		data, err := json.Marshal(entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, found := m.Event(Leaf{Index: int64(i), Data: data}), false
+		for line := range strings.Lines(string(doc)) {
+			cells := strings.Split(line, "|")
+			found = found || len(cells) == 5 && slices.Contains(strings.FieldsFunc(cells[3], func(r rune) bool { return r == ' ' || r == ',' }), strconv.Itoa(e.TypeUID)) &&
+				(strings.Contains(cells[1], "`"+entry.Type+"`") || e.ClassUID == classBase) && strings.Contains(cells[2], e.ClassName) && strings.Contains(cells[2], e.ActivityName)
+		}
+		if !found && e.ClassUID != classBase {
+			t.Errorf("docs/reports.md has no line for %s: %s, %s, %d", entry.Type, e.ClassName, e.ActivityName, e.TypeUID)
+		}
+	}
+}

@@ -32,6 +32,9 @@ func (c canvas) text(x, y, end int, style tcell.Style, text string) int {
 			c.Put(end-1, y, "…", style)
 			return end
 		}
+		if unicode.Is(unicode.Mn, r) {
+			continue
+		}
 		if !unicode.IsPrint(r) {
 			r = '?'
 		}
@@ -74,6 +77,8 @@ func (p *player) paint(to tcell.Screen) {
 		p.chooser(c)
 	case helping:
 		p.helper(c)
+	case paging:
+		p.page(c)
 	}
 }
 
@@ -318,6 +323,8 @@ func (p *player) about() string {
 	switch {
 	case p.message != "":
 		return p.message
+	case p.finder.count() == 0:
+		return "nothing of it is sealed yet; to see it while it runs: postern watch " + p.Header.Session
 	case p.search != nil:
 		return p.searching() + "  " + who
 	case p.show != nil && p.show.unsure:

@@ -63,6 +63,7 @@ type player struct {
 	mode    mode
 	input   []rune
 	list    list
+	pager   *pager
 	search  *search
 	wanting *bool // a hit, as soon as there is one: back or not
 	message string
@@ -81,6 +82,7 @@ const (
 	askingSearch
 	choosing
 	helping
+	paging
 )
 
 // view is which part of a screen is painted when it is larger than the auditor's.
@@ -412,7 +414,10 @@ func (p *player) hits(q *search) {
 		p.playing, p.follow = false, false
 		p.choose(h.channel)
 		p.seekTo(h.at)
-		p.message = fmt.Sprintf("hit %d of %d", number, count)
+		p.message = fmt.Sprintf("hit %d of %d: %s", number, count, h.text)
+		if h.gone {
+			p.message = fmt.Sprintf("hit %d of %d scrolled away at once (t shows it): %s", number, count, h.text)
+		}
 	case done && err != nil:
 		p.wanting, p.message = nil, "the search ended: "+err.Error()
 	case done && count == 0:

@@ -2,6 +2,8 @@ package web
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -308,4 +310,30 @@ func TestAlteredPage(t *testing.T) {
 	b.sees("#panel", "Altered")
 	b.shot("altered-light")
 	b.expected("502")
+}
+
+// A browser that is started with a file comes in, and so does a second tab of it; another browser does not.
+func TestStartedWithAFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.restore(t)
+	link := w.serve(t, func(c *Config) { c.First = s.ID })
+	file := filepath.Join(t.TempDir(), "open.html")
+	if err := os.WriteFile(file, Leading(link), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t)
+	b.do(chromedp.Navigate("file://" + file))
+	b.until(`document.querySelector(".session .badge")`)
+	b.sees(".facts", s.ID)
+	base, _, _ := strings.Cut(link, "/open/")
+	b.open(base + "/")
+	b.sees(".total", "1 session")
+	stranger := newBrowser(t)
+	stranger.do(chromedp.Navigate(link))
+	stranger.sees("body", "works once, and not this time")
+	stranger.expected("403")
+	stranger.do(chromedp.Navigate(base + "/"))
+	stranger.sees("body", "for the browser that opened the link")
+	stranger.expected("401")
 }

@@ -18,10 +18,9 @@ type watch struct {
 	column      int    // letters since the line began, and
 	run         []byte // these, which are not counted yet: mostly the line ends and nobody asks
 
-	typing  *typing
-	prompt  string // that stood before the last command
-	last    time.Duration
-	waiting bool // the client sent something since the last output
+	typing *typing
+	prompt string        // that stood before the last command
+	last   time.Duration // of output
 }
 
 const (
@@ -63,6 +62,9 @@ func (w *watch) pause() {
 
 func (w *watch) text(b []byte) {
 	w.blank, w.home = false, false
+	if w.other {
+		return
+	}
 	w.settle()
 	w.run = b
 	if w.typing != nil {
@@ -78,7 +80,7 @@ func (w *watch) settle() {
 	}
 }
 
-func (w *watch) single(c byte, _ int) {
+func (w *watch) single(c byte) {
 	switch c {
 	case '\n', '\v', '\f':
 		w.home = false
