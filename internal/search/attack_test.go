@@ -165,7 +165,7 @@ func TestHostileScreens(t *testing.T) {
 		"unclosed":  strings.Repeat("\x1b]0;needl", 20000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := record(t, nil, pty(0), output(0, 1*ms, text[:min(len(text), 240<<10)]), output(0, 500*ms, "\x1bc\x1b[3;3Hneedle"))
+			a := record(t, nil, pty(0), output(0, 1*ms, text[:min(len(text), 60<<10)]), output(0, 500*ms, "\x1bc\x1b[3;3Hneedle"))
 			begin := time.Now()
 			hits := find(t, a, "needle")
 			if len(hits) != 1 {
