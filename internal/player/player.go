@@ -19,7 +19,6 @@ import (
 type Recording struct {
 	Archive *recorder.Archive
 	Header  recorder.Header
-	Damage  error // why it does not verify, beyond what its segments show; nil: it does
 }
 
 // Options say how the show begins.
