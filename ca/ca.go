@@ -170,7 +170,7 @@ func (ca *CA) ownName(set *policy.Set) error {
 func logged(set *policy.Set) *auditlog.Policy {
 	p := &auditlog.Policy{
 		Digest: set.Digest(), People: map[string][]string{}, Groups: map[string][]string{},
-		Bastions: map[string]string{}, Hosts: map[string]string{},
+		Bastions: map[string]string{}, Hosts: map[string]string{}, Emergencies: emergencies(set),
 	}
 	for _, person := range set.People() {
 		for _, k := range person.Keys {

@@ -92,6 +92,11 @@ func (ca *CA) begin(tx *store.Tx, r *request, d policy.Decision) error {
 	if r.State == control.Granted {
 		return nil
 	}
+	if r.Emergency { // one that was granted at once may wait in the pocket while another falls due
+		if err := ca.owesNothing(tx, r.Person); err != nil {
+			return err
+		}
+	}
 	now := ca.now().UTC().Truncate(time.Second)
 	life := min(time.Duration(r.ForSeconds)*time.Second, d.Max, policy.HardMax)
 	r.Began, r.Ends = now, now.Add(life)

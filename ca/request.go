@@ -32,6 +32,8 @@ type Ask struct {
 	Reason  string
 	Only    []string // capabilities; nil: all that the rules allow
 	Rule    string   // id of the one rule to go by; empty: the strictest of all that match
+
+	Emergency bool `json:",omitempty"` // by the rules for emergencies
 }
 
 // request is the row.
@@ -41,6 +43,7 @@ type request struct {
 	Source  string   `json:"source"`           // address it was asked from
 	Issued  []issued `json:"issued,omitempty"` // every certificate that came of it
 	Retired []string `json:"retired,omitempty"`
+	Late    bool     `json:"late,omitempty"` // that its review is overdue was logged
 }
 
 // issued is one certificate of a request.
@@ -71,6 +74,9 @@ func (ca *CA) Ask(c Caller, ask Ask) (control.Request, error) {
 		entry := r.Request
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeRequest, Actor: c.Name, Request: &entry}); err != nil {
 			return err
+		}
+		if r.Emergency {
+			return ca.become(tx, &r, control.Approved, "an emergency; "+r.Owes.String())
 		}
 		if len(r.Needs) == 0 {
 			return ca.become(tx, &r, control.Approved, "rules ask for nobody's approval")
@@ -122,6 +128,11 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	kept := record(d)
 	r.Record = &kept
 	r.NotAfter = r.ClaimBy.Add(ask.For)
+	if d.Review != nil {
+		if err := ca.urge(tx, &r, d.Review); err != nil {
+			return request{}, err
+		}
+	}
 	r.Digest = statement.Digest(r.Request)
 	return r, nil
 }
@@ -173,7 +184,7 @@ func decide(set *policy.Set, person string, ask Ask, source string, at time.Time
 		account, host, _ := strings.Cut(t, "@")
 		q := policy.Query{
 			Person: person, Account: account, Host: host, Capabilities: ask.Only, For: ask.For,
-			Reason: ask.Reason, Rule: ask.Rule, At: at,
+			Reason: ask.Reason, Rule: ask.Rule, At: at, Emergency: ask.Emergency,
 		}
 		q.Source, _ = netip.ParseAddr(source)
 		d := set.Decide(q)
@@ -209,7 +220,7 @@ func unite(all *policy.Decision, d policy.Decision) {
 	}
 	all.Environment = common(all.Environment, d.Environment)
 	all.Files, all.Streams, all.Forwards = policy.MoreFiles(all.Files, d.Files), policy.MoreOf(all.Streams, d.Streams), policy.MoreOf(all.Forwards, d.Forwards)
-	all.RetainDays = policy.Longer(all.RetainDays, d.RetainDays)
+	all.RetainDays, all.Review = policy.Longer(all.RetainDays, d.RetainDays), all.Review.Stricter(d.Review)
 	all.Destinations = common(all.Destinations, d.Destinations)
 	if i := slices.Index(all.Allowed, policy.ForwardLocal); i >= 0 && len(all.Destinations) == 0 {
 		all.Allowed = slices.Delete(all.Allowed, i, i+1)
@@ -304,13 +315,22 @@ func (ca *CA) sees(c Caller, r request) bool {
 	if c.Kind != "person" {
 		return false
 	}
-	inNeed := slices.ContainsFunc(r.Needs, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
+	needs := r.Needs
+	if r.Owes != nil {
+		needs = r.Owes.Needs
+	}
+	inNeed := slices.ContainsFunc(needs, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
 	return c.Name == r.Person || inNeed || voted(r, c.Name) || set.May(c.Name, "revoke") || set.May(c.Name, "audit")
 }
 
 // shown adds what is worked out rather than stored: who has approved what, and time that has passed unswept.
 func (ca *CA) shown(r request) request {
 	_, r.Needs = ca.tally(r, r.Needs)
+	if r.Owes != nil {
+		owes := *r.Owes
+		_, owes.Needs = ca.reviewed(r)
+		r.Owes = &owes
+	}
 	if state := r.passed(ca.now()); state != "" {
 		r.State = state
 	}
@@ -397,6 +417,9 @@ func (ca *CA) sweep() error {
 	}
 	if err == nil {
 		err = ca.pruneRevocations(now)
+	}
+	if err == nil {
+		err = ca.sweepReviews(now)
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func (ca *CA) because(decision, because string) (string, error) {
 			return "", refuse("an approval carries no reason of its own")
 		}
 		return "", nil
-	case control.Deny, control.Revoke:
+	case control.Deny, control.Revoke, control.Review:
 		return cleanReason(because)
 	case control.Withdraw:
 		if because == "" {
@@ -50,7 +50,7 @@ func (ca *CA) because(decision, because string) (string, error) {
 		}
 		return cleanReason(because)
 	}
-	return "", refuse("unknown decision %q (decisions are: approve, deny, withdraw, revoke)", decision)
+	return "", refuse("unknown decision %q (decisions are: approve, deny, withdraw, revoke, review)", decision)
 }
 
 // Vote takes a signed decision: approve, deny or withdraw. The signature must be the caller's own, over exactly

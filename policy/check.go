@@ -139,7 +139,9 @@ func (c checker) covered(r *rule, actions []string) bool {
 func (c checker) approvers(r *rule) {
 	d := r.duties
 	line := r.lineOf("@approve")
-	if d.fido() && len(d.needs) == 0 {
+	if d.review != nil {
+		c.reviewers(r)
+	} else if d.fido() && len(d.needs) == 0 {
 		c.ps.add(r.file, r.line, "@touch and @pin are about the keys of approvers, and the rule has no @approve")
 	}
 	before := len(c.ps.list)
@@ -154,6 +156,25 @@ func (c checker) approvers(r *rule) {
 		c.ps.add(r.file, line, "@approve: %s can never be had: nobody approves their own request or stands for two, "+
 			"and without those the rule is for there are not enough people", needsText(d.needs))
 	}
+}
+
+// reviewers refuses an emergency that nobody could ever review, so that its person would be locked out of the next one.
+func (c checker) reviewers(r *rule) {
+	d := r.duties
+	line := r.lineOf("@emergency")
+	for _, need := range d.review.Needs {
+		if !slices.Contains(c.set.groups, need.Group) {
+			c.ps.add(r.file, line, "@emergency: unknown group %q%s", need.Group, among("groups", c.set.groups))
+			return
+		}
+	}
+	for name := range c.set.people {
+		if covers(c.entities, r.tree.Principal, uid(personType, name)) && c.set.reviewable(d.review, name, d.fido()) {
+			return
+		}
+	}
+	c.ps.add(r.file, line, "@emergency: the review by %s can never be had: nobody reviews their own emergency or stands for two, "+
+		"and without those the rule is for there are not enough people", needsText(d.review.Needs))
 }
 
 func (c checker) few(group string, able []string) string {

@@ -20,6 +20,7 @@ type Query struct {
 	For          time.Duration
 	Reason       string
 	Rule         string // judge by this permit alone; forbids bind all the same
+	Emergency    bool   // judge by the permits for emergencies alone; otherwise they do not count
 	Source       netip.Addr
 	At           time.Time
 }
@@ -43,6 +44,7 @@ type Decision struct {
 	Streams      int64         // bytes that are kept of each stream of a command, or Full
 	Forwards     int64         // bytes that are kept of each direction of a forward, or Full
 	RetainDays   int64         // how long recordings are kept; 0: for ever
+	Review       *Review       // of an emergency: what follows
 	Destinations []string      // where forward-local may lead, as package destination reads it; sorted, set if that is allowed
 	Why          []string      // lines for a person: what is missing, what would be needed
 }
@@ -142,7 +144,7 @@ func (s *Set) request(q *Query) (cedar.Request, string) {
 
 // context leaves out what is not known: reading it is an evaluation error then, which denies.
 func (q *Query) context() types.RecordMap {
-	context := types.RecordMap{}
+	context := types.RecordMap{"emergency": types.Boolean(q.Emergency)}
 	if q.Reason != "" {
 		context["reason"] = types.String(q.Reason)
 	}
@@ -183,6 +185,10 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 	for _, reason := range diagnostic.Reasons {
 		v.permits = append(v.permits, named(reason.PolicyID))
 	}
+	if v.permits = q.applies(v.permits); len(v.permits) == 0 {
+		v.noRule = true
+		return v
+	}
 	if q.Rule != "" {
 		if v.permits = v.permits.only(q.Rule); len(v.permits) == 0 {
 			v.why = fmt.Sprintf("rule %s does not allow it (those that do: %s)", q.Rule, ids(diagnostic.Reasons))
@@ -215,6 +221,11 @@ func (s *Set) bind(q Query, v verdict) verdict {
 	if !s.attainable(v.duties, q.Person) {
 		v.why = fmt.Sprintf("it needs %s, and besides %s there are not as many who could approve (%s)",
 			needsText(v.duties.needs), q.Person, v.permits.place())
+		return v
+	}
+	if !s.reviewable(v.duties.review, q.Person, v.duties.fido()) {
+		v.why = fmt.Sprintf("its review needs %s, and besides %s there are not as many who could sign it (%s)",
+			needsText(v.duties.review.Needs), q.Person, v.permits.place())
 		return v
 	}
 	v.allowed = true
@@ -278,9 +289,12 @@ func unite(verdicts []verdict) Decision {
 	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
 	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
 	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
-	d.RetainDays = all.retain
+	d.RetainDays, d.Review = all.retain, all.review
 	k := keepOf(verdicts)
 	d.Files, d.Streams, d.Forwards = k.files, k.streams, k.forwards
+	if d.Review != nil { // whatever may pass
+		d.Files, d.Streams, d.Forwards = FilesFull, Full, Full
+	}
 	return d
 }
 

@@ -29,6 +29,7 @@ type duties struct {
 	keep                              keep
 	retain                            int64    // days; 0: for ever
 	destinations                      []string // sorted; of forward-local alone
+	review                            *Review  // not nil: it grants at once, and this follows
 }
 
 func noDuties() duties { return duties{max: DefaultMax, claim: DefaultClaim, keep: unsaid} }
@@ -49,6 +50,7 @@ var annotations = map[string]func(d *duties, value string) error{
 	"forwards":     func(d *duties, v string) (err error) { d.keep.forwards, err = parseSize(v); return },
 	"retain":       func(d *duties, v string) (err error) { d.retain, err = parseDays(v); return },
 	"destinations": func(d *duties, v string) (err error) { d.destinations, err = parseDestinations(v); return },
+	"emergency":    func(d *duties, v string) error { return d.emergency(v) },
 }
 
 func annotationNames() []string {
@@ -146,6 +148,7 @@ func (d duties) stricter(o duties) duties {
 		keystrokes:  d.keystrokes || o.keystrokes,
 		environment: intersect(d.environment, o.environment),
 		retain:      Longer(d.retain, o.retain),
+		review:      d.review.Stricter(o.review),
 	}
 }
 

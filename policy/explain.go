@@ -116,6 +116,9 @@ func (e Explanation) lines(b *strings.Builder, label string, lines []string) {
 }
 
 func (e Explanation) approvals() []string {
+	if r := e.decision.Review; r != nil {
+		return []string{"none needed in an emergency; it is reviewed within " + Brief(r.Within) + " by " + needsText(r.Needs)}
+	}
 	if len(e.Needs) == 0 {
 		return []string{"none needed"}
 	}

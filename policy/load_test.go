@@ -199,7 +199,7 @@ var mistakes = []struct {
 		`rules.cedar:1: @id: name "dba phi" holds ' '; names are made of lower case letters, digits, '.', '_' and '-'`}},
 	{"rules.cedar", `@id("dba-phi")`, `@id`, []string{`rules.cedar:1: @id: a name is empty`}},
 	{"rules.cedar", "@max", "@maximum", []string{
-		`rules.cedar:3: unknown annotation @maximum (annotations are: @approve, @claim, @destinations, @environment, @files, @forwards, @id, @idle, @keystrokes, @max, @pin, @retain, @source, @streams, @touch)`}},
+		`rules.cedar:3: unknown annotation @maximum (annotations are: @approve, @claim, @destinations, @emergency, @environment, @files, @forwards, @id, @idle, @keystrokes, @max, @pin, @retain, @source, @streams, @touch)`}},
 	{"rules.cedar", `"30m"`, `"half an hour"`, []string{`rules.cedar:3: @max: "half an hour" is not a duration such as 30m or 1h`}},
 	{"rules.cedar", `"30m"`, `"61m"`, []string{`rules.cedar:3: @max: 61m is more than 1h, which nothing may exceed`}},
 	{"rules.cedar", `"30m"`, `"0s"`, []string{`rules.cedar:3: @max: 0s is not a positive number of whole seconds`}},
@@ -274,7 +274,7 @@ permit (principal in Group::"dba", action in [Action::"shell", Action::"forward-
 		`rules.cedar:4: unknown entity type "Team" (types are: Account, Action, Group, Host, Person, System)`,
 		`rules.cedar:1: the rule can never apply`}},
 	{"rules.cedar", `Host::"phi1");`, "Host::\"phi1\")\nwhen { context.raeson like \"INC-*\" };", []string{
-		`rules.cedar:5: unknown attribute context.raeson (attributes are: for_seconds, hour, now, reason, source, weekday)`}},
+		`rules.cedar:5: unknown attribute context.raeson (attributes are: emergency, for_seconds, hour, now, reason, source, weekday)`}},
 	{"rules.cedar", `Host::"phi1");`, "Host::\"phi1\")\nwhen {\n  resource.lables.contains(\"phi\") };", []string{
 		`rules.cedar:6: unknown attribute "lables" of Account (attributes are: host, name)`}},
 	{"rules.cedar", `Host::"phi1");`, "Host::\"phi1\")\nwhen {\n  resource.host.labels.contains(\"phi\") };", []string{

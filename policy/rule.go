@@ -192,6 +192,8 @@ func (l *loader) annotate(r *rule) {
 			r.id = value
 		case apply == nil:
 			l.ps.add(r.file, line, "unknown annotation @%s%s", name, among("annotations", annotationNames()))
+		case slices.Contains(notInEmergency, name) && r.annotated("emergency"):
+			l.ps.add(r.file, line, "@%s has no meaning beside @emergency, which says how long, grants at once and keeps everything", name)
 		case !r.permits():
 			l.ps.add(r.file, line, "@%s has no meaning on a forbid, which takes @id alone", name)
 		default:
@@ -200,7 +202,11 @@ func (l *loader) annotate(r *rule) {
 			}
 		}
 	}
-	if !slices.ContainsFunc(r.tree.Annotations, func(a ast.AnnotationType) bool { return a.Key == "id" }) {
+	if !r.annotated("id") {
 		l.ps.add(r.file, r.line, "the rule has no name; begin it with @id(\"some-name\")")
 	}
+}
+
+func (r *rule) annotated(name string) bool {
+	return slices.ContainsFunc(r.tree.Annotations, func(a ast.AnnotationType) bool { return string(a.Key) == name })
 }

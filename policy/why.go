@@ -79,9 +79,13 @@ func (s *Set) refusals(q Query, verdicts []verdict) []Refusal {
 
 // noRule explains the default denial by the rules that come closest.
 func (s *Set) noRule(q Query, capabilities []string, whole bool) string {
-	text := fmt.Sprintf("no rule allows %s this on %s", q.Person, target(q.Account, q.Host))
+	rule := "no rule"
+	if q.Emergency {
+		rule = "no rule for emergencies"
+	}
+	text := fmt.Sprintf("%s allows %s this on %s", rule, q.Person, target(q.Account, q.Host))
 	if whole {
-		text = fmt.Sprintf("no rule allows %s to open %s as %s", q.Person, q.Host, q.Account)
+		text = fmt.Sprintf("%s allows %s to open %s as %s", rule, q.Person, q.Host, q.Account)
 	}
 	var unmet, audiences []string
 	for _, capability := range capabilities {
@@ -115,6 +119,9 @@ const (
 func (s *Set) nearness(q Query, r *rule, capability string) (nearness, string) {
 	request, why := s.request(&q)
 	if why != "" || !r.permits() || !covers(s.rules.entities, r.tree.Resource, request.Resource) {
+		return beside, ""
+	}
+	if (r.duties.review != nil) != q.Emergency {
 		return beside, ""
 	}
 	if covers(s.rules.entities, r.tree.Principal, request.Principal) {

@@ -26,6 +26,7 @@ const (
 	TypeCustody      = "custody"       // an auditor's signed decision to hold, release, shred, enrol or retire
 	TypeDeletion     = "deletion"      // a bastion was ordered to destroy a recording
 	TypeReceipt      = "receipt"       // and what it answered, signed with its key
+	TypeOverdue      = "overdue"       // the review of an emergency did not come in time
 )
 
 // Entry is one leaf: a JSON object without PHI. Actor is the person, bastion or host that caused it, "ca" for
@@ -50,6 +51,7 @@ type Entry struct {
 	Custody      *control.Custody      `json:"custody,omitempty"`
 	Deletion     *control.Deletion     `json:"deletion,omitempty"`
 	Receipt      *control.Receipt      `json:"receipt,omitempty"`
+	Overdue      *control.Overdue      `json:"overdue,omitempty"`
 }
 
 // Genesis names the CA and its keys, in authorized_keys form.
@@ -69,6 +71,15 @@ type Policy struct {
 	Groups   map[string][]string `json:"groups"` // name to people
 	Bastions map[string]string   `json:"bastions"`
 	Hosts    map[string]string   `json:"hosts"` // name to pinned host key, or "host-ca"
+
+	Emergencies map[string]Emergency `json:"emergencies,omitempty"` // ids of the rules that grant at once
+}
+
+// Emergency is what a rule for emergencies grants, and what it wants afterwards.
+type Emergency struct {
+	MaxSeconds    int64          `json:"max_seconds"`
+	ReviewSeconds int64          `json:"review_seconds"`
+	Needs         []control.Need `json:"needs"`
 }
 
 // Vote is a signed decision about a request.

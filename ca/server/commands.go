@@ -34,12 +34,14 @@ func init() {
 		"help":   {"help", 0, 9, nil, help},
 		"whoami": {"whoami", 0, 0, nil, whoami},
 
-		"request":     {"request ACCOUNT@HOST… --reason TEXT [--for 20m] [--only CAPABILITY,…] [--rule ID]", 1, 99, []string{"reason", "for", "only", "rule"}, ask},
+		"request":     {"request ACCOUNT@HOST… --reason TEXT [--for 20m] [--only CAPABILITY,…] [--rule ID] [--emergency]", 1, 99, []string{"reason", "for", "only", "rule", "emergency"}, ask},
 		"requests":    {"requests [--all] [--follow]", 0, 0, []string{"all", "follow"}, requests},
-		"show":        {"show ID|TARGET… [--statement] [--decision approve|deny|withdraw|revoke] [--reason TEXT] [--for 2h]", 1, 9, []string{"statement", "decision", "reason", "for"}, show},
+		"show":        {"show ID|TARGET… [--statement] [--decision approve|deny|withdraw|revoke|review] [--reason TEXT] [--for 2h]", 1, 9, []string{"statement", "decision", "reason", "for"}, show},
 		"approve":     {"approve ID <SIGNATURE", 1, 1, nil, decision("approve")},
 		"deny":        {"deny ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("deny")},
 		"withdraw":    {"withdraw ID [--reason TEXT] <SIGNATURE", 1, 1, []string{"reason"}, decision("withdraw")},
+		"review":      {"review ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("review")},
+		"reviews":     {"reviews", 0, 0, nil, reviews},
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
 
 		"revoke":      {"revoke TARGET… --reason TEXT [--for 2h] [--dry-run] <SIGNATURE", 1, 9, []string{"reason", "for", "dry-run"}, revoke},

@@ -12,7 +12,7 @@ import (
 )
 
 func ask(_ context.Context, c *call) error {
-	a := ca.Ask{Targets: c.args, Reason: c.options["reason"], Rule: c.options["rule"]}
+	a := ca.Ask{Targets: c.args, Reason: c.options["reason"], Rule: c.options["rule"], Emergency: c.has("emergency")}
 	if c.has("only") {
 		a.Only = strings.FieldsFunc(c.options["only"], func(r rune) bool { return r == ',' || r == ' ' })
 	}
@@ -74,7 +74,12 @@ func decision(kind string) func(context.Context, *call) error {
 		if err != nil {
 			return err
 		}
-		r, err := c.ca.Vote(c.caller, c.args[0], kind, c.options["reason"], signature)
+		var r control.Request
+		if kind == control.Review {
+			r, err = c.ca.Review(c.caller, c.args[0], c.options["reason"], signature)
+		} else {
+			r, err = c.ca.Vote(c.caller, c.args[0], kind, c.options["reason"], signature)
+		}
 		if err != nil {
 			return err
 		}
@@ -93,6 +98,21 @@ func (c *call) signature(kind string) ([]byte, error) {
 			c.args[0], extra, control.Namespace, kind, c.args[0])
 	}
 	return b, err
+}
+
+func reviews(_ context.Context, c *call) error {
+	list, err := c.ca.Reviews(c.caller)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	return rows(c, list, "ID\tSTATE\tWHO\tTARGETS\tREVIEW BY\t\tWAITS FOR\tREASON", func(r control.Request) string {
+		late := ""
+		if r.Overdue(now) {
+			late = "OVERDUE"
+		}
+		return strings.Join([]string{r.ID, r.State, r.Person, strings.Join(r.Targets, ","), r.Owes.By.Format(time.RFC3339), late, open(r.Owes.Needs), r.Reason}, "\t")
+	})
 }
 
 func certificate(_ context.Context, c *call) error {
@@ -151,6 +171,12 @@ func details(r control.Request) string {
 		line("keeps", "%s", keeps(*r.Record))
 	}
 	line("for", "%s", duration(r))
+	if r.Owes != nil {
+		line("emergency", "%s", r.Owes)
+		for _, n := range r.Owes.Needs {
+			line("review", "%d of %s, has %s", n.Count, n.Group, list(n.Have))
+		}
+	}
 	line("reason", "%s", r.Reason)
 	line("rules", "%s", strings.Join(r.Rules, " "))
 	line("policy", "%s", r.Policy)
@@ -187,9 +213,17 @@ func keeps(r control.Record) string {
 }
 
 func waiting(r control.Request) string {
+	if r.State != control.Pending {
+		return list(nil)
+	}
+	return open(r.Needs)
+}
+
+// open are the places that nobody fills.
+func open(needs []control.Need) string {
 	var open []string
-	for _, n := range r.Needs {
-		if left := n.Count - len(n.Have); left > 0 && r.State == control.Pending {
+	for _, n := range needs {
+		if left := n.Count - len(n.Have); left > 0 {
 			open = append(open, strconv.Itoa(left)+" of group "+n.Group)
 		}
 	}

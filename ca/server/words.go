@@ -65,7 +65,7 @@ func split(line string) ([]word, error) {
 // The options of all commands. Free text takes every word up to the next option, because a stock ssh client
 // joins its arguments with spaces and the quotes the person typed are gone.
 var (
-	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "keystrokes", "dry-run", "follow", "help"}
+	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "keystrokes", "dry-run", "follow", "emergency", "help"}
 	values   = []string{"wait", "for", "only", "rule", "decision", "from", "to", "leaf", "kind"}
 	texts    = []string{"reason", "key"} // a public key is of several words
 )

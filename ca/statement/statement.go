@@ -21,7 +21,7 @@ const first = "postern statement v1"
 // Statement is one decision of one person, about a request or, for a revocation, about a target.
 type Statement struct {
 	CA       string
-	Decision string // approve, deny, withdraw or revoke
+	Decision string // approve, deny, withdraw, revoke or review
 	Person   string // who signs
 
 	// About a request.
@@ -32,6 +32,7 @@ type Statement struct {
 	Capabilities []string
 	Destinations []string // where forward-local may lead; may be empty
 	Records      []string // what is kept that an approver should know of; may be empty
+	Emergency    string   // what an emergency owes; empty: it is none
 	For          time.Duration
 	NotAfter     time.Time
 	Reason       string
@@ -49,12 +50,20 @@ type Statement struct {
 // About fills in what a statement says of a request.
 func About(r control.Request, ca, decision, person, because string) Statement {
 	return Statement{
-		CA: ca, Decision: decision, Person: person, Because: because,
+		Emergency: emergency(r),
+		CA:        ca, Decision: decision, Person: person, Because: because,
 		Request: r.ID, Digest: r.Digest, Requester: r.Person, Targets: r.Targets, Capabilities: r.Capabilities,
 		Destinations: r.Destinations, Records: records(r.Record),
 		For: time.Duration(r.ForSeconds) * time.Second, NotAfter: r.NotAfter, Reason: r.Reason,
 		Rules: r.Rules, Policy: r.Policy, Nonce: r.Nonce,
 	}
+}
+
+func emergency(r control.Request) string {
+	if !r.Emergency || r.Owes == nil {
+		return ""
+	}
+	return r.Owes.String()
 }
 
 // records names what is kept of a session that makes the recording a second copy of something: an approver answers for that too.
@@ -89,6 +98,9 @@ func Digest(r control.Request) string {
 	if words := records(r.Record); len(words) > 0 {
 		fmt.Fprintf(h, "records: %s\n", strings.Join(words, " "))
 	}
+	if text := emergency(r); text != "" {
+		fmt.Fprintf(h, "emergency: %s\n", text)
+	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
@@ -119,6 +131,9 @@ func (s Statement) fields() []field {
 		}
 		if len(s.Records) > 0 {
 			fs = append(fs, field{"records", strings.Join(s.Records, " ")})
+		}
+		if s.Emergency != "" {
+			fs = append(fs, field{"emergency", s.Emergency})
 		}
 		fs = append(fs,
 			field{"for", s.For.String()},
@@ -187,6 +202,8 @@ func (s *Statement) set(name, value string) (err error) {
 		s.Destinations = strings.Fields(value)
 	case "records":
 		s.Records = strings.Fields(value)
+	case "emergency":
+		s.Emergency = value
 	case "for":
 		s.For, err = time.ParseDuration(value)
 	case "not-after":

@@ -24,6 +24,7 @@ const (
 	Deny     = "deny"
 	Withdraw = "withdraw"
 	Revoke   = "revoke"
+	Review   = "review" // of an emergency that is over
 )
 
 // Namespace is the SSHSIG namespace of every signed decision.
@@ -58,6 +59,9 @@ type Request struct {
 	Destinations []string `json:"destinations,omitempty"`
 	// Record is how much is kept of its sessions; a later policy can only want more.
 	Record *Record `json:"record,omitempty"`
+
+	Emergency bool      `json:"emergency,omitempty"` // granted at once by a rule for emergencies
+	Owes      *ReviewOf `json:"review,omitempty"`    // of an emergency: what it owes
 }
 
 // Need is one requirement such as "1 of privacy".
