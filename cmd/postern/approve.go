@@ -41,6 +41,14 @@ var withdrawCommand = &cli.Command{
 	Action:    func(c *cli.Context) error { return decide(c, control.Withdraw) },
 }
 
+var reviewCommand = &cli.Command{
+	Name:      "review",
+	Usage:     "say, signed, what you found when you reviewed an emergency that is over",
+	ArgsUsage: "R-… --reason TEXT",
+	Flags:     []cli.Flag{reasonFlag, yesFlag, jsonFlag},
+	Action:    func(c *cli.Context) error { return decide(c, control.Review) },
+}
+
 var reasonFlag = &cli.StringFlag{Name: "reason", Usage: "why, for the log: `TEXT`"}
 
 func needReason(c *cli.Context) (string, error) {
@@ -57,7 +65,7 @@ func decide(c *cli.Context, decision string) error {
 		return err
 	}
 	because := strings.TrimSpace(c.String("reason"))
-	if decision == control.Deny {
+	if decision == control.Deny || decision == control.Review {
 		if because, err = needReason(c); err != nil {
 			return err
 		}
@@ -181,6 +189,10 @@ func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
 
 func printDecided(r control.Request, decision string) error {
 	switch {
+	case decision == control.Review && r.Owes != nil && r.Owes.Done.IsZero():
+		fmt.Printf("%s  signed; its review still waits for %s\n", colour(bold, r.ID), missingOf(r.Owes.Needs))
+	case decision == control.Review:
+		fmt.Printf("%s  signed; the review is complete\n", colour(bold, r.ID))
 	case decision != control.Approve:
 		fmt.Printf("%s  %s\n", colour(bold, r.ID), r.State)
 	case r.State == control.Pending:

@@ -28,6 +28,8 @@ func newApp() *cli.App {
 			approveCommand,
 			denyCommand,
 			withdrawCommand,
+			reviewCommand,
+			reviewsCommand,
 			certificateCommand,
 			doneCommand,
 			sshConfigCommand,

@@ -163,7 +163,7 @@ func (c *client) report(cc *cli.Context, o report.Options, d demand) (*report.Re
 	var ledger report.Ledger
 	var book auditlog.Book
 	checked, tree, before, err := c.walkLog(ctx, func(i int64, e auditlog.Entry, leaf []byte) {
-		ledger.Add(i, e, leaf)
+		ledger.Add(i, e)
 		_ = book.Add(leaf) // walkLog compares the root
 	})
 	if err != nil {

@@ -24,6 +24,7 @@ var requestCommand = &cli.Command{
 		&cli.StringFlag{Name: "reason", Usage: "why, for the approvers and for the log: `TEXT`"},
 		&cli.StringFlag{Name: "only", Usage: "ask for these capabilities only, such as shell,sftp-read: `LIST`"},
 		&cli.StringFlag{Name: "rule", Usage: "ask under the rule with this `ID`"},
+		&cli.BoolFlag{Name: "emergency", Usage: "at once, without approvals, where a rule for emergencies allows it; everything is recorded, people are told, and it is reviewed"},
 		&cli.BoolFlag{Name: "wait", Usage: "wait for the approvals, then take the certificate"},
 		noAgentFlag, jsonFlag,
 	},
@@ -55,14 +56,19 @@ func requestWords(c *cli.Context, targets []string) ([]string, error) {
 			return nil, command.Misuse("%q names no account on a host; write it as root@%s", target, strings.Trim(target, "@"))
 		}
 	}
-	if c.Duration("for") <= 0 {
+	if c.Duration("for") <= 0 && (!c.Bool("emergency") || c.IsSet("for")) {
 		return nil, command.Misuse("say for how long, for instance --for 15m")
 	}
 	if strings.TrimSpace(c.String("reason")) == "" {
 		return nil, command.Misuse(`say why, for instance --reason "INC-4412 restore failed"`)
 	}
 	words := append([]string{"request"}, targets...)
-	words = append(words, "--for", c.Duration("for").String())
+	if c.Bool("emergency") {
+		words = append(words, "--emergency")
+	}
+	if c.IsSet("for") {
+		words = append(words, "--for", c.Duration("for").String())
+	}
 	for _, flag := range []string{"only", "rule"} {
 		if value := c.String(flag); value != "" {
 			words = append(words, "--"+flag, value)
@@ -99,9 +105,11 @@ func printAsked(r control.Request) {
 }
 
 // waitingFor names what is missing: "1 of privacy, 1 of ehr-owners".
-func waitingFor(r control.Request) string {
+func waitingFor(r control.Request) string { return missingOf(r.Needs) }
+
+func missingOf(needs []control.Need) string {
 	var missing []string
-	for _, need := range r.Needs {
+	for _, need := range needs {
 		if left := need.Count - len(need.Have); left > 0 {
 			missing = append(missing, fmt.Sprintf("%d of %s", left, word(need.Group)))
 		}

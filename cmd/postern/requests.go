@@ -105,6 +105,7 @@ func printRequest(r control.Request, now time.Time) error {
 		"leads to", strings.Join(r.Destinations, ", "),
 		"recorded", recordedOf(r),
 		"for", short(time.Duration(r.ForSeconds) * time.Second),
+		"emergency", owed(r),
 		"reason", r.Reason,
 		"rules", strings.Join(r.Rules, ", ") + " of policy " + r.Policy,
 		"needs", needs(r),

@@ -72,7 +72,7 @@ func judge(p *verify.Report, sets map[string]reviewed, leaf func(int64) auditlog
 		}
 		compared++
 		if e := leaf(in.Leaf); e.Policy == nil || !says(set.Set, *e.Policy) {
-			p.Failures = append(p.Failures, verify.Failure{Leaf: in.Leaf, Text: "the policy leaf does not name the people, groups, keys and machines of the directory with its digest"})
+			p.Failures = append(p.Failures, verify.Failure{Leaf: in.Leaf, Text: "the policy leaf does not name the people, groups, keys, machines and rules for emergencies of the directory with its digest"})
 		}
 		for _, asked := range in.Requests {
 			again(p, set, asked)
@@ -101,11 +101,16 @@ func says(set *policy.Set, leaf auditlog.Policy) bool {
 			hosts[h.Name] = "host-ca"
 		}
 	}
+	urgent := set.Emergencies()
+	sameRule := func(a policy.Review, b auditlog.Emergency) bool {
+		return int64(a.Max/time.Second) == b.MaxSeconds && int64(a.Within/time.Second) == b.ReviewSeconds &&
+			slices.EqualFunc(a.Needs, b.Needs, func(x policy.Need, y control.Need) bool { return x.Count == y.Count && x.Group == y.Group })
+	}
 	same := func(a, b []string) bool {
 		return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 	}
 	return maps.EqualFunc(people, leaf.People, same) && maps.EqualFunc(groups, leaf.Groups, same) &&
-		maps.Equal(bastions, leaf.Bastions) && maps.Equal(hosts, leaf.Hosts)
+		maps.Equal(bastions, leaf.Bastions) && maps.Equal(hosts, leaf.Hosts) && maps.EqualFunc(urgent, leaf.Emergencies, sameRule)
 }
 
 // again decides a request anew. What the rules want must be what it was filed with, or less.
@@ -121,7 +126,7 @@ func again(p *verify.Report, set reviewed, asked verify.Asked) {
 	for _, target := range r.Targets {
 		account, host, _ := strings.Cut(target, "@")
 		d := set.Decide(policy.Query{Person: r.Person, Account: account, Host: host, Capabilities: r.Capabilities,
-			For: time.Duration(r.ForSeconds) * time.Second, Reason: r.Reason, Rule: rule, At: r.Created})
+			For: time.Duration(r.ForSeconds) * time.Second, Reason: r.Reason, Rule: rule, At: r.Created, Emergency: r.Emergency})
 		if len(d.Allowed) == 0 || len(d.Refused) > 0 {
 			if set.bySource {
 				p.Notes = append(p.Notes, verify.Failure{Leaf: asked.Leaf, Text: fmt.Sprintf("%s: the rules may look at the address it came from, so they cannot be asked again", r.ID)})

@@ -20,6 +20,9 @@ func terms(r control.Request) []string {
 	if r.Record != nil {
 		lines = append(lines, "recorded: "+strings.Join(kept(*r.Record, r.Capabilities), ", "))
 	}
+	if r.Emergency && r.Owes != nil {
+		lines = append(lines, "an emergency: "+r.Owes.String())
+	}
 	return lines
 }
 

@@ -12,7 +12,7 @@ import (
 // Events are what can be told.
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
-	"session.began", "session.ended", "revocation", "cut", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
+	"emergency", "review.waiting", "review.overdue", "session.began", "session.ended", "revocation", "cut", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
 // Message is what a webhook or a command gets. It says what the audit log says, so nothing of a recording.
@@ -48,6 +48,12 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 	case e.Request != nil:
 		t.remember(*e.Request)
 		t.request(&m, e.Request.ID)
+		if e.Request.Emergency && e.Request.Owes != nil {
+			m.Event, m.Why = "emergency", e.Request.Owes.String()
+			m.Text = fmt.Sprintf("EMERGENCY: %s has %s for %s, approved by nobody: %s. It owes a %s", m.Person, strings.Join(m.Targets, ", "),
+				time.Duration(e.Request.ForSeconds)*time.Second, m.Reason, m.Why)
+			return m, true
+		}
 		if len(e.Request.Needs) == 0 {
 			return m, false // the state that follows says that it is approved
 		}
@@ -61,6 +67,11 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		t.request(&m, e.State.Request)
 		m.Event, m.Why = "request."+e.State.State, e.State.Why
 		m.Text = fmt.Sprintf("%s of %s for %s is %s: %s", m.Request, m.Person, strings.Join(m.Targets, ", "), e.State.State, m.Why)
+		t.review(&m, *e.State)
+	case e.Overdue != nil:
+		t.request(&m, e.Overdue.Request)
+		m.Event, m.Person, m.Why = "review.overdue", e.Overdue.Person, "due "+e.Overdue.By.UTC().Format(time.RFC3339)
+		m.Text = fmt.Sprintf("the review of %s, an emergency of %s, is overdue (%s); until it is signed they have no other one: postern review %s", m.Request, m.Person, m.Why, m.Request)
 	case e.Session != nil:
 		m.Event, m.Session, m.Request, m.Person, m.Targets = "session.began", e.Session.ID, e.Session.Request, e.Session.Person, []string{e.Session.Target}
 		m.Text = fmt.Sprintf("%s is on %s (session %s, %s)", m.Person, e.Session.Target, m.Session, m.Request)
@@ -87,6 +98,26 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		return m, false
 	}
 	return m, true
+}
+
+// review makes the end of an emergency that was used the word that its review waits.
+func (t *teller) review(m *Message, s auditlog.State) {
+	r := t.known[s.Request]
+	if !r.Emergency || r.Owes == nil {
+		return
+	}
+	if s.State == control.Granted {
+		r.Began = m.At
+		t.known[r.ID] = r
+	}
+	if s.State != control.Ended && s.State != control.Revoked || r.Began.IsZero() {
+		return
+	}
+	m.Event, m.Why = "review.waiting", r.Owes.String()
+	for _, n := range r.Owes.Needs {
+		m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
+	}
+	m.Text = fmt.Sprintf("%s, an emergency of %s on %s, is over (%s). It waits for a %s: postern review %s", m.Request, m.Person, strings.Join(m.Targets, ", "), s.State, m.Why, m.Request)
 }
 
 func (t *teller) remember(r control.Request) {

@@ -41,7 +41,7 @@ func (b *book) add(t testing.TB, e auditlog.Entry) {
 	if e, err = auditlog.Decode(leaf); err != nil {
 		t.Fatal(err)
 	}
-	b.ledger.Add(b.n, e, leaf)
+	b.ledger.Add(b.n, e)
 	b.n++
 }
 

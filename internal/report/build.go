@@ -191,17 +191,29 @@ func (l *Ledger) addRequests(r *Report, o Options) {
 		}
 		r.Requests = append(r.Requests, asked)
 		if asked.Emergency {
-			r.Emergencies = append(r.Emergencies, emergency(asked))
+			r.Emergencies = append(r.Emergencies, l.emergency(asked))
 		}
 	}
 }
 
-func emergency(r *Request) Emergency {
-	e := Emergency{Request: r.ID, Person: r.Person, Created: r.Created, Reviewed: []string{}}
+func (l *Ledger) emergency(r *Request) Emergency {
+	e := Emergency{Request: r.ID, Person: r.Person, Created: r.Created, Reviewed: []string{}, Due: r.owes.By, State: "open"}
 	for _, a := range r.Approvals {
 		if a.Decision == review {
 			e.Reviewed = append(e.Reviewed, a.Person)
 		}
+	}
+	wanted := 0
+	for _, need := range r.owes.Needs {
+		wanted += need.Count
+	}
+	switch {
+	case len(e.Reviewed) > 0 && len(e.Reviewed) >= wanted:
+		e.State = "reviewed"
+	case r.Began.IsZero():
+		e.State = "unused"
+	case !l.latest.Before(e.Due):
+		e.State = "overdue"
 	}
 	return e
 }

@@ -1,9 +1,7 @@
 package report
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +21,7 @@ const (
 	pending = control.Pending
 
 	// review is the decision that closes a request whose access was given before anybody approved it.
-	review = "review"
+	review = control.Review
 )
 
 // Ledger is what the leaves of a log say, without their proofs: a few hundred bytes for a request and a session. Its zero value is empty.
@@ -50,7 +48,7 @@ type entered struct {
 }
 
 // Add takes the next leaf. Leaves that contradict each other are the verifier's to tell; here the first one counts.
-func (l *Ledger) Add(index int64, e auditlog.Entry, leaf []byte) {
+func (l *Ledger) Add(index int64, e auditlog.Entry) {
 	if l.requests == nil {
 		l.requests, l.sessions, l.keys = map[string]*Request{}, map[string]*entered{}, map[string]Key{}
 		l.other, l.shredded = map[string]int{}, map[string]bool{}
@@ -62,7 +60,7 @@ func (l *Ledger) Add(index int64, e auditlog.Entry, leaf []byte) {
 	case e.Genesis != nil:
 		l.ca = e.Genesis.Name
 	case e.Request != nil:
-		l.request(index, *e.Request, leaf)
+		l.request(index, *e.Request)
 	case e.Vote != nil:
 		l.vote(index, *e.Vote, e.At)
 	case e.State != nil:
@@ -86,35 +84,25 @@ func (l *Ledger) Add(index int64, e auditlog.Entry, leaf []byte) {
 		l.keeping(index, e.At, e.Actor, "order to destroy the key of "+cmp.Or(e.Deletion.Session, e.Deletion.Key), reasonOf(*e.Deletion))
 	case e.Receipt != nil:
 		l.receipt(index, *e.Receipt, e.At)
-	case e.Certificate != nil, e.Policy != nil:
+	case e.Certificate != nil, e.Policy != nil, e.Overdue != nil:
 	default:
 		l.other[e.Type]++
 	}
 }
 
-func (l *Ledger) request(index int64, r control.Request, leaf []byte) {
+func (l *Ledger) request(index int64, r control.Request) {
 	if l.requests[r.ID] != nil {
 		return
 	}
 	asked := &Request{
 		ID: r.ID, Person: r.Person, Targets: r.Targets, Capabilities: r.Capabilities, Reason: r.Reason, Rules: r.Rules, State: pending,
-		Created: r.Created.UTC(), Asked: r.ForSeconds, Emergency: isEmergency(leaf), Leaf: index,
+		Created: r.Created.UTC(), Asked: r.ForSeconds, Emergency: r.Emergency, Leaf: index,
+	}
+	if r.Emergency && r.Owes != nil {
+		asked.owes = *r.Owes
 	}
 	l.requests[r.ID] = asked
 	l.asked = append(l.asked, asked)
-}
-
-// isEmergency looks for the member that a request of a rule for emergencies carries.
-func isEmergency(leaf []byte) bool {
-	if !bytes.Contains(leaf, []byte(`"emergency"`)) {
-		return false
-	}
-	var e struct {
-		Request struct {
-			Emergency bool `json:"emergency"`
-		} `json:"request"`
-	}
-	return json.Unmarshal(leaf, &e) == nil && e.Request.Emergency
 }
 
 func (l *Ledger) vote(index int64, v auditlog.Vote, at time.Time) {

@@ -12,6 +12,7 @@ package report
 import (
 	"time"
 
+	"postern/internal/control"
 	"postern/internal/verify"
 )
 
@@ -115,6 +116,7 @@ type Request struct {
 	Leaf         int64      `json:"leaf"`
 
 	spans []span
+	owes  control.ReviewOf // of an emergency
 }
 
 // Unused says that it was approved and nobody opened a session with it.
@@ -253,7 +255,9 @@ type Emergency struct {
 	Request  string    `json:"request"`
 	Person   string    `json:"person"`
 	Created  time.Time `json:"created"`
-	Reviewed []string  `json:"reviewed"` // by whom; nobody: the review is open
+	Reviewed []string  `json:"reviewed"` // by whom
+	Due      time.Time `json:"due,omitzero"`
+	State    string    `json:"state"` // unused, reviewed, open or overdue, by the log
 }
 
 // Hands is who decided about whose requests.

@@ -185,17 +185,27 @@ func TestEmergencies(t *testing.T) {
 		t.Errorf("a section without an emergency: %v", err)
 	}
 	b = newBook(t)
-	for _, id := range []string{"R-1", "R-2"} {
-		e := auditlog.Entry{Type: auditlog.TypeRequest, At: b.at, Request: &control.Request{ID: id, Person: "alice", Created: b.at}}
-		b.ledger.Add(b.n, e, []byte(`{"type":"request","request":{"id":"`+id+`","emergency":true}}`))
+	for _, id := range []string{"R-1", "R-2", "R-3"} {
+		asked := control.Request{ID: id, Person: "alice", Created: b.at, Emergency: true,
+			Owes: &control.ReviewOf{By: b.at.Add(24 * time.Hour), Needs: []control.Need{{Count: 1, Group: "privacy"}}}}
+		b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeRequest, At: b.at, Request: &asked})
+		if id != "R-3" {
+			b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeState, At: b.at, State: &auditlog.State{Request: id, State: control.Granted}})
+		}
 	}
 	b.vote(t, "R-2", "dana", review, "it was one")
 	r = b.month()
-	if len(r.Emergencies) != 2 || len(r.Emergencies[0].Reviewed) != 0 || !slices.Equal(r.Emergencies[1].Reviewed, []string{"dana"}) {
+	if len(r.Emergencies) != 3 || len(r.Emergencies[0].Reviewed) != 0 || !slices.Equal(r.Emergencies[1].Reviewed, []string{"dana"}) {
 		t.Errorf("%+v", r.Emergencies)
 	}
 	out.Reset()
-	if err := r.Text(&out); err != nil || !strings.Contains(out.String(), "R-1  2026-10-01 00:00  alice: THE REVIEW IS OPEN") {
+	if err := r.Text(&out); err != nil || !strings.Contains(out.String(), "R-1  2026-10-01 00:00  alice: THE REVIEW IS OPEN, due 2026-10-02 00:00\n") ||
+		!strings.Contains(out.String(), "alice: never used") || !strings.Contains(out.String(), "alice: reviewed by dana") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeOverdue, At: b.at.Add(25 * time.Hour), Overdue: &control.Overdue{Request: "R-1"}})
+	out.Reset()
+	if err := b.month().Text(&out); err != nil || !strings.Contains(out.String(), "alice: THE REVIEW IS OVERDUE since 2026-10-02 00:00\n") {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }

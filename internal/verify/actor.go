@@ -13,7 +13,7 @@ const clockwork = "ca"
 func signedOff(e auditlog.Entry) error {
 	want := e.Actor
 	switch {
-	case e.Genesis != nil, e.Policy != nil, e.State != nil:
+	case e.Genesis != nil, e.Policy != nil, e.State != nil, e.Overdue != nil:
 		want = clockwork
 	case e.Request != nil:
 		want = e.Request.Person

@@ -27,10 +27,11 @@ type verifier struct {
 	recordingKeys map[string]string // of every key that an auditor signed, what it is for
 	dead          map[string]bool   // fingerprints of revoked keys
 	cuts          map[uint64]control.Revocation
-	holding       []control.Revocation // those that kept something away for a time
-	unclaimed     map[string]*claim    // session to its certificate, until the session leaf comes
-	views         map[string]uint64    // how many of each person
-	looking       *looking             // the view that was logged right before
+	holding       []control.Revocation  // those that kept something away for a time
+	unclaimed     map[string]*claim     // session to its certificate, until the session leaf comes
+	views         map[string]uint64     // how many of each person
+	owing         map[string][]*request // emergencies of each person that were not reviewed
+	looking       *looking              // the view that was logged right before
 	custody       custody
 }
 
@@ -93,6 +94,8 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.deletion(*e.Deletion, e.At)
 	case e.Type == auditlog.TypeReceipt && e.Receipt != nil:
 		v.receipt(*e.Receipt)
+	case e.Type == auditlog.TypeOverdue && e.Overdue != nil:
+		v.overdue(*e.Overdue, e.At)
 	case e.Type == auditlog.TypeView && e.View != nil:
 		v.view(*e.View, e.Actor, e.At)
 	default:

@@ -19,10 +19,12 @@ type policy struct {
 	groups   map[string][]string
 	bastions map[string]ssh.PublicKey
 	hosts    map[string]string
+
+	emergencies map[string]auditlog.Emergency // rules that grant at once
 }
 
 func (v *verifier) newPolicy(p auditlog.Policy, at time.Time) {
-	next := policy{digest: p.Digest, owner: map[string]string{}, groups: p.Groups, bastions: map[string]ssh.PublicKey{}, hosts: p.Hosts}
+	next := policy{digest: p.Digest, owner: map[string]string{}, groups: p.Groups, bastions: map[string]ssh.PublicKey{}, hosts: p.Hosts, emergencies: p.Emergencies}
 	for person, lines := range p.People {
 		for _, line := range lines {
 			key, err := parseKey(line)
@@ -70,6 +72,7 @@ func (v *verifier) wellFormed(p auditlog.Policy) {
 			v.fail("policy: bastion %s has the name of the CA", name)
 		}
 	}
+	v.urgent(p)
 	if _, taken := p.Hosts[v.ca]; taken {
 		v.fail("policy: host %s has the name of the CA", v.ca)
 	}

@@ -31,6 +31,7 @@ type request struct {
 	retired []string // approvers who took their approval back
 	cut     bool     // a revocation leaf names it
 	cutAt   time.Time
+	late    bool // that its review is overdue was logged
 	serials map[uint64]*ssh.Certificate
 }
 
@@ -87,6 +88,7 @@ func (v *verifier) request(asked control.Request) {
 	default:
 		v.destinations(asked)
 	}
+	v.urge(r)
 	r.State = control.Pending
 }
 
@@ -114,6 +116,9 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 		return
 	}
 	r.votes = append(r.votes, vote{cast.Decision, cast.Person, cast.Key, cast.Statement, key})
+	if cast.Decision == control.Review {
+		v.reviewed(r, at)
+	}
 	if cast.Decision == control.Withdraw && cast.Person != r.Person {
 		r.retired = append(r.retired, cast.Person)
 	}
@@ -136,7 +141,11 @@ func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.P
 	if err := v.checkStatement(r, cast); err != nil {
 		return nil, err
 	}
-	if cast.Decision != control.Withdraw {
+	if cast.Decision == control.Review {
+		if err := v.held(control.Traits{Person: cast.Person, Keys: []string{cast.Key}, Approvers: []string{cast.Person}}); err != nil {
+			return nil, err
+		}
+	} else if cast.Decision != control.Withdraw {
 		if err := v.held(control.Traits{Person: cast.Person, Keys: []string{cast.Key}, Approvers: []string{cast.Person}, Targets: r.Targets}); err != nil {
 			return nil, err
 		}
@@ -188,6 +197,11 @@ func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 			return fmt.Errorf("they neither asked for it nor approved it")
 		}
 		return nil
+	case control.Review:
+		if before {
+			return fmt.Errorf("they had reviewed it already")
+		}
+		return v.reviews(r, cast.Person)
 	case control.Approve, control.Deny:
 	default:
 		return fmt.Errorf("no such decision")
@@ -206,15 +220,16 @@ func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 }
 
 // needsMet says whether the approvals, by the groups of the policy in force, fill every place that the request needs.
-// Nobody stands for two places: places and people are matched by augmenting paths.
-func (v *verifier) needsMet(r *request) bool {
+func (v *verifier) needsMet(r *request) bool { return v.filled(r.Needs, r.approvers()) }
+
+// filled says whether people fill every place. Nobody stands for two: places and people are matched by augmenting paths.
+func (v *verifier) filled(needs []control.Need, people []string) bool {
 	var places []string // the group each place wants
-	for _, need := range r.Needs {
+	for _, need := range needs {
 		for range need.Count {
 			places = append(places, need.Group)
 		}
 	}
-	people := r.approvers()
 	holder := map[int]string{}
 	var seat func(person string, tried map[int]bool) bool
 	seat = func(person string, tried map[int]bool) bool {
@@ -337,6 +352,11 @@ func (v *verifier) granted(r *request, s auditlog.State, at time.Time) error {
 		return fmt.Errorf("after it expired")
 	case s.Ends.IsZero() || s.Ends.After(at.Add(length)) || s.Ends.After(r.NotAfter):
 		return fmt.Errorf("until %s, longer than it was asked for", s.Ends.UTC().Format(time.RFC3339))
+	}
+	if r.Emergency {
+		if err := v.owesNothing(r.Person, at); err != nil {
+			return err
+		}
 	}
 	r.Began, r.Ends = at, s.Ends
 	return nil
