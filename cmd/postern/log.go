@@ -261,7 +261,9 @@ func about(e auditlog.Entry) string {
 	case e.Certificate != nil:
 		return fmt.Sprintf("%s certificate %d %s %s", e.Certificate.CA, e.Certificate.Serial, e.Certificate.Request, e.Certificate.Session)
 	case e.Revocation != nil:
-		return fmt.Sprintf("%d %s:%s: %s", e.Revocation.Seq, e.Revocation.Kind, e.Revocation.Value, e.Revocation.Reason)
+		return fmt.Sprintf("%d %s: %s", e.Revocation.Seq, e.Revocation.Target(), e.Revocation.Reason)
+	case e.Cut != nil:
+		return fmt.Sprintf("%s ended %s for revocation %d", e.Cut.Bastion, count(len(e.Cut.Sessions), "session"), e.Cut.Seq)
 	case e.Session != nil:
 		return fmt.Sprintf("%s of %s to %s through %s", e.Session.ID, e.Session.Request, e.Session.Target, e.Session.Bastion)
 	case e.Progress != nil:
