@@ -69,7 +69,8 @@ type session struct {
 
 // open asks the CA, and brings up the host's side and the recording. An error is for the admin to read.
 func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) {
-	if err := errors.Join(b.Recorder.Err(), b.Recorder.Space()); err != nil {
+	// Whether it is an emergency the CA says; the recorder asks for room again when it is known.
+	if err := errors.Join(b.Recorder.Err(), b.Recorder.Room(true)); err != nil {
 		b.Log.Error("no session can be recorded", "error", err)
 		return nil, errNoRecorder
 	}
@@ -228,7 +229,8 @@ func (s *session) record(to sealedTo) error {
 	w, err := s.b.Recorder.Create(recorder.Header{
 		Session: s.reply.Session.ID, Request: s.grant.request, Person: s.grant.person, Account: s.account, Host: host,
 		Bastion: s.b.Name, Client: tcpAddr(s.link.RemoteAddr()), Key: s.grant.key, Serial: s.grant.cert.Serial,
-		Facts: map[string]string{"client-version": oneLine(string(s.link.ClientVersion()))},
+		Emergency: s.reply.Emergency,
+		Facts:     map[string]string{"client-version": oneLine(string(s.link.ClientVersion()))},
 	}, to.all)
 	if err != nil {
 		return err

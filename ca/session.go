@@ -124,6 +124,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	if reply.KeystrokeKey != nil {
 		reply.Session.KeystrokeKey = reply.KeystrokeKey.ID
 	}
+	reply.Emergency = r.Emergency
 	reply.Capabilities, reply.Destinations, reply.Environment = d.Allowed, d.Destinations, d.Environment
 	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey.Bare()
 	return reply, ca.admit(tx, c, &r, set, pub, &reply)

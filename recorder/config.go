@@ -17,6 +17,8 @@ type Config struct {
 	Capacity int64 // bytes of journal not yet sealed at which Append waits; 0: 4 GiB, but at most a quarter of what is free
 	LowSpace int64 // free bytes in Dir under which no session starts; 0: 512 MiB, negative: never refuse
 
+	Reserve int64 // free bytes in Dir under which ordinary sessions end, so that emergencies can be recorded; 0: half of LowSpace
+
 	SegmentAge time.Duration // a segment is sealed when its first frame is this old; 0: 60 s
 
 	// AcceptDamage opens a damaged journal all the same: each recording is sealed up to its first frame that cannot be

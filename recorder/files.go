@@ -45,14 +45,18 @@ type files struct {
 	next    *journalFile
 	failure error // why there is no next; cleared to try again
 	spares  []*os.File
-	number  uint64 // of the file made last
-	lost    bool   // nothing is written any more, so nobody may wait for room
+	ballast *os.File    // kept for when no other can be made; of the goroutine that makes files
+	wants   bool        // that there is one
+	hoard   bool        // it is time to make it
+	aside   atomic.Bool // it is in use
+	number  uint64      // of the file made last
+	lost    bool        // nothing is written any more, so nobody may wait for room
 	stop    bool
 	stopped chan struct{}
 }
 
-func openFiles(dir string, size, capacity int64, disk Disk, number uint64) *files {
-	fs := &files{dir: dir, size: size, most: max(2, int(capacity/size)), disk: disk, number: number}
+func openFiles(dir string, cfg Config, number uint64) *files {
+	fs := &files{dir: dir, size: cfg.FileSize, most: max(2, int(cfg.Capacity/cfg.FileSize)), disk: cfg.Disk, number: number, wants: cfg.LowSpace > 0, hoard: cfg.LowSpace > 0}
 	fs.change.L = &fs.mu
 	fs.stopped = make(chan struct{})
 	go fs.keep()
@@ -139,6 +143,9 @@ func (fs *files) keep() {
 			fs.retire()
 		case fs.next == nil && fs.failure == nil:
 			fs.unlocked(fs.prepare)
+		case fs.hoard && fs.ballast == nil:
+			fs.hoard = false // until a file is given back
+			fs.unlocked(fs.putAside)
 		default:
 			fs.change.Wait()
 		}
@@ -167,6 +174,7 @@ func (fs *files) release(f *journalFile) {
 		f.f.Close()
 		return
 	}
+	fs.hoard = fs.wants && fs.ballast == nil
 	if f.f.Close(); len(fs.spares) >= spareFiles || int64(f.size) != fs.size {
 		os.Remove(spare)
 		return
@@ -232,9 +240,31 @@ func (fs *files) blank() (*os.File, error) {
 		return nil, err
 	}
 	if err := fs.disk.Allocate(f, fs.size); err != nil {
-		return nil, fs.give(f, fmt.Errorf("a file of %d MiB: %w", fs.size>>20, err))
+		err = fs.give(f, fmt.Errorf("a file of %d MiB: %w", fs.size>>20, err))
+		if fs.ballast == nil {
+			return nil, err
+		}
+		f, fs.ballast = fs.ballast, nil
+		fs.aside.Store(true)
 	}
 	return f, nil
+}
+
+// putAside makes the file that is kept for when no other can be made: of one that was given back, or anew.
+func (fs *files) putAside() {
+	f, err := fs.blank()
+	if err != nil {
+		return // what cannot be had is asked for again when a file is given back
+	}
+	name := filepath.Join(fs.dir, spareName+"aside")
+	if err := os.Rename(f.Name(), name); err != nil {
+		fs.give(f, err)
+		return
+	}
+	f.Close()
+	if fs.ballast, err = os.OpenFile(name, os.O_RDWR, 0); err == nil {
+		fs.aside.Store(false)
+	}
 }
 
 // close stops making files, and removes those nobody needs.
@@ -244,6 +274,9 @@ func (fs *files) close() {
 	fs.change.Broadcast()
 	fs.mu.Unlock()
 	<-fs.stopped
+	if fs.ballast != nil {
+		fs.spares = append(fs.spares, fs.ballast)
+	}
 	for _, f := range fs.spares {
 		f.Close()
 		os.Remove(f.Name())

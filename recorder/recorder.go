@@ -73,6 +73,9 @@ type Header struct {
 	Serial  uint64    `json:"serial,omitempty"` // of the admin's certificate
 	Started time.Time `json:"started"`          // zero: now; kept to the microsecond, UTC
 
+	// Emergency is not recorded: such a session may use what the disk keeps in reserve.
+	Emergency bool `json:"-"`
+
 	// Facts are more of them, by names the bastion chooses.
 	Facts map[string]string `json:"facts,omitempty"`
 }

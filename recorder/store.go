@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -37,6 +38,8 @@ type Store struct {
 	open   map[string]*Writer
 	gone   sync.Cond // a writer left open
 	closed bool
+
+	scarce atomic.Bool // what is left of the disk is for emergencies
 
 	stopped chan struct{} // nothing more will be sealed
 	sweeper chan struct{}
@@ -69,7 +72,7 @@ func OpenStore(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.boxes.close(), s.db.Close())
 	}
-	s.files = openFiles(journalDir, cfg.FileSize, cfg.Capacity, cfg.Disk, number)
+	s.files = openFiles(journalDir, cfg, number)
 	s.sealer = newSealer(s)
 	s.journal = openJournal(s.files, cfg.Disk, cfg.Capacity, s.dead)
 	go s.sealer.run()
@@ -86,9 +89,13 @@ func (c *Config) complete() error {
 	}
 	defaultTo(&c.FileSize, 64<<20)
 	defaultTo(&c.LowSpace, 512<<20)
+	defaultTo(&c.Reserve, c.LowSpace/2)
 	defaultTo(&c.SegmentAge, 60*time.Second)
 	if c.FileSize < minFile || c.FileSize > maxFile {
 		return fmt.Errorf("recorder: journal files of %d bytes; they have %d to %d", c.FileSize, minFile, int64(maxFile))
+	}
+	if c.LowSpace > 0 && (c.Reserve < 0 || c.Reserve > c.LowSpace) {
+		return fmt.Errorf("recorder: a reserve of %d bytes; it has 0 to LowSpace, %d", c.Reserve, c.LowSpace)
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -120,22 +127,7 @@ func defaultTo[T comparable](v *T, value T) {
 func (s *Store) now() time.Time { return s.cfg.Now() }
 
 // Space reports whether a new session may start: nil, or an [ErrFull] that names the directory and what is free.
-func (s *Store) Space() error {
-	if err := s.files.trouble(); err != nil {
-		return fmt.Errorf("%w for recordings: %w", ErrFull, err)
-	}
-	if s.cfg.LowSpace < 0 {
-		return nil
-	}
-	free, err := s.cfg.Disk.Free(s.cfg.Dir)
-	if err != nil {
-		return err
-	}
-	if free < s.cfg.LowSpace {
-		return fmt.Errorf("%w for recordings: %s has %d MB free and needs %d MB; make room there", ErrFull, s.cfg.Dir, free>>20, s.cfg.LowSpace>>20)
-	}
-	return nil
-}
+func (s *Store) Space() error { return s.Room(false) }
 
 // Err is nil while the journal works. After that no frame is acknowledged until the process starts again.
 func (s *Store) Err() error { return s.journal.final() }
@@ -145,7 +137,7 @@ func (s *Store) Create(h Header, to PublicKey) (*Writer, error) {
 	if !validSession(h.Session) {
 		return nil, fmt.Errorf("session ID %q: it has 1 to %d letters, digits, '-' and '_'", h.Session, MaxIdentity)
 	}
-	if err := s.Space(); err != nil {
+	if err := s.Room(h.Emergency); err != nil {
 		return nil, err
 	}
 	if h.Started.IsZero() {
@@ -156,7 +148,7 @@ func (s *Store) Create(h Header, to PublicKey) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.header = h
+	w.header, w.emergency = h, h.Emergency
 	if err := s.admit(w); err != nil {
 		return nil, err
 	}
@@ -324,6 +316,7 @@ func (s *Store) sweep() {
 		select {
 		case <-tick.C:
 			s.cutOld()
+			s.watch()
 		case <-s.sweeper:
 			return
 		}

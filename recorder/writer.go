@@ -21,8 +21,11 @@ type Writer struct {
 	opening opening
 	box     []byte
 	locked  []byte // box as journal and store keep it
-	failed  chan struct{}
-	broken  error // guarded by the journal's lock
+
+	emergency bool // it may use the reserve
+
+	failed chan struct{}
+	broken error // guarded by the journal's lock
 
 	mu      sync.Mutex // held while a frame is numbered, encrypted and put in line
 	chain   *chain
@@ -100,6 +103,9 @@ func (w *Writer) Append(f Frame) (*Commit, error) {
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, w.wrap(ErrClosed)
+	}
+	if err := w.spared(); err != nil {
+		return nil, w.wrap(err)
 	}
 	return w.append(f, kindFrame)
 }

@@ -146,6 +146,7 @@ type OpenReply struct {
 	Environment  []string     `json:"environment,omitempty"` // names, a trailing * allowed
 	Record       Record       `json:"record"`
 	RecordingKey RecordingKey `json:"recording_key"`
+	Emergency    bool         `json:"emergency,omitempty"` // it may be recorded in what a full disk has in reserve
 
 	// Destinations are where forward-local may lead: host:port, address range:port or an absolute path of a socket; port * is any.
 	Destinations []string `json:"destinations,omitempty"`
