@@ -252,6 +252,10 @@ func about(e auditlog.Entry) string {
 		return "the log of " + e.Genesis.Name
 	case e.Policy != nil:
 		return e.Policy.Digest
+	case e.Request != nil && e.Request.Emergency:
+		return fmt.Sprintf("EMERGENCY %s of %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
+	case e.Overdue != nil:
+		return fmt.Sprintf("the review of %s, an emergency of %s, is overdue since %s", e.Overdue.Request, e.Overdue.Person, e.Overdue.By.UTC().Format(time.RFC3339))
 	case e.Request != nil:
 		return fmt.Sprintf("%s asks for %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Vote != nil:

@@ -111,6 +111,8 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return ours(e.Deletion.Session)
 	case e.Receipt != nil:
 		return ours(e.Receipt.Session)
+	case e.Overdue != nil:
+		return e.Overdue.Request == c.request
 	case e.Custody != nil:
 		return c.orders[e.Custody.ID] || e.Custody.Scope == "request:"+c.request || ours(strings.TrimPrefix(e.Custody.Scope, "session:"))
 	}

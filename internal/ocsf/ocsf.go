@@ -250,7 +250,7 @@ func (m *Mapper) finish(e *Event, entry auditlog.Entry, l Leaf) {
 
 func actorOf(entry auditlog.Entry) *Actor {
 	switch entry.Type {
-	case auditlog.TypeGenesis, auditlog.TypePolicy, auditlog.TypeState, auditlog.TypeCertificate, auditlog.TypeSession, auditlog.TypeProgress, auditlog.TypeDeletion, auditlog.TypeReceipt:
+	case auditlog.TypeGenesis, auditlog.TypePolicy, auditlog.TypeState, auditlog.TypeCertificate, auditlog.TypeSession, auditlog.TypeProgress, auditlog.TypeDeletion, auditlog.TypeReceipt, auditlog.TypeOverdue:
 		return &Actor{App: entry.Actor}
 	}
 	return &Actor{User: person(entry.Actor)}
@@ -270,6 +270,8 @@ func requestOf(entry auditlog.Entry) string {
 		return entry.Certificate.Request
 	case entry.Session != nil:
 		return entry.Session.Request
+	case entry.Overdue != nil:
+		return entry.Overdue.Request
 	}
 	return ""
 }

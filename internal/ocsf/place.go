@@ -33,6 +33,10 @@ func (m *Mapper) place(e *Event, entry auditlog.Entry, data []byte) {
 		m.session(e, *entry.Session)
 	case entry.Progress != nil:
 		m.progress(e, *entry.Progress, entry)
+	case entry.Overdue != nil:
+		late := *entry.Overdue
+		e.entity(entityUpdate, Entity{UID: late.Request, Name: late.Request, Type: "access request"}, "the review of "+late.Request+", an emergency of "+late.Person+", is overdue")
+		e.SeverityID = medium
 	default:
 		if !keeping(e, entry) {
 			e.is(classBase, other)
@@ -51,6 +55,10 @@ func (m *Mapper) request(e *Event, r control.Request) {
 	m.Requests[r.ID] = asked{r.Person, r.Targets, r.Capabilities}
 	e.entity(entityCreate, Entity{UID: r.ID, Name: r.ID, Type: "access request"}, r.Person+" asks for "+strings.Join(r.Targets, ", "))
 	e.Comment = r.Reason
+	if r.Emergency {
+		e.Message = r.Person + " has an emergency on " + strings.Join(r.Targets, ", ")
+		e.SeverityID = medium
+	}
 }
 
 func vote(e *Event, v auditlog.Vote) {
