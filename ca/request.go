@@ -370,8 +370,11 @@ func (ca *CA) become(tx *store.Tx, r *request, state, why string) error {
 	if err := r.save(tx); err != nil {
 		return err
 	}
-	return ca.record(tx, auditlog.Entry{Type: auditlog.TypeState, Actor: "ca",
-		State: &auditlog.State{Request: r.ID, State: state, Why: why, Ends: r.Ends}})
+	moved := auditlog.State{Request: r.ID, State: state, Why: why, Ends: r.Ends}
+	if r.Owes != nil && !r.Began.IsZero() && !r.live() {
+		moved.Review = r.Owes.String()
+	}
+	return ca.record(tx, auditlog.Entry{Type: auditlog.TypeState, Actor: "ca", State: &moved})
 }
 
 // eachLive calls fn with every request that is pending, approved or granted.

@@ -94,6 +94,7 @@ type State struct {
 	State   string    `json:"state"`
 	Why     string    `json:"why,omitempty"`
 	Ends    time.Time `json:"ends,omitzero"`
+	Review  string    `json:"review,omitempty"` // of an emergency that was used and is over: what it owes
 }
 
 // Certificate is what one of the CA's keys signed.

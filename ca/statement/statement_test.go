@@ -117,6 +117,7 @@ func TestParseRefusesWhatTextDoesNotWrite(t *testing.T) {
 		"other version":         strings.Replace(golden, "v1", "v2", 1),
 		"carriage returns":      strings.ReplaceAll(golden, "\n", "\r\n"),
 		"two spaces":            strings.Replace(golden, "root@phi1 root@phi2", "root@phi1  root@phi2", 1),
+		"no emergency":          strings.Replace(golden, "for:", "emergency: \nfor:", 1),
 		"because on approve":    golden + "because: \"x\"\n",
 		"no destinations":       strings.Replace(golden, "for:", "destinations: \nfor:", 1),
 		"no records":            strings.Replace(golden, "for:", "records: \nfor:", 1),
@@ -142,7 +143,11 @@ func TestDigestBindsEveryFieldAsAsked(t *testing.T) {
 		"created":      func(r *control.Request) { r.Created = r.Created.Add(time.Second) },
 		"destinations": func(r *control.Request) { r.Destinations = []string{"db:443"} },
 		"keystrokes":   func(r *control.Request) { r.Record = &control.Record{Keystrokes: true} },
-		"full files":   func(r *control.Request) { r.Record = &control.Record{Files: "full"} },
+		"emergency":    func(r *control.Request) { r.Emergency, r.Owes = true, &control.ReviewOf{} },
+		"review": func(r *control.Request) {
+			r.Emergency, r.Owes = true, &control.ReviewOf{Needs: []control.Need{{Count: 1, Group: "x"}}}
+		},
+		"full files": func(r *control.Request) { r.Record = &control.Record{Files: "full"} },
 	} {
 		r := asked
 		if change(&r); Digest(r) == base {
@@ -158,6 +163,9 @@ func TestDigestBindsEveryFieldAsAsked(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(golden)
+	urgent := asked
+	urgent.Emergency, urgent.Owes = true, &control.ReviewOf{By: asked.Created, Needs: []control.Need{{Count: 1, Group: "privacy"}}}
+	f.Add(About(urgent, "ca", control.Review, "bob", "all in order").Text())
 	f.Add(About(forwarded(), "ca", control.Approve, "bob", "").Text())
 	f.Add(Statement{CA: "ca", Decision: control.Revoke, Person: "olga", Target: "all:", Because: "x"}.Text())
 	f.Fuzz(func(t *testing.T, text string) {

@@ -67,7 +67,11 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		t.request(&m, e.State.Request)
 		m.Event, m.Why = "request."+e.State.State, e.State.Why
 		m.Text = fmt.Sprintf("%s of %s for %s is %s: %s", m.Request, m.Person, strings.Join(m.Targets, ", "), e.State.State, m.Why)
-		t.review(&m, *e.State)
+		if e.State.Review != "" {
+			m.Event, m.Why = "review.waiting", e.State.Review
+			m.Text = fmt.Sprintf("%s, an emergency of %s on %s, is over (%s). It owes a %s: postern review %s", m.Request, m.Person, strings.Join(m.Targets, ", "),
+				e.State.State, m.Why, m.Request)
+		}
 	case e.Overdue != nil:
 		t.request(&m, e.Overdue.Request)
 		m.Event, m.Person, m.Why = "review.overdue", e.Overdue.Person, "due "+e.Overdue.By.UTC().Format(time.RFC3339)
@@ -98,26 +102,6 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		return m, false
 	}
 	return m, true
-}
-
-// review makes the end of an emergency that was used the word that its review waits.
-func (t *teller) review(m *Message, s auditlog.State) {
-	r := t.known[s.Request]
-	if !r.Emergency || r.Owes == nil {
-		return
-	}
-	if s.State == control.Granted {
-		r.Began = m.At
-		t.known[r.ID] = r
-	}
-	if s.State != control.Ended && s.State != control.Revoked || r.Began.IsZero() {
-		return
-	}
-	m.Event, m.Why = "review.waiting", r.Owes.String()
-	for _, n := range r.Owes.Needs {
-		m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
-	}
-	m.Text = fmt.Sprintf("%s, an emergency of %s on %s, is over (%s). It waits for a %s: postern review %s", m.Request, m.Person, strings.Join(m.Targets, ", "), s.State, m.Why, m.Request)
 }
 
 func (t *teller) remember(r control.Request) {

@@ -40,7 +40,11 @@ func (c *chronicle) used(id string, change func(*control.Request)) {
 	c.state(control.Granted, c.request.Ends)
 	c.userCertificate("user", nil)
 	c.now = c.request.Ends
-	c.state(control.Ended, c.request.Ends)
+	owed := ""
+	if c.request.Owes != nil && c.request.Emergency {
+		owed = c.request.Owes.String()
+	}
+	c.write(auditlog.Entry{Type: auditlog.TypeState, State: &auditlog.State{Request: c.request.ID, State: control.Ended, Ends: c.request.Ends, Review: owed}})
 }
 
 func (c *chronicle) late() {
@@ -134,6 +138,11 @@ func TestEmergencyAttacks(t *testing.T) {
 			c.used("R-1", nil)
 			c.vote(control.Review, "bob", "bob")
 			c.late()
+		}},
+		{"an end that hides the review", "it says that it owes", func(c *chronicle) {
+			c.urgently()
+			c.used("R-1", nil)
+			c.entries[len(c.entries)-1].State.Review = ""
 		}},
 		{"overdue twice", "a second time", func(c *chronicle) { c.urgently(); c.used("R-1", nil); c.late(); c.late() }},
 		{"overdue of another's", "it is not bob's", func(c *chronicle) {

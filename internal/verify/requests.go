@@ -301,6 +301,13 @@ func (v *verifier) state(s auditlog.State, at time.Time) {
 		v.fail("%s becomes %s: it says that it ends %s, and it does %s", r.ID, s.State, s.Ends.UTC().Format(time.RFC3339), r.Ends.UTC().Format(time.RFC3339))
 	}
 	r.State = s.State
+	owed := ""
+	if r.Owes != nil && !r.Began.IsZero() && !r.live() {
+		owed = r.Owes.String()
+	}
+	if s.Review != owed {
+		v.fail("%s becomes %s: it says that it owes %q, and it does %q", r.ID, s.State, s.Review, owed)
+	}
 }
 
 func (v *verifier) becomes(r *request, s auditlog.State, at time.Time) error {
