@@ -294,6 +294,11 @@ const (
 	activeRows     = "active/"       // seq of revocations that are not past
 	holdingRows    = "holding/"      // seq of those of them that keep something away for a time
 	receiptRows    = "cut/"          // seq / bastion / part to control.CutReceipt
+	riskRows       = "risk/"         // S-… / limit that it crossed
+	heldRows       = "heldgrant/"    // R-… of grants that a limit holds
+	heldPersonRows = "heldperson/"   // person / counter, to when a session was first kept from opening by it
+	sourceRows     = "source/"       // person / address, to when a session last came from there
+	hourRows       = "hour/"         // person / time / S-… of sessions of the last hour
 	serialRows     = "serial/"       // name of a CA to its last serial
 	issuedRows     = "issued/"       // name of a CA / serial to issued
 	deadKeyRows    = "deadkey/"      // fingerprint of a revoked key

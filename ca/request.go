@@ -14,6 +14,7 @@ import (
 	"postern/ca/auditlog"
 	"postern/ca/statement"
 	"postern/internal/control"
+	"postern/internal/limit"
 	"postern/internal/store"
 	"postern/policy"
 )
@@ -121,6 +122,7 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	}}
 	kept := record(d)
 	r.Record = &kept
+	r.Limits = d.Limits.String()
 	r.NotAfter = r.ClaimBy.Add(ask.For)
 	r.Digest = statement.Digest(r.Request)
 	return r, nil
@@ -210,6 +212,7 @@ func unite(all *policy.Decision, d policy.Decision) {
 	all.Environment = common(all.Environment, d.Environment)
 	all.Files, all.Streams, all.Forwards = policy.MoreFiles(all.Files, d.Files), policy.MoreOf(all.Streams, d.Streams), policy.MoreOf(all.Forwards, d.Forwards)
 	all.RetainDays = policy.Longer(all.RetainDays, d.RetainDays)
+	all.Limits = limit.Unite(all.Limits, d.Limits)
 	all.Destinations = common(all.Destinations, d.Destinations)
 	if i := slices.Index(all.Allowed, policy.ForwardLocal); i >= 0 && len(all.Destinations) == 0 {
 		all.Allowed = slices.Delete(all.Allowed, i, i+1)

@@ -220,6 +220,9 @@ func (ca *CA) decideAgain(r request) (policy.Decision, error) {
 	if slices.Contains(r.Capabilities, policy.ForwardLocal) && len(d.Destinations) == 0 {
 		return d, refuse("the policy in force lets no forward lead where %s asked for (%s); ask again", r.ID, strings.Join(r.Destinations, ", "))
 	}
+	if d.Limits, err = limitsOf(r, d); err != nil {
+		return d, err
+	}
 	if r.Record != nil {
 		d.Keystrokes = d.Keystrokes || r.Record.Keystrokes
 		d.Files = policy.MoreFiles(d.Files, r.Record.Files)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
+
+	"postern/internal/limit"
 )
 
 // Query is a question: may this person open that account? A zero field is unknown: rules that read it deny.
@@ -44,6 +46,7 @@ type Decision struct {
 	Forwards     int64         // bytes that are kept of each direction of a forward, or Full
 	RetainDays   int64         // how long recordings are kept; 0: for ever
 	Destinations []string      // where forward-local may lead, as package destination reads it; sorted, set if that is allowed
+	Limits       limit.List    // how much sessions may do before something happens
 	Why          []string      // lines for a person: what is missing, what would be needed
 }
 
@@ -278,7 +281,7 @@ func unite(verdicts []verdict) Decision {
 	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
 	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
 	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
-	d.RetainDays = all.retain
+	d.RetainDays, d.Limits = all.retain, slices.Clone(all.limits)
 	k := keepOf(verdicts)
 	d.Files, d.Streams, d.Forwards = k.files, k.streams, k.forwards
 	return d

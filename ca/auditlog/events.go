@@ -18,6 +18,7 @@ const (
 	TypeCertificate  = "certificate"   // a CA key signed
 	TypeRevocation   = "revocation"    // something was cut
 	TypeCut          = "cut"           // what a bastion did about a revocation
+	TypeRisk         = "risk"          // a limit of a session was crossed
 	TypeSession      = "session"       // a bastion opened a session
 	TypeProgress     = "progress"      // the head of a recording, running or ended
 	TypeRecordingKey = "recording-key" // auditors' key that sessions are recorded to
@@ -42,6 +43,7 @@ type Entry struct {
 	Certificate  *Certificate          `json:"certificate,omitempty"`
 	Revocation   *control.Revocation   `json:"revocation,omitempty"`
 	Cut          *control.CutReceipt   `json:"cut,omitempty"`
+	Risk         *control.Risk         `json:"risk,omitempty"`
 	Session      *control.Session      `json:"session,omitempty"`
 	Progress     *control.Progress     `json:"progress,omitempty"`
 	RecordingKey *control.RecordingKey `json:"recording_key,omitempty"`

@@ -69,6 +69,7 @@ func init() {
 		"bastion-certificates": {"bastion-certificates <PUBLIC-KEY", 0, 0, nil, bastionCertificates},
 		"session-open":         {"session-open <JSON", 0, 0, nil, sessionOpen},
 		"cut-receipt":          {"cut-receipt <JSON", 0, 0, nil, cutReceipt},
+		"risk":                 {"risk <JSON", 0, 0, nil, risk},
 		"session-progress":     {"session-progress <JSON", 0, 0, nil, sessionProgress},
 		"host-certificate":     {"host-certificate <PUBLIC-KEY", 0, 0, nil, hostCertificate},
 	}

@@ -68,6 +68,14 @@ func sessionProgress(_ context.Context, c *call) error {
 	return c.ca.Progress(c.caller, p)
 }
 
+func risk(_ context.Context, c *call) error {
+	var r control.Risk
+	if err := c.inputJSON(&r); err != nil {
+		return err
+	}
+	return c.ca.Risk(c.caller, r)
+}
+
 func printKRL(_ context.Context, c *call) error {
 	b, err := c.ca.KRL()
 	if err != nil {

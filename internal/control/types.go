@@ -58,6 +58,8 @@ type Request struct {
 	Destinations []string `json:"destinations,omitempty"`
 	// Record is how much is kept of its sessions; a later policy can only want more.
 	Record *Record `json:"record,omitempty"`
+	// Limits are the risk thresholds of its sessions, as package limit writes them; a later policy can only add some.
+	Limits string `json:"limits,omitempty"`
 }
 
 // Need is one requirement such as "1 of privacy".
@@ -120,6 +122,7 @@ type Session struct {
 	RecordingKey string    `json:"recording_key"`
 	KeystrokeKey string    `json:"keystroke_key,omitempty"` // what is typed is sealed to this one; empty: it is not recorded
 	RetainDays   int64     `json:"retain_days,omitempty"`   // how long its recording is kept after its end; 0: until somebody destroys it
+	Limits       string    `json:"limits,omitempty"`        // its risk thresholds, as package limit writes them
 }
 
 // OpenRequest is how a bastion asks to open a session.
@@ -145,6 +148,9 @@ type OpenReply struct {
 
 	// Destinations are where forward-local may lead: host:port, address range:port or an absolute path of a socket; port * is any.
 	Destinations []string `json:"destinations,omitempty"`
+
+	// Warnings are for the person: limits that were crossed when the session opened.
+	Warnings []string `json:"warnings,omitempty"`
 
 	// KeystrokeKey is what keystrokes are sealed to. It is there whenever Record.Keystrokes is true.
 	KeystrokeKey *RecordingKey `json:"keystroke_key,omitempty"`

@@ -80,6 +80,8 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s may be claimed until %s, longer than the approvers were told", asked.ID, asked.ClaimBy)
 	case len(asked.Targets) == 0:
 		v.fail("request %s is for nothing", asked.ID)
+	case askedLimits(asked) != nil:
+		v.fail("request %s: %v", asked.ID, askedLimits(asked))
 	case len(asked.Destinations) > 0 && !slices.Contains(asked.Capabilities, "forward-local"):
 		v.fail("request %s names destinations without forward-local", asked.ID)
 	case v.held(control.Traits{Person: asked.Person, Keys: []string{asked.Key}, Targets: asked.Targets}) != nil:

@@ -73,6 +73,9 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 	if _, host, _ := strings.Cut(s.Target, "@"); v.policy.hosts[host] == "" {
 		return fmt.Errorf("the policy knows no host %s", host)
 	}
+	if err := v.limited(s, r); err != nil {
+		return err
+	}
 	return v.sealedTo(s, r)
 }
 
@@ -162,7 +165,11 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	if cut.Seq != uint64(v.report.Revocations) && !v.partial {
 		v.fail("%s: it should be number %d", what, v.report.Revocations)
 	}
-	if _, err := v.signedBy(cut.By, cut.Statement, cut.Signature, control.Request{}); err != nil {
+	if cut.By == control.ByPolicy && cut.Signature == "" {
+		if err := v.byPolicy(cut); err != nil {
+			v.fail("%s: %v", what, err)
+		}
+	} else if _, err := v.signedBy(cut.By, cut.Statement, cut.Signature, control.Request{}); err != nil {
 		v.fail("%s: %v", what, err)
 	}
 	if apart := at.Sub(cut.At); apart < -rounding || apart > rounding {
@@ -170,6 +177,10 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	}
 	if err := v.saysCut(cut); err != nil {
 		v.fail("%s: %v", what, err)
+	}
+	if v.crossed != nil {
+		v.fail("%s: a limit was crossed right before, and this is not what it cuts", what)
+		v.crossed = nil
 	}
 	for _, id := range cut.Requests {
 		if r := v.requests[id]; r != nil {
@@ -187,6 +198,9 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 }
 
 func (v *verifier) saysCut(cut control.Revocation) error {
+	if cut.By == control.ByPolicy && cut.Signature == "" {
+		return nil // the crossing says it
+	}
 	s, err := statement.Parse(cut.Statement)
 	if err != nil {
 		return err
@@ -251,6 +265,7 @@ func (v *verifier) overran(s *session) {
 
 // end checks what only shows when everything was read.
 func (v *verifier) end() {
+	v.followed(false, false)
 	for id, certificate := range v.unclaimed {
 		v.at = certificate.leaf
 		v.fail("a session certificate for %s, and no such session was logged", id)
