@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"postern/internal/limit"
 	"postern/recorder"
 )
 
@@ -66,7 +67,7 @@ func (s *session) program(ch ssh.NewChannel) {
 	defer c.cancel()
 	host, hostReqs, err := s.host.OpenChannel("session", ch.ExtraData())
 	if err != nil {
-		rejectLike(ch, err)
+		s.rejectLike(ch, err)
 		return
 	}
 	c.host = host
@@ -117,6 +118,7 @@ func (s *session) refuseChannel(ch ssh.NewChannel, kind string) {
 		missing = "a tunnel"
 	}
 	_ = ch.Reject(ssh.Prohibited, s.lacks(missing))
+	s.denied()
 }
 
 // lacks is what an admin reads who asks for what the grant has not.
@@ -124,8 +126,8 @@ func (s *session) lacks(what string) string {
 	return "your grant " + s.grant.request + " does not include " + what
 }
 
-func rejectLike(ch ssh.NewChannel, err error) {
-	if no, ok := err.(*ssh.OpenChannelError); ok {
+func (s *session) rejectLike(ch ssh.NewChannel, err error) {
+	if no, ok := err.(*ssh.OpenChannelError); ok && s.mayPass(len(no.Message)) {
 		_ = ch.Reject(no.Reason, no.Message)
 		return
 	}
@@ -211,7 +213,7 @@ func (s *session) keep(frames ...recorder.Frame) (last *recorder.Commit) {
 func (c *channel) clientRequests(reqs <-chan *ssh.Request) {
 	for req := range reqs {
 		c.s.touch()
-		if c.s.pace() != nil {
+		if c.s.pace() != nil || c.s.risk.stop() {
 			_ = req.Reply(false, nil)
 			continue
 		}
@@ -235,6 +237,16 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	if v.starts && !c.s.durable(c.ctx, commit) {
 		return // a command takes effect only when it is on record
 	}
+	if req.Type == "exec" {
+		line := stringOf(req.Payload)
+		crossed := c.s.risk.one(limit.Commands, func(w *watched) bool { return w.command.MatchString(line) })
+		if c.s.risk.stop() {
+			_ = req.Reply(true, nil) // so that the client shows why
+			c.s.act(crossed)
+			return
+		}
+		c.s.act(crossed)
+	}
 	if v.expects != "" {
 		c.s.expect(v.expects)
 	}
@@ -253,6 +265,11 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	c.subsystem.Store(ok && req.Type == "subsystem" || c.subsystem.Load())
 	if ok && v.starts {
 		c.relay(v.protocol)
+		c.s.warned.Do(func() {
+			for _, text := range c.s.reply.Warnings {
+				c.tell(oneLine(text))
+			}
+		})
 	}
 }
 
@@ -269,6 +286,7 @@ func (c *channel) started() bool {
 // refusal would leave ssh with "exec request failed" and nothing else.
 func (c *channel) refuse(req *ssh.Request, v verdict) {
 	if v.missing != "" {
+		defer c.s.denied()
 		c.s.log.Warn("request refused", "kind", oneLine(req.Type), "missing", oneLine(v.missing))
 	}
 	if !v.starts || c.started() {
@@ -291,6 +309,7 @@ func (c *channel) fail(why string) {
 func (c *channel) abort(why string) {
 	c.s.log.Warn("channel cut", "why", oneLine(why))
 	c.keep(recorder.TypeNote, []byte("cut: "+oneLine(why)))
+	c.s.denied()
 	c.cancel()
 	within(tellTime, c.kill)
 	within(tellTime, func() { c.fail(oneLine(why)) }) // before the host closes its half, which ends the admin's
@@ -317,10 +336,21 @@ func (c *channel) hostRequests(reqs <-chan *ssh.Request) {
 			}
 		default:
 			c.keep(recorder.TypeRequest, recorder.Request{Name: req.Type, FromHost: true, Payload: req.Payload}.Marshal())
-			ok, _ := c.client.SendRequest(req.Type, req.WantReply, req.Payload)
+			ok := c.s.mayPass(hostWords(req))
+			if ok {
+				ok, _ = c.client.SendRequest(req.Type, req.WantReply, req.Payload)
+			}
 			_ = req.Reply(ok, nil)
 		}
 	}
+}
+
+// hostWords is how much a request of the host says.
+func hostWords(req *ssh.Request) int {
+	if req.Type == "eow@openssh.com" || req.Type == "exit-status" {
+		return 0
+	}
+	return len(req.Type) + len(req.Payload)
 }
 
 // statusPatience is how long an exit status waits for the rest of the output, which what the program left running may never end.
@@ -337,7 +367,7 @@ func (c *channel) finish() {
 	output := make(chan struct{})
 	go func() { c.out.Wait(); close(output) }()
 	exit := c.exited(output)
-	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) {
+	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) && c.s.mayPass(hostWords(exit)) && !c.s.risk.stop() {
 		_, _ = c.client.SendRequest(exit.Type, false, exit.Payload)
 	}
 	<-output

@@ -37,6 +37,7 @@ func (c *channel) lanes() (up, down, errs *lane) {
 	down = c.s.lane(c.ctx, c.host, c.client, nil)
 	errs = c.s.lane(c.ctx, c.host.Stderr(), lockedErrors{c}, nil)
 	up.counts, down.counts, errs.counts = true, true, true
+	down.out, errs.out = true, true
 	return up, down, errs
 }
 
@@ -85,7 +86,7 @@ func (s *session) taker(append func(recorder.Frame) (*recorder.Commit, error), c
 	scribe := s.scribe()
 	return func(buf *[]byte, n int) (held, error) {
 		commit, err := scribe.record(append, recorder.Frame{Type: recorder.TypeData, Channel: channel, Stream: stream, Data: (*buf)[:n]})
-		return held{buf, n, commit}, err
+		return held{buf: buf, n: n, commit: commit}, err
 	}
 }
 
@@ -107,7 +108,7 @@ func (m *metered) take(buf *[]byte, n int) (held, error) {
 	m.log.Reset()
 	m.stream.Pass((*buf)[:n])
 	commit, err := m.scribe.log(m.channel, &m.log)
-	return held{buf, n, commit}, err
+	return held{buf: buf, n: n, commit: commit}, err
 }
 
 // close tells what all of the stream was.

@@ -83,6 +83,7 @@ func (b *Bastion) check(g *grant) error {
 var (
 	errClosing = errors.New("this bastion is shutting down")
 	errEnded   = errors.New("this session has ended")
+	errHeld    = errors.New("this session crossed a limit, and nothing passes any more")
 )
 
 // register puts a session into the index, unless something hits it that the CA did not know yet when it decided.

@@ -47,6 +47,8 @@ type session struct {
 
 	begun        chan struct{} // closed when both sides and the recording are there
 	destinations destination.List
+	risk         *risk      // nil: no limits
+	warned       sync.Once  // of what the CA says of its opening
 	requests     *pace.Pace // channels and global requests inside a jump; the door has its own for the outer connection
 	noMore       atomic.Bool
 	globals      sync.Mutex // held while a request about the whole connection is answered
@@ -160,6 +162,10 @@ func (s *session) begin(key ssh.Signer) error {
 		return failed{"recorder", err}
 	}
 	if s.destinations, err = destination.ParseList(s.reply.Destinations); err != nil {
+		s.log.Error("the CA's answer is unusable", "error", err)
+		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
+	}
+	if s.risk, err = newRisk(s.reply.Session.Limits); err != nil {
 		s.log.Error("the CA's answer is unusable", "error", err)
 		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
 	}
@@ -401,6 +407,9 @@ func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.Marsha
 func (s *session) live() error {
 	if s.ctx.Err() != nil {
 		return errEnded
+	}
+	if s.risk.stop() {
+		return errHeld
 	}
 	if err := s.b.admit(s.grant); err != nil {
 		return err

@@ -72,7 +72,7 @@ func serve(ctx context.Context, c *cli.Context) error {
 	reporter.Told = store.Told
 	reporter.Recovered(store.Recovered)
 	b := a.bastion
-	b.Recorder, b.Open, b.Progress, b.Receipt = store, a.open, reporter.Tell, a.told.add
+	b.Recorder, b.Open, b.Progress, b.Receipt, b.Risk = store, a.open, reporter.Tell, a.told.cut, a.told.risk
 	a.custody.Recorder = store
 	if err := a.custody.Open(); err != nil {
 		return err

@@ -233,6 +233,8 @@ func about(e auditlog.Entry) string {
 		return fmt.Sprintf("%s certificate %d %s %s", e.Certificate.CA, e.Certificate.Serial, e.Certificate.Request, e.Certificate.Session)
 	case e.Revocation != nil:
 		return fmt.Sprintf("%d %s:%s: %s", e.Revocation.Seq, e.Revocation.Kind, e.Revocation.Value, e.Revocation.Reason)
+	case e.Risk != nil:
+		return fmt.Sprintf("%s of %s: %s (%d): %s", e.Risk.Request, e.Risk.Person, e.Risk.Reason(), e.Risk.Count, e.Risk.Action)
 	case e.Session != nil:
 		return fmt.Sprintf("%s of %s to %s through %s", e.Session.ID, e.Session.Request, e.Session.Target, e.Session.Bastion)
 	case e.Progress != nil:

@@ -100,6 +100,8 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return e.Certificate.Request == c.request && (e.Certificate.Session == "" || ours(e.Certificate.Session))
 	case e.Revocation != nil:
 		return slices.Contains(e.Revocation.Requests, c.request)
+	case e.Risk != nil:
+		return e.Risk.Request == c.request
 	case e.Session != nil:
 		return ours(e.Session.ID)
 	case e.Progress != nil:

@@ -12,7 +12,7 @@ import (
 // Events are what can be told.
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
-	"session.began", "session.ended", "revocation", "cut", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
+	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
 // Message is what a webhook or a command gets. It says what the audit log says, so nothing of a recording.
@@ -70,6 +70,11 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 	case e.Revocation != nil:
 		m.Event, m.Reason = "revocation", e.Revocation.Reason
 		m.Text = fmt.Sprintf("%s revoked %s: %s (%d grants)", e.Revocation.By, e.Revocation.Target(), m.Reason, len(e.Revocation.Requests))
+	case e.Risk != nil && (e.Risk.Action == "log" || e.Risk.Action == "warn"):
+		return m, false // the rule asks for nobody to be told
+	case e.Risk != nil:
+		m.Event, m.Session, m.Request, m.Person, m.Why = "risk", e.Risk.Session, e.Risk.Request, e.Risk.Person, e.Risk.Action
+		m.Text = fmt.Sprintf("%s: %s (%d): %s", m.Person, e.Risk.Reason(), e.Risk.Count, m.Why)
 	case e.Cut != nil:
 		m.Event = "cut"
 		m.Text = fmt.Sprintf("%s ended %d sessions for revocation %d", e.Cut.Bastion, len(e.Cut.Sessions), e.Cut.Seq)

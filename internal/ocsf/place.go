@@ -29,6 +29,9 @@ func (m *Mapper) place(e *Event, entry auditlog.Entry, data []byte) {
 		m.certificate(e, *entry.Certificate)
 	case entry.Revocation != nil:
 		m.revocation(e, *entry.Revocation)
+	case entry.Risk != nil:
+		e.entity(entityUpdate, Entity{UID: entry.Risk.Request, Name: entry.Risk.Request, Type: "access request"}, entry.Risk.Reason())
+		e.SeverityID, e.StatusDetail = high, entry.Risk.Action
 	case entry.Session != nil:
 		m.session(e, *entry.Session)
 	case entry.Progress != nil:
