@@ -142,3 +142,166 @@ func TestNotOneByteMore(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatElseIsCounted crosses each of the other limits with OpenSSH, and looks that the one too many had no effect.
+func TestWhatElseIsCounted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		limits string
+		does   func(t *testing.T, w *world)
+		told   string // "" : nothing may be
+		count  uint64
+		end    string
+	}{
+		"three files": {"files-read 2 revoke", func(t *testing.T, w *world) {
+			w.run(fmt.Sprintf("get %[1]s/f1 %[1]s/g1\nget %[1]s/f2 %[1]s/g2\nget %[1]s/f3 %[1]s/g3\n", w.dir), "sftp", "-b", "-", "direct")
+			if b, _ := os.ReadFile(w.file("g2")); string(b) != "f2" {
+				t.Errorf("the second file: %q", b)
+			}
+			if b, _ := os.ReadFile(w.file("g3")); len(b) > 0 {
+				t.Errorf("the third file came: %q", b)
+			}
+		}, "files-read 2 revoke", 3, "revoked"},
+		"the same path twice": {"paths */f? 2 revoke", func(t *testing.T, w *world) {
+			w.run(fmt.Sprintf("get %[1]s/f1 %[1]s/g1\nget %[1]s/f1 %[1]s/g2\nget %[1]s/f2 %[1]s/g2\n", w.dir), "sftp", "-b", "-", "direct")
+		}, "", 0, "closed"},
+		"three paths": {"paths */f* 2 hold", func(t *testing.T, w *world) {
+			w.run(fmt.Sprintf("get %[1]s/f1 %[1]s/g1\nput %[1]s/f1 %[1]s/f2\nget %[1]s/f3 %[1]s/g3\n", w.dir), "sftp", "-b", "-", "direct")
+			if b, _ := os.ReadFile(w.file("g3")); len(b) > 0 {
+				t.Errorf("the third file came: %q", b)
+			}
+		}, "paths */f* 2 hold", 3, "held"},
+		"a relative path counts": {"paths /phi/* 0 revoke", func(t *testing.T, w *world) {
+			got := w.run("", "ssh", "direct", "scp -f .bashrc-that-is-not-there")
+			if strings.Contains(got.err, "revoked") {
+				t.Error("a file that is not there is no file read")
+			}
+		}, "", 0, "closed"},
+		"a command": {"commands '(?i)touch .*more' 0 revoke", func(t *testing.T, w *world) {
+			if got := w.run("", "ssh", "direct", "touch "+w.file("less")); got.status != 0 {
+				t.Errorf("%+v", got)
+			}
+			w.ending()
+			got := w.run("", "ssh", "direct", "TOUCH=1; touch "+w.file("more"))
+			if _, err := os.Stat(w.file("more")); err == nil || !strings.Contains(got.err, "your access was revoked by policy: limit commands") {
+				t.Errorf("it ran, or nobody said why: %+v", got)
+			}
+		}, "commands '(?i)touch .*more' 0 revoke", 1, "revoked"},
+		"refusals": {"denied 1 revoke", func(t *testing.T, w *world) {
+			got := w.run("", "ssh", "-o", "ExitOnForwardFailure=no", "-A", "-R", "9:127.0.0.1:9", "-R", "10:127.0.0.1:9", "direct", "sleep 20")
+			if got.status == 0 {
+				t.Errorf("%+v", got)
+			}
+		}, "denied 1 revoke", 2, "revoked"},
+		"sftp refusals": {"denied 0 revoke", func(t *testing.T, w *world) {
+			w.answer(func(r *control.OpenReply) { r.Session.Limits, r.Capabilities = "denied 0 revoke", []string{"sftp-read"} })
+			w.run(fmt.Sprintf("put %[1]s/f1 %[1]s/never\n", w.dir), "sftp", "-b", "-", "direct")
+		}, "denied 0 revoke", 1, "revoked"},
+		"a warning": {"commands 'echo' 1 warn", func(t *testing.T, w *world) {
+			client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			for range 3 {
+				s, _ := client.NewSession()
+				if out, err := s.Output("echo go on"); string(out) != "go on\n" || err != nil {
+					t.Errorf("%q %v", out, err)
+				}
+			}
+		}, "commands 'echo' 1 warn", 2, "closed"},
+		"nothing too much": {"bytes-out 3 hold; denied 0 revoke; files-read 0 revoke; commands 'rm' 0 revoke", func(t *testing.T, w *world) {
+			if got := w.run("", "ssh", "direct", "printf abc"); got.out != "abc" || got.status != 0 {
+				t.Errorf("%+v", got)
+			}
+		}, "", 0, "closed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, told := limited(t, c.limits)
+			for _, name := range []string{"f1", "f2", "f3"} {
+				w.write(name, name)
+			}
+			c.does(t, w)
+			if end := w.ending(); end.End != c.end {
+				t.Errorf("it ended %q, not %q", end.End, c.end)
+			}
+			select {
+			case r := <-told:
+				if r.Limit != c.told || r.Count != c.count {
+					t.Errorf("told: %+v", r)
+				}
+			default:
+				if c.told != "" {
+					t.Error("nothing was told")
+				}
+			}
+		})
+	}
+}
+
+// A held session lets nothing pass in either direction, on no channel, old or new.
+func TestNothingPassesAHold(t *testing.T) {
+	t.Parallel()
+	w, told := limited(t, "commands 'stop' 0 hold")
+	w.b.Limits.HoldTime = time.Minute
+	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	old, _ := client.NewSession()
+	in, _ := old.StdinPipe()
+	out, _ := old.StdoutPipe()
+	if err := old.Start("while read x; do echo $x; echo $x >> " + w.file("heard") + "; done"); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(in, "before")
+	if _, err := io.ReadFull(out, make([]byte, 7)); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := client.NewSession()
+	errs, _ := other.StderrPipe()
+	if err := other.Start("touch " + w.file("stop")); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 400)
+	n, _ := errs.Read(line)
+	if text := string(line[:n]); !strings.Contains(text, "held") || !strings.Contains(text, "postern request") {
+		t.Errorf("what to do: %q", text)
+	}
+	<-told
+	fmt.Fprintln(in, "after")
+	if s, err := client.NewSession(); err == nil {
+		s.Close()
+		t.Error("another channel opened")
+	}
+	if c, err := client.Dial("tcp", w.host); err == nil {
+		c.Close()
+		t.Error("a forward opened")
+	}
+	if ok, _, _ := client.SendRequest("tcpip-forward", true, ssh.Marshal(struct {
+		A string
+		P uint32
+	}{"127.0.0.1", 0})); ok {
+		t.Error("the host listens")
+	}
+	client.Close()
+	if end := w.ending(); end.End != "closed" {
+		t.Errorf("it ended %q", end.End)
+	}
+	if b, _ := os.ReadFile(w.file("heard")); string(b) != "before\n" {
+		t.Errorf("the host heard %q", b)
+	}
+	if _, err := os.Stat(w.file("stop")); err == nil {
+		t.Error("the command ran")
+	}
+}
+
+// Limits that cannot be read limit nothing, so no session opens with them.
+func TestUnreadableLimits(t *testing.T) {
+	t.Parallel()
+	w, _ := limited(t, "bytes-out lots hold")
+	if got := w.run("", "ssh", "direct", "echo in"); got.out != "" || !strings.Contains(got.err, "unusable") {
+		t.Errorf("%+v", got)
+	}
+}
