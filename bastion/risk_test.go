@@ -194,7 +194,9 @@ func TestWhatElseIsCounted(t *testing.T) {
 			}
 		}, "denied 1 revoke", 2, "revoked"},
 		"sftp refusals": {"denied 0 revoke", func(t *testing.T, w *world) {
-			w.answer(func(r *control.OpenReply) { r.Session.Limits, r.Capabilities = "denied 0 revoke", []string{"sftp-read"} })
+			w.answer(func(r *control.OpenReply) {
+				r.Session.Limits, r.Capabilities = "denied 0 revoke", []string{"sftp-read"}
+			})
 			w.run(fmt.Sprintf("put %[1]s/f1 %[1]s/never\n", w.dir), "sftp", "-b", "-", "direct")
 		}, "denied 0 revoke", 1, "revoked"},
 		"a warning": {"commands 'echo' 1 warn", func(t *testing.T, w *world) {

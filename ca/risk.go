@@ -141,7 +141,8 @@ func (ca *CA) assess(tx *store.Tx, c Caller, r request, s control.Session) (cros
 // counted is what the session that is to open makes of a counter. An address that is known crosses nothing, however many there are.
 func (ca *CA) counted(tx *store.Tx, l limit.Limit, s control.Session) (n uint64, err error) {
 	if l.Counter == limit.SessionsHour {
-		return 1, tx.ScanFrom([]byte(hourRows+s.Person+"/"), hourKey(s.Person, s.Started.Add(-time.Hour), ""), func(_, _ []byte) error { n++; return nil })
+		err = tx.ScanFrom([]byte(hourRows+s.Person+"/"), hourKey(s.Person, s.Started.Add(-time.Hour), ""), func(_, _ []byte) error { n++; return nil })
+		return n + 1, err
 	}
 	known, here := false, addressOf(s.Client)
 	prefix := sourceRows + s.Person + "/"
