@@ -122,7 +122,8 @@ func TestNotOneByteMore(t *testing.T) {
 					t.Fatal(err)
 				}
 				got, _ := io.Copy(io.Discard, out)
-				if got != most {
+				// A revocation closes the connection at once, and with it goes what the client has not read yet.
+				if got > most || got < most && action == "hold" {
 					t.Errorf("%d bytes were delivered, %d may be", got, most)
 				}
 				if r := <-told; r.Action != "log" || r.Count <= 1000 {

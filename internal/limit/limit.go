@@ -340,3 +340,52 @@ func (l *Limit) most(text string) (uint64, error) {
 	}
 	return n, nil
 }
+
+// Counts are what a session did, for asking which limits that crosses.
+type Counts struct {
+	Counted  map[string]uint64 // of every counter but those below
+	Paths    []string          // read or written
+	Commands []string
+}
+
+// Counted lists the counters that [Counts.Counted] has.
+func Counted() []string { return []string{BytesOut, FilesRead, Denied, Sources, SessionsHour} }
+
+// Crossed is the limits that a session with these counts crosses.
+func (l List) Crossed(c Counts) (crossed List, err error) {
+	for _, x := range l {
+		n := c.Counted[x.Counter]
+		switch x.Counter {
+		case Paths:
+			different := map[string]bool{}
+			for _, path := range c.Paths {
+				if x.Matches(path) {
+					different[path] = true
+				}
+			}
+			n = uint64(len(different))
+		case Commands:
+			re, err := x.Command()
+			if err != nil {
+				return nil, err
+			}
+			for _, command := range c.Commands {
+				if re.MatchString(command) {
+					n++
+				}
+			}
+		}
+		if n > x.Most {
+			crossed = append(crossed, x)
+		}
+	}
+	return crossed, nil
+}
+
+// Amount reads a count as a limit on the counter would be written.
+func Amount(counter, text string) (uint64, error) {
+	if text == "0" {
+		return 0, nil
+	}
+	return (&Limit{Counter: counter}).most(text)
+}
