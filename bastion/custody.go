@@ -112,6 +112,9 @@ func (k *Custody) Heed(list []control.Custody, next uint64) error {
 	defer k.mu.Unlock()
 	var file bytes.Buffer
 	for _, c := range list {
+		if _, held := k.holds[c.ID]; held || k.released[c.ID] || k.released[c.Hold] {
+			continue // it is told again
+		}
 		if err := k.believe(c); err != nil {
 			k.Log.Error("a decision about holds is not believed", "decision", oneLine(c.ID), "scope", oneLine(c.Scope), "error", err)
 			continue

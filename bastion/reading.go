@@ -32,7 +32,7 @@ var errReadLong = fmt.Errorf("an auditor's connection ends after %d hours; ask a
 type reader struct {
 	*login
 	sessions []string
-	viewer   string // fingerprint of the key that signed the view; empty: the CA is of an earlier version
+	viewer   string // fingerprint of the key that signed the view
 	seq      uint64 // the last revocation that the CA knew when it decided
 	commands atomic.Int32
 	ctx      context.Context
@@ -46,12 +46,10 @@ func newReader(l *login, named, viewer string) (*reader, error) {
 		return nil, errors.New("this certificate names no recordings")
 	}
 	var seq string
+	var err error
 	r.viewer, seq, _ = strings.Cut(viewer, " ")
-	if viewer != "" {
-		var err error
-		if r.seq, err = strconv.ParseUint(seq, 10, 64); err != nil {
-			return nil, errors.New("this certificate does not say who views")
-		}
+	if r.seq, err = strconv.ParseUint(seq, 10, 64); err != nil || r.viewer == "" {
+		return nil, errors.New("this certificate does not say who views")
 	}
 	return r, nil
 }

@@ -311,7 +311,7 @@ func TestAuditorsFetchOneRecording(t *testing.T) {
 	w.recording(id) // waits until it is sealed
 	cert := w.certificate(func(c *ssh.Certificate) {
 		c.KeyId, c.ValidPrincipals = "carol audit "+id, []string{"recordings@bastion-1"}
-		c.Extensions = map[string]string{auditExtension: id}
+		c.Extensions = map[string]string{auditExtension: id, viewerExtension: "SHA256:carol 0"}
 	})
 	client, banner, err := w.dial("recordings", cert)
 	if err != nil {

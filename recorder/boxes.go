@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -145,8 +144,9 @@ func (b *boxKeys) unlock(number [16]byte, locked []byte) ([]byte, error) {
 func (b *boxKeys) slot(n uint64) (s slot, err error) {
 	row := make([]byte, slotSize)
 	defer clear(row)
-	if _, err := b.f.ReadAt(row, int64(n)*slotSize); err != nil && !errors.Is(err, io.EOF) {
-		return s, err
+	// What is not there was not destroyed: the file is another one, or was cut.
+	if got, err := b.f.ReadAt(row, int64(n)*slotSize); got < slotSize || n == 0 {
+		return s, errors.Join(err, fmt.Errorf("%s has no slot %d; bring the file back from a copy", b.f.Name(), n))
 	}
 	copy(s.Number[:], row)
 	copy(s.Key[:], row[16:])

@@ -134,7 +134,7 @@ func (f *following) present() error {
 	if f.past == 0 || f.next < f.past {
 		return nil
 	}
-	f.past = 0
+	f.past, f.idle = 0, true
 	return f.now()
 }
 

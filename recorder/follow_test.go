@@ -343,9 +343,51 @@ func TestFollowFlipEveryByte(t *testing.T) {
 	if harmless > 8*bytes.Count(stream, []byte{itemNow}) {
 		t.Errorf("%d of %d bytes may be anything", harmless, len(stream))
 	}
-	for n := range stream {
+	for n := 0; n < len(stream); n += 5 {
 		if got, err := b.followBytes(stream[:n]); !errors.Is(err, ErrCutShort) || !startOf(got, frames) {
 			t.Fatalf("cut at %d: %d frames, %v", n, len(got), err)
 		}
+	}
+}
+
+// A followed session has to pass through every head that was logged, sealed or not, and may not end before one.
+func TestFollowExpects(t *testing.T) {
+	b, stream, frames := followed(t)
+	good, err := Follow(bytes.NewReader(stream), b.private, b.bastion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&watcher{Follower: good}).rest(); err != io.EOF {
+		t.Fatal(err)
+	}
+	sum := good.Summary()
+	wrong := sum.Head
+	wrong[0] ^= 1
+	for name, x := range map[string]struct {
+		expect func(*Follower)
+		says   error
+	}{
+		"the end":                  {func(f *Follower) { f.Expect(sum.Frames, sum.Head); f.ExpectSealed(sum.Segments, sum.SealedHead) }, io.EOF},
+		"another head at the end":  {func(f *Follower) { f.Expect(sum.Frames, wrong) }, ErrAltered},
+		"another head before":      {func(f *Follower) { f.Expect(2, wrong) }, ErrAltered},
+		"another head of the 5th":  {func(f *Follower) { f.Expect(5, wrong) }, ErrAltered},
+		"another sealed head":      {func(f *Follower) { f.ExpectSealed(1, wrong) }, ErrAltered},
+		"another last sealed head": {func(f *Follower) { f.ExpectSealed(sum.Segments, wrong) }, ErrAltered},
+		"more frames":              {func(f *Follower) { f.Expect(sum.Frames+1, wrong) }, ErrCutShort},
+		"more segments":            {func(f *Follower) { f.ExpectSealed(sum.Segments+1, wrong) }, ErrCutShort},
+	} {
+		f, err := Follow(bytes.NewReader(stream), b.private, b.bastion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.expect(f)
+		got, err := (&watcher{Follower: f}).rest()
+		if !errors.Is(err, x.says) || !startOf(got, frames) {
+			t.Errorf("%s: %d frames, %v", name, len(got), err)
+		}
+	}
+	other, _ := NewKey()
+	if _, err := Follow(bytes.NewReader(stream), other, b.bastion); !errors.Is(err, ErrWrongKey) {
+		t.Error(err)
 	}
 }

@@ -148,8 +148,13 @@ func (f *Follower) uncovered() (Frame, error) {
 	return frame, nil
 }
 
+// broken says where the session stops being good, unless it is only the connection that does.
 func (f *Follower) broken(err error) error {
-	return &Fault{Segment: f.number, Frame: f.r.chain.n - uint64(len(f.frames)), Err: shortened(err)}
+	err = shortened(err)
+	if !errors.Is(err, ErrAltered) && !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrCutShort) {
+		return err
+	}
+	return &Fault{Segment: f.number, Frame: f.r.chain.n - uint64(len(f.frames)), Err: err}
 }
 
 // load reads an item. What is good of it comes to f.frames, what is not to f.fault.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 )
@@ -90,5 +91,36 @@ func CheckLogged(r io.Reader, bastion crypto.PublicKey, segments, frames map[uin
 	}
 }
 
-// Segments is how many segments the recording has.
-func (f *Exported) Segments() uint64 { return uint64(len(f.bodies)) }
+// BareOutline reads an outline and leaves the index out, which no signature covers and which tells of all segments to who has the key.
+func BareOutline(r io.Reader) ([]byte, error) {
+	in := &fileScanner{r: bufio.NewReaderSize(r, 64<<10)}
+	out := in.bytes(len(outlineMagic))
+	if in.err == nil && string(out) != outlineMagic {
+		return nil, &Fault{Err: fmt.Errorf("%w: it begins with %q", ErrMalformed, out)}
+	}
+	out = appendString(appendString(out, in.string(maxStatement)), in.string(maxBox))
+	for n := uint64(0); in.err == nil; n++ {
+		item := in.bytes(1)
+		out = append(out, item...)
+		switch {
+		case in.err != nil:
+		case item[0] == itemSegment:
+			p := outlined{Header: in.string(maxStatement)}
+			copy(p.Body[:], in.bytes(sha256.Size))
+			if b := in.bytes(4); b != nil {
+				p.Length = binary.BigEndian.Uint32(b)
+			}
+			p.Signature = in.string(maxStatement)
+			in.string(maxIndex)
+			out = append(out, p.marshal()...)
+		case item[0] == itemEnd:
+			out = appendString(appendString(out, in.string(maxStatement)), in.string(maxStatement))
+			if in.err == nil {
+				return out, nil
+			}
+		default:
+			in.err = fmt.Errorf("%w: item of kind %d", ErrMalformed, item[0])
+		}
+	}
+	return nil, &Fault{Err: shortened(in.err)}
+}

@@ -97,3 +97,37 @@ func readWith(key PrivateKey, recording []byte) (frames int, err error) {
 	}
 	return frames, err
 }
+
+// An outline without its index is the outline of the exported file: what is left out is what no signature covers.
+func TestBareOutline(t *testing.T) {
+	b := newBench(t, nil)
+	file := recorded(t, b, "S-1")
+	exported, err := OpenExported(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := exported.Outline(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := io.ReadAll(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var indexed bytes.Buffer
+	if err := b.Outline("S-1", &indexed); err != nil {
+		t.Fatal(err)
+	}
+	if indexed.Len() <= len(plain) {
+		t.Error("this bastion left no index")
+	}
+	bare, err := BareOutline(bytes.NewReader(indexed.Bytes()))
+	if err != nil || !bytes.Equal(bare, plain) {
+		t.Errorf("%d bytes, want %d: %v", len(bare), len(plain), err)
+	}
+	for i := range indexed.Len() {
+		if _, err := BareOutline(bytes.NewReader(indexed.Bytes()[:i])); err == nil {
+			t.Errorf("cut at %d", i)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,6 +212,27 @@ func TestDamagedBoxKeys(t *testing.T) {
 			t.Errorf("byte %d altered: a box of %d bytes", i, len(box))
 		}
 		row[i] ^= 0x40
+	}
+}
+
+// A file of keys that was cut is no shred.
+func TestBoxKeysCut(t *testing.T) {
+	b := newBench(t, nil)
+	finishedRecording(t, b, "S-1")
+	c, locked, err := b.finished("S-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int64{2*slotSize - 1, slotSize, 0} {
+		if err := b.boxes.f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		if box, err := b.boxes.unlock(c.number, locked); err == nil || !strings.Contains(err.Error(), "has no slot 1") {
+			t.Errorf("cut to %d bytes: a box of %d bytes, %v", size, len(box), err)
+		}
+		if _, err := b.Shred("S-1"); err == nil {
+			t.Errorf("cut to %d bytes: it was shredded", size)
+		}
 	}
 }
 

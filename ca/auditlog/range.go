@@ -60,3 +60,6 @@ func (r *Range) Same(tree tlog.Tree) error {
 
 // LeafHash is what a leaf is in the tree: RFC 6962.
 func LeafHash(leaf []byte) tlog.Hash { return tlog.RecordHash(leaf) }
+
+// Add appends a leaf to a book that began empty.
+func (b *Book) Add(leaf []byte) error { return b.add(leaf) }

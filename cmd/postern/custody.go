@@ -55,8 +55,8 @@ func deciding(c *cli.Context, make func(*signing) (control.Custody, error)) erro
 		return err
 	}
 	out, err := s.decide(c, d)
-	if err == nil && d.Act == control.Enrol && !c.Bool("dry-run") {
-		err = s.enrolled(out.Custody)
+	if err == nil && !c.Bool("dry-run") {
+		err = s.remember(out.Custody)
 	}
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,8 @@ var evidenceCommand = &cli.Command{
 	Usage:     "one file that proves a session or a request to somebody who never saw the CA; postern verify FILE checks it",
 	ArgsUsage: "S-…|R-… -o FILE",
 	Flags: []cli.Flag{
-		outputFlag, viewReasonFlag, witnessFlag, witnessesFlag,
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the `FILE` to make"},
+		viewReasonFlag, witnessFlag, witnessesFlag,
 		&cli.BoolFlag{Name: "no-recording", Usage: "leave the recording out: who asked, who approved, what was signed, and the heads of the recording"},
 		&cli.StringFlag{Name: "segments", Usage: "only these segments of the recording: `3-7,9`"},
 		&cli.DurationFlag{Name: "from", DefaultText: "the beginning", Usage: "only what was recorded from this `TIME` of the session on, such as 10m"},
@@ -235,101 +237,116 @@ func (c *client) take(ctx context.Context, p *proof, want parts, sessions []stri
 		if !slices.Contains(sessions, s.ID) || s.Destroyed != nil && s.Destroyed.Receipt.Everything {
 			continue // the leaves tell what became of it
 		}
-		f, err := os.CreateTemp("", "postern-recording-*")
-		if err != nil {
-			return t, err
+		take := t.whole
+		if want.chosen() {
+			take = excerpt
 		}
-		os.Remove(f.Name())
-		t.files = append(t.files, f)
-		if err := access.Fetch(ctx, s.ID, f); err != nil {
-			return t, fmt.Errorf("recording of %s: %w", s.ID, err)
-		}
-		if t.recordings[s.ID], err = cut(ctx, access, f, s, want); err != nil {
+		if t.recordings[s.ID], err = take(ctx, access, s, want); err != nil {
 			return t, fmt.Errorf("recording of %s: %w", s.ID, err)
 		}
 	}
 	return t, nil
 }
 
-// cut keeps what is wanted of a sealed recording, and its key if the receiver may read it.
-func cut(ctx context.Context, access *auditor.Access, f *os.File, s verify.Session, want parts) (evidence.Recording, error) {
+// whole fetches all of a recording.
+func (t *taken) whole(ctx context.Context, access *auditor.Access, s verify.Session, want parts) (evidence.Recording, error) {
 	var r evidence.Recording
+	f, err := os.CreateTemp("", "postern-recording-*")
+	if err != nil {
+		return r, err
+	}
+	os.Remove(f.Name())
+	t.files = append(t.files, f)
+	if err := access.Fetch(ctx, s.ID, f); err != nil {
+		return r, err
+	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return r, err
 	}
 	r.Sealed = io.NewSectionReader(f, 0, size)
-	if want.open {
-		private, err := access.Key(s.ID)
-		if err != nil {
-			return r, err
-		}
-		key, err := private.SessionKey(r.Sealed)
-		if err != nil {
-			return r, err
-		}
-		r.Key = &key
+	r.Key, err = sessionKey(access, s, want, r.Sealed)
+	return r, err
+}
+
+// sessionKey takes the key of a session out of the beginning of its recording, if the receiver is to have it.
+func sessionKey(access *auditor.Access, s verify.Session, want parts, recording io.Reader) (*recorder.SessionKey, error) {
+	if !want.open {
+		return nil, nil
 	}
-	if !want.chosen() {
-		return r, nil
+	private, err := access.Key(s.ID)
+	if err != nil {
+		return nil, err
 	}
-	exported, err := recorder.OpenExported(f, size)
+	key, err := private.SessionKey(recording)
+	return &key, err
+}
+
+// excerpt fetches the outline of a recording and the segments that were chosen.
+func excerpt(ctx context.Context, access *auditor.Access, s verify.Session, want parts) (evidence.Recording, error) {
+	r := evidence.Recording{Bodies: map[uint64][]byte{}}
+	source, err := access.Source(ctx, s.ID)
+	if err != nil {
+		return r, err
+	}
+	outline, err := source.Outline(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer outline.Close()
+	if r.Outline, err = recorder.BareOutline(outline); err != nil {
+		return r, err
+	}
+	if r.Key, err = sessionKey(access, s, want, bytes.NewReader(r.Outline)); err != nil {
+		return r, err
+	}
+	proven, err := verify.Outline(ctx, source, s)
 	if err != nil {
 		return r, err
 	}
 	chosen := want.segments
 	if chosen == nil {
-		if chosen, err = between(ctx, access, exported, s, want); err != nil {
+		if chosen, err = between(ctx, access, source, s, want); err != nil {
 			return r, err
 		}
 	}
-	return excerpt(ctx, exported, r.Key, chosen)
-}
-
-// excerpt is the outline of a recording and some of its segments. The outline of a file has no index, which would tell of the others
-// to who has the key.
-func excerpt(ctx context.Context, exported *recorder.Exported, key *recorder.SessionKey, chosen func(uint64) bool) (evidence.Recording, error) {
-	r := evidence.Recording{Bodies: map[uint64][]byte{}, Key: key}
-	outline, err := exported.Outline(ctx)
-	if err != nil {
-		return r, err
-	}
-	defer outline.Close()
-	if r.Outline, err = io.ReadAll(outline); err != nil {
-		return r, err
-	}
-	for n := range exported.Segments() {
+	for n := range proven.Segments {
 		if chosen(n) {
-			if r.Bodies[n], err = exported.Body(ctx, n); err != nil {
+			if r.Bodies[n], err = source.Body(ctx, n); err != nil {
 				return r, err
 			}
 		}
 	}
 	if len(r.Bodies) == 0 {
-		return r, fmt.Errorf("none of its %d segments is among those chosen", exported.Segments())
+		return r, fmt.Errorf("nothing of its %s was chosen", count(int(proven.Segments), "segment"))
 	}
 	return r, nil
 }
 
-// between finds the segments with frames between two times of the session, for which it reads them.
-func between(ctx context.Context, access *auditor.Access, exported *recorder.Exported, s verify.Session, want parts) (func(uint64) bool, error) {
+// between finds the segments with frames between two times of the session: by the sealed index, and where there is none by reading them.
+func between(ctx context.Context, access *auditor.Access, source recorder.Source, s verify.Session, want parts) (func(uint64) bool, error) {
 	key, err := access.Key(s.ID)
 	if err != nil {
 		return nil, fmt.Errorf("the time of a segment shows only to who can open it: %w; choose with --segments", err)
 	}
-	a, err := verify.OpenOutline(ctx, exported, s, key)
+	a, err := verify.OpenOutline(ctx, source, s, key)
 	if err != nil {
 		return nil, err
 	}
 	within := map[uint64]bool{}
 	for _, p := range a.Parts() {
-		frames, err := a.Frames(ctx, p.Number)
-		if err != nil {
-			return nil, err
+		begin, end := p.Begin, p.End
+		if p.Index == nil {
+			frames, err := a.Frames(ctx, p.Number)
+			if err != nil {
+				return nil, err
+			}
+			if len(frames) == 0 {
+				continue
+			}
+			begin, end = frames[0].At, frames[len(frames)-1].At
 		}
-		if n := len(frames); n > 0 && frames[n-1].At >= want.from && (want.to == 0 || frames[0].At <= want.to) {
-			within[p.Number] = true
-		}
+		within[p.Number] = end >= want.from && (want.to == 0 || begin <= want.to)
 	}
 	return func(n uint64) bool { return within[n] }, nil
 }

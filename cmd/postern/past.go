@@ -12,7 +12,7 @@ import (
 
 const (
 	mostPast    = 64 << 10 // bytes of what happened before that are shown
-	mostScreens = 64       // terminals of one session that are kept in mind
+	mostScreens = 8        // terminals of one session that are kept in mind; a large one that is full takes some megabytes
 )
 
 // past is what happened before somebody began to watch: of each terminal what is on it now, and the last of everything else. All methods do nothing

@@ -79,7 +79,7 @@ func (s *signing) book(cc *cli.Context) (*auditor.Book, error) {
 		if err := s.believe(cc, c, question); err != nil {
 			return nil, err
 		}
-		if err := b.Forget(c); err != nil {
+		if err := b.Forget(*c.Recipient); err != nil {
 			return nil, err
 		}
 	}
@@ -95,13 +95,19 @@ func (s *signing) book(cc *cli.Context) (*auditor.Book, error) {
 	return b, nil
 }
 
-// enrolled remembers what this auditor enrolled on this machine.
-func (s *signing) enrolled(c control.Custody) error {
+// remember keeps what this auditor enrolled and retired on this machine, so that they are not asked about it.
+func (s *signing) remember(c control.Custody) error {
+	if c.Recipient == nil {
+		return nil
+	}
 	b, err := auditor.OpenBook(s.settings.Home)
 	if err != nil {
 		return err
 	}
-	return b.Accept(c)
+	if c.Act == control.Enrol {
+		return b.Accept(c)
+	}
+	return b.Forget(*c.Recipient)
 }
 
 func (s *signing) believe(cc *cli.Context, c control.Custody, question string) error {

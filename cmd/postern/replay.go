@@ -99,13 +99,22 @@ func printIndex(c *cli.Context, a *recorder.Archive) error {
 // printRows is a table for people, or a line of JSON for each.
 func printRows[T any](c *cli.Context, list []T, heading []string, row func(T) []string) error {
 	if c.Bool("json") {
-		return jsonLines(list)
+		return linesOfJSON(forEyes(os.Stdout), list)
 	}
 	rows := [][]string{heading}
 	for _, v := range list {
 		rows = append(rows, row(v))
 	}
 	return table(os.Stdout, rows)
+}
+
+func linesOfJSON[T any](out io.Writer, list []T) error {
+	for _, v := range list {
+		if err := jsonLine(out, v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func commandRow(c index.Command) []string {

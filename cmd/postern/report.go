@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,15 +27,15 @@ var reportCommand = &cli.Command{
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "from", Usage: "the period begins at this `TIME`: a date in UTC, or how long ago (default: the first of last month)"},
 		&cli.StringFlag{Name: "to", Usage: "and ends before this `TIME` (default: now, or without --from the first of this month)"},
-		&cli.StringFlag{Name: "user", Usage: "of this `PERSON` only"},
-		&cli.StringFlag{Name: "host", Usage: "of this `HOST` only"},
+		&cli.StringFlag{Name: "user", Usage: "of this `PERSON` only; a * stands for anything"},
+		&cli.StringFlag{Name: "host", Usage: "of this `HOST` only; a * stands for anything"},
 		&cli.StringFlag{Name: "by", Value: "person", Usage: "group sessions by person, host, day or request: `GROUP`"},
 		&cli.StringFlag{Name: "format", Usage: "text, html, csv or json: `FORMAT` (default: by the name of the file, else text)"},
 		&cli.StringFlag{Name: "csv", Usage: "which `TABLE`: sessions, commands, files, requests or approvals"},
 		&cli.IntFlag{Name: "share", Value: 80, Usage: "name who approved more than `N` of a hundred requests of one person"},
 		&cli.BoolFlag{Name: "no-recordings", Usage: "leave out what recordings say; needs no auditor's key"},
 		&cli.BoolFlag{Name: "thorough", Usage: "read every frame instead of the bastions' indexes, and say where they differ"},
-		outputFlag, viewReasonFlag,
+		outputFlag, viewReasonFlag, witnessFlag, witnessesFlag, withinFlag,
 	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c); err != nil {
@@ -47,12 +48,16 @@ var reportCommand = &cli.Command{
 		if o.Reason, err = viewReason(c); err != nil {
 			return err
 		}
+		d, err := demanded(c)
+		if err != nil {
+			return err
+		}
 		ca, err := connect(c)
 		if err != nil {
 			return err
 		}
 		defer ca.close()
-		r, err := ca.report(c, o)
+		r, err := ca.report(c, o, d)
 		if err != nil {
 			return err
 		}
@@ -81,6 +86,8 @@ func reportOptions(c *cli.Context) (o report.Options, write func(*report.Report,
 	switch {
 	case !o.From.Before(o.To):
 		return o, nil, command.Misuse("the period from %s to %s is empty", o.From.Format(time.RFC3339), o.To.Format(time.RFC3339))
+	case badPattern(o.User) || badPattern(o.Host):
+		return o, nil, command.Misuse("--user and --host are names, or patterns such as 'ehr-*'")
 	case !slices.Contains(report.Groups, o.Group):
 		return o, nil, command.Misuse("--by is one of %s", strings.Join(report.Groups, ", "))
 	case o.Share < 1 || o.Share > 100:
@@ -90,6 +97,11 @@ func reportOptions(c *cli.Context) (o report.Options, write func(*report.Report,
 	}
 	write, err = reportForm(c.String("format"), c.String("csv"), c.String("output"))
 	return o, write, err
+}
+
+func badPattern(pattern string) bool {
+	_, err := path.Match(pattern, "")
+	return err != nil
 }
 
 // reportForm chooses a format: the one that is named, or meant by --csv, or by the ending of the file.
@@ -141,7 +153,7 @@ func incomplete(r *report.Report) error {
 	return nil
 }
 
-func (c *client) report(cc *cli.Context, o report.Options) (*report.Report, error) {
+func (c *client) report(cc *cli.Context, o report.Options, d demand) (*report.Report, error) {
 	ctx := cc.Context
 	me, err := control.Call[control.Identity](ctx, c.Client, nil, "whoami")
 	if err != nil {
@@ -149,13 +161,19 @@ func (c *client) report(cc *cli.Context, o report.Options) (*report.Report, erro
 	}
 	o.By = me.Name
 	var ledger report.Ledger
-	checked, tree, before, err := c.walkLog(ctx, ledger.Add)
+	var book auditlog.Book
+	checked, tree, before, err := c.walkLog(ctx, func(i int64, e auditlog.Entry, leaf []byte) {
+		ledger.Add(i, e, leaf)
+		_ = book.Add(leaf) // walkLog compares the root
+	})
 	if err != nil {
 		return nil, err
 	}
-	r := ledger.Report(o, report.Proof{
-		Leaves: tree.N, Root: tree.Hash.String(), Before: before, Failures: checked.Failures, Notes: checked.Notes, Recordings: report.NotRead,
-	})
+	p := report.Proof{Leaves: tree.N, Root: tree.Hash.String(), Before: before, Failures: checked.Failures, Notes: checked.Notes, Recordings: report.NotRead}
+	if err := c.witnessReport(ctx, &p, &book, d); err != nil {
+		return nil, err
+	}
+	r := ledger.Report(o, p)
 	if cc.Bool("no-recordings") || len(r.Sessions) == 0 {
 		return r, nil
 	}
@@ -164,6 +182,46 @@ func (c *client) report(cc *cli.Context, o report.Options) (*report.Report, erro
 		return nil, err
 	}
 	return r, nil
+}
+
+// witnessReport holds the log against what witnesses say of it, as [client.askWitnesses] does.
+func (c *client) witnessReport(ctx context.Context, p *report.Proof, book *auditlog.Book, d demand) error {
+	if len(d.witnesses) == 0 {
+		return nil
+	}
+	keys, err := trusted(c.settings.Trust)
+	if err != nil {
+		return err
+	}
+	list, err := c.cosigned(ctx)
+	if err != nil {
+		return err
+	}
+	witnesses, odd, err := d.hold(list, book, keys.Log)
+	if odd != nil {
+		signed, _ := c.Run(ctx, nil, "checkpoint") // of the log that we were shown, as it is now
+		m := memory{dir: rememberedLogs(c.settings.Home, keys.Log), vkey: keys.Log}
+		return m.conflict(err, odd, signed)
+	}
+	if err != nil {
+		return err
+	}
+	for _, w := range witnesses {
+		p.Witnesses = append(p.Witnesses, report.Witness{Name: w.Witness, Leaves: w.Leaves, At: w.At.UTC()})
+	}
+	covered, ok := d.covered(witnesses)
+	if !ok {
+		p.Failures = append(p.Failures, verify.Failure{Leaf: -1, Text: fmt.Sprintf("%d witnesses must have cosigned the log, and %d did", d.need, len(witnesses))})
+		return nil
+	}
+	if covered == p.Leaves {
+		return nil
+	}
+	next, err := control.List[control.Leaf](ctx, c.Client, "log", "--from", strconv.FormatInt(covered, 10), "--to", strconv.FormatInt(covered+1, 10))
+	if err == nil && (len(next) != 1 || waited(next[0].Data, d.within)) {
+		p.Failures = append(p.Failures, verify.Failure{Leaf: covered, Text: fmt.Sprintf("this entry waits for cosignatures since more than %s, with %d behind it", short(d.within), p.Leaves-covered-1)})
+	}
+	return err
 }
 
 // walkLog proves the log as [client.proveLog] does, leaf by leaf, so that its size does not matter, and tells each of them.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -93,9 +94,10 @@ func (r *rewrap) all(c *cli.Context, keys []control.RecordingKey) error {
 	if len(keys) == 0 {
 		return fmt.Errorf("there is no recording key of %s", c.String("month"))
 	}
-	rows, failed := [][]string{{"KEY", "MONTH", "FOR", "OPENED BY", "AFTERWARDS", ""}}, 0
+	rows := [][]string{{"KEY", "MONTH", "FOR", "OPENED BY", "AFTERWARDS", ""}}
+	var failed []string
 	for _, k := range keys {
-		after, err := r.after(k)
+		after, err := r.after(c, k)
 		result := "would be sealed anew"
 		switch {
 		case err != nil:
@@ -105,7 +107,7 @@ func (r *rewrap) all(c *cli.Context, keys []control.RecordingKey) error {
 			result, err = "sealed anew", r.one(c, k, after)
 		}
 		if err != nil {
-			result, after, failed = err.Error(), k.Openers(), failed+1
+			result, after, failed = "not sealed anew", k.Openers(), append(failed, err.Error())
 		}
 		rows = append(rows, []string{k.ID, k.Month, recorded(k), labels(k.Openers()), labels(after), result})
 		if err == nil {
@@ -118,14 +120,17 @@ func (r *rewrap) all(c *cli.Context, keys []control.RecordingKey) error {
 	if len(r.remove) > 0 {
 		fmt.Fprintln(os.Stderr, "note: who is removed keeps what they copied while they could open it; what is recorded to keys made from now on is closed to them")
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d keys stay as they were", failed, len(keys))
+	for _, why := range failed {
+		fmt.Fprintln(os.Stderr, visible(why))
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("%d of %d keys stay as they were", len(failed), len(keys))
 	}
 	return nil
 }
 
 // after are the recipients that a key is to have.
-func (r *rewrap) after(k control.RecordingKey) ([]control.Recipient, error) {
+func (r *rewrap) after(c *cli.Context, k control.RecordingKey) ([]control.Recipient, error) {
 	if _, err := k.Verify(); err != nil {
 		return nil, err
 	}
@@ -135,6 +140,9 @@ func (r *rewrap) after(k control.RecordingKey) ([]control.Recipient, error) {
 	after := auditor.With(slices.DeleteFunc(slices.Clone(k.Openers()), gone), r.add...)
 	after = auditor.With(after, r.b.Recovery()...)
 	for _, to := range after {
+		if err := r.familiar(c, k, to); err != nil {
+			return nil, err
+		}
 		if to.Public == "" {
 			return nil, fmt.Errorf("the CA does not say what %s (%s) is; add it anew with --remove %s --add age1…", to.Label(), to.ID, to.ID)
 		}
@@ -143,6 +151,27 @@ func (r *rewrap) after(k control.RecordingKey) ([]control.Recipient, error) {
 		return nil, fmt.Errorf("nobody could open %s any more; to destroy it: postern shred month:%s", k.ID, k.Month)
 	}
 	return after, nil
+}
+
+// familiar makes sure that whoever is among the recipients of a key is there by the will of an auditor. That they are is only what the CA says,
+// and one in the wrong hands would let itself in here.
+func (r *rewrap) familiar(c *cli.Context, k control.RecordingKey, to control.Recipient) error {
+	same := func(o control.Recipient) bool { return o.ID == to.ID }
+	if slices.ContainsFunc(r.b.Recipients(), same) || slices.ContainsFunc(r.add, same) || slices.Contains(c.StringSlice("accept"), to.ID) {
+		return nil
+	}
+	if mine, err := r.mine(r.b); err == nil && mine.ID == to.ID {
+		return nil
+	}
+	question := fmt.Sprintf("%s of %s is sealed to %s (%s), as the CA says, and nobody of that name was enrolled. Seal it to that one again?", k.ID, k.Month, to.Label(), to.ID)
+	yes, err := confirm(visible(question))
+	if errors.Is(err, errNoTerminal) {
+		return fmt.Errorf("%s Ask who made it, and give --accept %s, or --remove %s", question, to.ID, to.ID)
+	}
+	if err == nil && !yes {
+		err = fmt.Errorf("%s was not accepted; take it out with --remove %s", to.Label(), to.ID)
+	}
+	return err
 }
 
 func alike(a, b []control.Recipient) bool {

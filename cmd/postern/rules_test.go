@@ -102,9 +102,14 @@ func TestJudge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &proof{leaves: [][]byte{data}}
-		p.Policies = []verify.InForce{{Digest: written.Digest, Requests: []verify.Asked{{Leaf: 1, Request: r}}}}
-		p.judge(sets)
+		p := &verify.Report{Policies: []verify.InForce{{Digest: written.Digest, Requests: []verify.Asked{{Leaf: 1, Request: r}}}}}
+		judge(p, sets, func(int64) auditlog.Entry {
+			e, err := auditlog.Decode(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		})
 		if said := fmt.Sprint(p.Failures, p.Notes); test.says == "" && said != "[] []" || !strings.Contains(said, test.says) {
 			t.Errorf("want %q, got %s", test.says, said)
 		}

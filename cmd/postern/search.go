@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -99,6 +100,7 @@ func searchAll(c *cli.Context, q *search.Query, filter sessionFilter) error {
 	}
 	defer access.Close()
 	out := newFindings(c, sessions)
+	q.Partial = out.missing
 	err = q.Sessions(c.Context, opening(access, ids), search.Teller{Hit: out.hit, Done: out.done, Progress: out.bar.show})
 	return out.end(c.Context, err)
 }
@@ -118,6 +120,9 @@ type findings struct {
 	context  bool
 	bar      *searchBar
 
+	mu      sync.Mutex
+	partial map[string][]string // by session, what is not on record
+
 	hits, searched int
 	failed         []string
 	inSession      int           // hits
@@ -127,7 +132,7 @@ type findings struct {
 const faint = "2"
 
 func newFindings(c *cli.Context, sessions []control.Session) *findings {
-	f := &findings{sessions: map[string]control.Session{}, json: c.Bool("json"), list: c.Bool("sessions"), context: c.Int("context") > 0, bar: newSearchBar(len(sessions))}
+	f := &findings{sessions: map[string]control.Session{}, partial: map[string][]string{}, json: c.Bool("json"), list: c.Bool("sessions"), context: c.Int("context") > 0, bar: newSearchBar(len(sessions))}
 	for _, s := range sessions {
 		f.sessions[s.ID] = s
 	}
@@ -194,6 +199,13 @@ func position(at time.Duration) string {
 	return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
 }
 
+// missing takes note of output that nobody can search.
+func (f *findings) missing(session, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.partial[session] = append(f.partial[session], text)
+}
+
 func (f *findings) done(id string, err error) error {
 	hits := f.inSession
 	f.inSession = 0
@@ -214,6 +226,11 @@ func (f *findings) done(id string, err error) error {
 		_, err = fmt.Printf("%s  %s  %s  %s  %s\n", id, clock(s.Started, time.Now()), word(s.Person), word(s.Target), many(hits, "hit"))
 	}
 	f.searched++
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, text := range f.partial[id] {
+		fmt.Fprintln(os.Stderr, colour(yellow, word(fmt.Sprintf("%s was searched as far as it goes: %s", id, text))))
+	}
 	return err
 }
 

@@ -47,6 +47,9 @@ func kept(r control.Record, capabilities []string) []string {
 	if may("forward-local", "forward-remote", "x11") {
 		words = append(words, upTo(r.Forwards, "what goes through forwards"))
 	}
+	if r.RetainDays > 0 {
+		words = append(words, fmt.Sprintf("for %d days", r.RetainDays))
+	}
 	return words
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,7 +71,10 @@ var verifyCommand = &cli.Command{
 		if err := ca.askWitnesses(c.Context, proof, d); err != nil {
 			return err
 		}
-		proof.judge(sets)
+		proof.Reviewed = judge(&proof.Report, sets, func(i int64) auditlog.Entry {
+			e, _ := auditlog.Decode(proof.leaves[i]) // what does not decode is a failure already
+			return e
+		})
 		switch {
 		case file != "":
 			err = proof.file(file)
@@ -168,20 +172,31 @@ func trusted(dir string) (verify.Keys, error) {
 	return keys, err
 }
 
-// leaves fetches the first n leaves.
+// leaves fetches the first n leaves, all of them each time: the tree would not show that the CA has lost what this machine kept.
 func (c *client) leaves(ctx context.Context, n int64) ([][]byte, error) {
-	list, err := control.List[control.Leaf](ctx, c.Client, "log", "--to", strconv.FormatInt(n, 10))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lines, err := c.Stream(ctx, "log", "--to", strconv.FormatInt(n, 10))
 	if err != nil {
 		return nil, err
 	}
-	leaves := make([][]byte, len(list))
-	for i, leaf := range list {
-		if leaf.Index != int64(i) {
-			return nil, fmt.Errorf("the CA sent leaf %d where leaf %d belongs", leaf.Index, i)
+	defer lines.Close()
+	var leaves [][]byte
+	for {
+		var leaf control.Leaf
+		err := lines.Next(&leaf)
+		switch {
+		case errors.Is(err, io.EOF):
+			return leaves, nil
+		case err != nil:
+			return nil, err
+		case leaf.Index != int64(len(leaves)):
+			return nil, fmt.Errorf("the CA sent leaf %d where leaf %d belongs", leaf.Index, len(leaves))
+		case leaf.Index >= n:
+			return nil, fmt.Errorf("the CA sent more than the %d leaves it was asked for", n)
 		}
-		leaves[i] = leaf.Data
+		leaves = append(leaves, leaf.Data)
 	}
-	return leaves, nil
 }
 
 // auditorKeys finds the recording keys in the log. Their private halves, which the CA has in boxes, are opened for an auditor whose identity

@@ -12,7 +12,10 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
 
+	"postern/internal/command"
+	"postern/internal/control"
 	"postern/internal/evidence"
+	"postern/internal/sshsig"
 	"postern/internal/verify"
 	"postern/recorder"
 	"postern/recorder/play"
@@ -20,7 +23,16 @@ import (
 
 // verifyBundle checks a file that postern evidence made. It asks nobody.
 func verifyBundle(c *cli.Context, path string) error {
+	for _, name := range []string{"recording", "no-recordings", "reason", withinFlag.Name} {
+		if c.IsSet(name) {
+			return command.Misuse("--%s is for the log of a CA, not for a file of evidence", name)
+		}
+	}
 	d, err := demanded(c)
+	if err != nil {
+		return err
+	}
+	sets, err := loadReviewed(c.StringSlice("policy"))
 	if err != nil {
 		return err
 	}
@@ -48,6 +60,11 @@ func verifyBundle(c *cli.Context, path string) error {
 	report, err := bundle.Check(keys, d.witnesses)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	judged := len(report.Log.Failures)
+	judge(&report.Log, sets, report.Entry)
+	for _, f := range report.Log.Failures[judged:] {
+		report.Findings = append(report.Findings, evidence.Finding{Object: fmt.Sprintf("leaves/%012d.json", f.Leaf), Text: f.Text})
 	}
 	if !report.Covers(d.need) {
 		report.Findings = append(report.Findings, evidence.Finding{Object: "witnesses", Text: fmt.Sprintf("%d witnesses must have cosigned all that is in here, and %d did", d.need, len(report.Witnessed))})
@@ -126,10 +143,10 @@ func requestFacts(r *evidence.Report) []string {
 		switch {
 		case e.Request != nil:
 			q := e.Request
-			pairs = append(pairs, "asked", fmt.Sprintf("%s: %s for %s, %s, %s", utc(e.At), q.Person, strings.Join(q.Targets, " "), short(time.Duration(q.ForSeconds)*time.Second), strings.Join(q.Capabilities, " ")),
+			pairs = append(pairs, "request", q.ID, "asked", fmt.Sprintf("%s: %s for %s, %s, %s", utc(e.At), q.Person, strings.Join(q.Targets, " "), short(time.Duration(q.ForSeconds)*time.Second), strings.Join(q.Capabilities, " ")),
 				"because", q.Reason, "by rules", fmt.Sprintf("%s of policy %s", strings.Join(q.Rules, " "), q.Policy))
 		case e.Vote != nil:
-			pairs = append(pairs, e.Vote.Decision, fmt.Sprintf("%s: %s, signed with %s", utc(e.At), e.Vote.Person, e.Vote.Key))
+			pairs = append(pairs, e.Vote.Decision, fmt.Sprintf("%s: %s, signed with %s%s", utc(e.At), e.Vote.Person, e.Vote.Key, touched(e.Vote.Vote)))
 		case e.State != nil:
 			pairs = append(pairs, "became", fmt.Sprintf("%s: %s", utc(e.At), e.State.State))
 		case e.Certificate != nil:
@@ -143,6 +160,20 @@ func requestFacts(r *evidence.Report) []string {
 		}
 	}
 	return pairs
+}
+
+// touched says what a FIDO token proves beside the key: stock tools do not show it.
+func touched(v control.Vote) string {
+	s, err := sshsig.Verify([]byte(v.Signature), control.Namespace, []byte(v.Statement))
+	switch {
+	case err != nil || !strings.HasPrefix(s.Key.Type(), "sk-"):
+		return ""
+	case s.Verified:
+		return ", touched, PIN given"
+	case s.Presence:
+		return ", touched"
+	}
+	return ", not touched"
 }
 
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
@@ -163,9 +194,9 @@ func recordedLine(r evidence.Recorded) string {
 	case r.Of == 0 && !r.Whole:
 		return r.Session + ": not in here; its logged heads are"
 	case r.Whole:
-		text = fmt.Sprintf("%s: all %d segments and %d frames, as logged", r.Session, r.Of, r.Frames)
+		text = fmt.Sprintf("%s: all of it, %s, %s, as logged", r.Session, count(int(r.Of), "segment"), count(int(r.Frames), "frame"))
 	default:
-		text = fmt.Sprintf("%s: %d of %d segments, in their places", r.Session, len(r.Segments), r.Of)
+		text = fmt.Sprintf("%s: %d of %s, in their places", r.Session, len(r.Segments), count(int(r.Of), "segment"))
 	}
 	if r.Destroyed != "" {
 		return text + "; " + r.Destroyed

@@ -76,8 +76,11 @@ func watch(ctx context.Context, access *auditor.Access, id string, keystrokes bo
 	if err != io.EOF {
 		return fmt.Errorf("watching %s: %w", id, err)
 	}
-	s := f.Summary()
-	fmt.Fprintf(os.Stderr, "%s\n", word(fmt.Sprintf("%s is over and sealed: %d frames in %d segments, signed by %s", id, s.Frames, s.Segments, s.Bastion)))
+	s, how := f.Summary(), "is over and sealed"
+	if s.Interrupted {
+		how = "was cut off when the bastion or its disk died, and what there is of it is sealed"
+	}
+	fmt.Fprintf(os.Stderr, "%s\n", word(fmt.Sprintf("%s %s: %d frames in %d segments, signed by %s", id, how, s.Frames, s.Segments, s.Bastion)))
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,7 +54,9 @@ func replayWeb(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	err = server.Serve(ctx, func(link string) { showLink(link, c.Bool("open")) })
+	clean := func() {}
+	err = server.Serve(ctx, func(link string) { clean = showLink(link, c.Bool("open")) })
+	clean()
 	if errors.Is(err, web.ErrIdle) || ctx.Err() != nil {
 		fmt.Fprintln(os.Stderr, "the page is closed")
 		return nil
@@ -78,18 +81,27 @@ func (c *client) webConfig(ctx context.Context, views *webViews) (web.Config, er
 	}, err
 }
 
-func showLink(link string, open bool) {
+// showLink prints the link, and opens it where that is wanted. It returns what is to be done in the end.
+func showLink(link string, open bool) (clean func()) {
 	fmt.Println(link)
 	fmt.Fprintln(os.Stderr, "Open this link in a browser on this machine. It works once. Ctrl-C ends it.")
 	if !open {
-		return
+		return func() {}
 	}
-	browser := exec.Command("xdg-open", link)
-	if err := browser.Start(); err != nil {
+	dir, err := os.MkdirTemp("", "postern-web-") // for nobody else to read
+	if err == nil {
+		file := filepath.Join(dir, "open.html")
+		if err = os.WriteFile(file, web.Leading(link), 0o600); err == nil {
+			browser := exec.Command("xdg-open", file)
+			if err = browser.Start(); err == nil {
+				go browser.Wait()
+			}
+		}
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "cannot open a browser here:", err)
-		return
 	}
-	go browser.Wait()
+	return func() { os.RemoveAll(dir) }
 }
 
 // webViews are what was looked at since the page was opened.

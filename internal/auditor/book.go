@@ -84,9 +84,9 @@ func (b *Book) Accept(c control.Custody) error {
 	return b.write(append(slices.Clone(b.accepted), c))
 }
 
-// Forget takes one out.
-func (b *Book) Forget(c control.Custody) error {
-	return b.write(slices.DeleteFunc(slices.Clone(b.accepted), func(o control.Custody) bool { return o.ID == c.ID }))
+// Forget takes a recipient out.
+func (b *Book) Forget(r control.Recipient) error {
+	return b.write(slices.DeleteFunc(slices.Clone(b.accepted), func(o control.Custody) bool { return o.Recipient.ID == r.ID }))
 }
 
 func (b *Book) write(list []control.Custody) error {

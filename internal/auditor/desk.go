@@ -46,7 +46,7 @@ type View struct {
 var ErrNoReason = errors.New("say why with --reason TEXT")
 
 // attempts bounds how often a view is signed anew because another one of the same auditor was logged meanwhile.
-const attempts = 5
+const attempts = 10
 
 // View asks for recordings. Access is to all of them or there is an error. Many sessions are several views: each is signed.
 func (d *Desk) View(ctx context.Context, v View, sessions ...string) (*Access, error) {
@@ -132,6 +132,10 @@ func (d *Desk) audit(ctx context.Context, v View, ids []string, key ssh.PublicKe
 	if err != nil {
 		return none, err
 	}
+	logKey, err := d.LogKey() // before anything is signed
+	if err != nil {
+		return none, err
+	}
 	// The value of --key goes on to the next option, which nobody wrote and nothing quotes.
 	words := append(append([]string{"audit"}, ids...), "--key", line(key), "--kind", v.Kind, "--reason="+v.Reason)
 	if v.Keystrokes {
@@ -147,16 +151,20 @@ func (d *Desk) audit(ctx context.Context, v View, ids []string, key ssh.PublicKe
 		if signature, err = d.sign(signer, text); err != nil {
 			return none, err
 		}
-		audit, refused := control.Call[control.Audit](ctx, d.CA, signature, words...)
-		if refused == nil {
-			if err := d.inLog(ctx, audit.Logged, me.Name, text, string(signature)); err != nil {
+		audit, failed := control.Call[control.Audit](ctx, d.CA, signature, words...)
+		if failed == nil {
+			if err := d.inLog(ctx, audit.Logged, logKey, me.Name, text, string(signature)); err != nil {
 				return none, fmt.Errorf("this view is not in the log, so nothing is looked at: %w", err)
 			}
 			return audit, nil
 		}
-		signed := text
+		var refused *control.Refused
+		if !errors.As(failed, &refused) {
+			return none, failed
+		}
+		signed := text // if the number is another one now, that is why
 		if text, err = d.statement(ctx, words, want); err == nil && text == signed {
-			return none, refused
+			return none, failed
 		}
 	}
 	return none, fmt.Errorf("other views of %s were logged each time this one was signed; try again", me.Name)

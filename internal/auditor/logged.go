@@ -11,11 +11,7 @@ import (
 
 // inLog makes sure that what was signed is in the log before anything of a recording comes: a CA that keeps a view back would have to
 // show this machine another log from then on, which it remembers.
-func (d *Desk) inLog(ctx context.Context, logged control.Logged, person, text, signature string) error {
-	key, err := d.LogKey()
-	if err != nil {
-		return err
-	}
+func (d *Desk) inLog(ctx context.Context, logged control.Logged, key, person, text, signature string) error {
 	tree, err := auditlog.OpenCheckpoint([]byte(logged.Checkpoint), key)
 	if err != nil {
 		return fmt.Errorf("what the CA shows for it: %w", err)

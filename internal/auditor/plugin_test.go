@@ -295,7 +295,7 @@ func TestBookOfRecipients(t *testing.T) {
 			t.Errorf("%s: %v, %v", word, found, err)
 		}
 	}
-	if err := b.Forget(dana); err != nil || len(b.Recipients()) != 1 {
+	if err := b.Forget(*dana.Recipient); err != nil || len(b.Recipients()) != 1 {
 		t.Error(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, bookName), []byte("{}\n"), 0o600); err != nil {

@@ -225,6 +225,8 @@ func (a *answer) Read(p []byte) (int, error) {
 	return n, a.end
 }
 
+var errBroke = errors.New("the connection to the bastion broke")
+
 // verdict is io.EOF if the bastion said that this is all.
 func (a *answer) verdict(err error) error {
 	if a.ctx.Err() != nil {
@@ -243,7 +245,10 @@ func (a *answer) verdict(err error) error {
 	case errors.As(err, &exit):
 		return fmt.Errorf("bastion: %s", strings.TrimPrefix(strings.TrimSpace(string(a.said.text)), "postern: "))
 	}
-	return fmt.Errorf("the connection to the bastion broke: %w", err)
+	if missing := new(ssh.ExitMissingError); errors.As(err, &missing) {
+		return errBroke
+	}
+	return fmt.Errorf("%w: %w", errBroke, err)
 }
 
 func (a *answer) Close() error {

@@ -133,7 +133,10 @@ var (
 	scopeForm = regexp.MustCompile(`^(all|(session|request|person|host|recipient):[A-Za-z0-9._-]{1,64}|month:[0-9]{4}-(0[1-9]|1[0-2]))$`)
 )
 
-const maxCustodyReason = 1000
+const (
+	maxCustodyReason = 1000
+	maxRecipient     = 8 << 10
+)
 
 // Verify checks that c is whole and returns the key that signed it, which is AuditKey. Whether that is an auditor's is the
 // caller's to say.
@@ -173,6 +176,8 @@ func (r Recipient) check(scope string) error {
 	switch {
 	case !nameForm.MatchString(r.Name):
 		return fmt.Errorf("the recipient's name %q is not one of lower case letters, digits, '.', '_' and '-'", r.Name)
+	case len(r.Public) > maxRecipient:
+		return fmt.Errorf("recipient %s has %d bytes; at most %d fit", r.Name, len(r.Public), maxRecipient)
 	case r.ID != RecipientID(r.Public) || scope != "recipient:"+r.ID:
 		return fmt.Errorf("the ID of recipient %s is not that of what it stands for", r.Name)
 	}

@@ -111,11 +111,12 @@ type Report struct {
 	Findings   []Finding     `json:"findings"`
 	Unproven   []string      `json:"unproven"`
 	entries    []auditlog.Entry
+	at         map[int64]auditlog.Entry
 }
 
 // Check holds everything in the bundle against the keys. witnesses are those whose cosignatures count.
 func (b *Bundle) Check(keys verify.Keys, witnesses []*auditlog.Witness) (*Report, error) {
-	r := &Report{About: b.About, Findings: []Finding{}}
+	r := &Report{About: b.About, Findings: []Finding{}, at: map[int64]auditlog.Entry{}}
 	used := map[string]bool{"README.txt": true, "about.json": true, "checkpoint": true}
 	for name, want := range keyFiles(keys) {
 		used[name] = true
@@ -169,7 +170,8 @@ func (b *Bundle) leaves(r *Report, keys verify.Keys, checkpoint []byte, tree aud
 		}
 		r.Leaves++
 		r.Last = index
-		r.entries = append(r.entries, checker.AddAt(index, leaf))
+		entry := checker.AddAt(index, leaf)
+		r.entries, r.at[index] = append(r.entries, entry), entry
 	}
 	r.Log = checker.Report()
 	for _, f := range r.Log.Failures {
@@ -292,6 +294,7 @@ func (r *Report) Covers(need int) bool {
 func unproven(r *Report) []string {
 	list := []string{
 		"that nothing else happened: other requests, votes, revocations and sessions are in the log and not in here",
+		"what happened after the checkpoint was signed",
 		"that no policy, and no revocation of a key, came between the leaves that are in here",
 		"that the rules were what they should have been: the policy is named by its digest",
 		"who looked at the recording, and what became of it later",
@@ -301,6 +304,9 @@ func unproven(r *Report) []string {
 	}
 	return list
 }
+
+// Entry is the proven leaf at an index; a zero one is not in the bundle.
+func (r *Report) Entry(index int64) auditlog.Entry { return r.at[index] }
 
 // Entries are the leaves that are proven, in their order.
 func (r *Report) Entries() []auditlog.Entry { return r.entries }

@@ -155,6 +155,9 @@ func readMember(r io.ReaderAt, at, size int64) (*member, int64, error) {
 		}
 		return nil, at + 2*block, nil
 	}
+	if strings.HasPrefix(string(h[:]), "postern recording ") {
+		return nil, 0, errors.New("this is a sealed recording and no bundle; it is held against the log with: postern verify --recording FILE")
+	}
 	name, _, _ := strings.Cut(string(h[:maxName]), "\x00")
 	length, err := strconv.ParseInt(string(h[124:135]), 8, 64)
 	if err != nil || length < 0 || h != header(name, length) {

@@ -14,6 +14,7 @@ import (
 
 // A recording must pass through every head that was logged while it grew, not only the last.
 func TestEveryHead(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sealed := w.exported(w.sessions[0])
 	r, err := w.check(w.bundle(w.whole(w.sessions[0], false)))

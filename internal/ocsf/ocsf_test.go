@@ -159,6 +159,7 @@ func story(t *testing.T) []auditlog.Entry {
 		{Type: auditlog.TypeProgress, Actor: "bastion-1", Progress: &control.Progress{Session: "S-1", Frames: 4}},
 		{Type: auditlog.TypeRevocation, Actor: "olga", Revocation: &control.Revocation{Kind: "request", Value: "R-1", By: "olga", Reason: "wrong host", Requests: []string{"R-1"}}},
 		{Type: auditlog.TypeRevocation, Actor: "olga", Revocation: &control.Revocation{Kind: "host", Value: "ehr-db-1", By: "olga", Reason: "stolen"}},
+		{Type: auditlog.TypeCut, Actor: "bastion-1", Cut: &control.CutReceipt{Seq: 2, Bastion: "bastion-1", Parts: 1, Sessions: []control.CutSession{{Session: "S-1", Closed: 300}}}},
 		{Type: auditlog.TypeState, Actor: "ca", State: &auditlog.State{Request: "R-1", State: control.Revoked}},
 		{Type: auditlog.TypeProgress, Actor: "bastion-1", Progress: &control.Progress{Session: "S-1", Frames: 9, End: "revoked", Sealed: true}},
 		{Type: auditlog.TypeProgress, Actor: "bastion-1", Progress: &control.Progress{Session: "S-0", Frames: 9, End: "lost", Interrupted: true, Sealed: true}},
@@ -195,7 +196,7 @@ func TestEveryLeaf(t *testing.T) {
 			}
 		}
 	}
-	want := []int{300401, 300403, 300401, 300401, 300403, 300403, 300403, 300501, 300301, 300301, 300401, 400701, 300403, 400706, 300502, 300404, 300403, 400703, 400704,
+	want := []int{300401, 300403, 300401, 300401, 300403, 300403, 300403, 300501, 300301, 300301, 300401, 400701, 300403, 400706, 300502, 300404, 300403, 300403, 400703, 400704,
 		300402, 300403, 300404, 300404, 300404, 300404, 99}
 	if !slices.Equal(types, want) {
 		t.Errorf("types are\n%v, want\n%v", types, want)
@@ -240,4 +241,29 @@ func TestWhatIsNoEntry(t *testing.T) {
 	e := m.Event(Leaf{Index: 4, Data: []byte(`{"type":"session","at":"0001-01-01T00:00:00Z","session":{"id":"S-9","target":"x","client":"?"}}`)})
 	e.Time = 1
 	s.judge(t, e)
+}
+
+// docs/reports.md says which event comes of which entry.
+func TestDocumentNamesEveryEvent(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/reports.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := Mapper{}
+	for i, entry := range story(t) {
+		entry.At = began
+		data, err := json.Marshal(entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, found := m.Event(Leaf{Index: int64(i), Data: data}), false
+		for line := range strings.Lines(string(doc)) {
+			cells := strings.Split(line, "|")
+			found = found || len(cells) == 5 && slices.Contains(strings.FieldsFunc(cells[3], func(r rune) bool { return r == ' ' || r == ',' }), strconv.Itoa(e.TypeUID)) &&
+				(strings.Contains(cells[1], "`"+entry.Type+"`") || e.ClassUID == classBase) && strings.Contains(cells[2], e.ClassName) && strings.Contains(cells[2], e.ActivityName)
+		}
+		if !found && e.ClassUID != classBase {
+			t.Errorf("docs/reports.md has no line for %s: %s, %s, %d", entry.Type, e.ClassName, e.ActivityName, e.TypeUID)
+		}
+	}
 }

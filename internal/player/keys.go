@@ -20,6 +20,8 @@ func (p *player) key(k *tcell.EventKey) {
 		p.listKey(k)
 	case helping:
 		p.mode = watching
+	case paging:
+		p.pagerKey(k)
 	default:
 		if !p.special(k) && k.Key() == tcell.KeyRune {
 			p.letter(k.Rune())
@@ -109,6 +111,8 @@ func (p *player) letter(r rune) {
 		p.jump("mark", p.marks(), r == 'M')
 	case 'o':
 		p.open()
+	case 't':
+		p.back()
 	case '?':
 		p.mode = helping
 	case 'h', 'j', 'k', 'l':

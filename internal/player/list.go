@@ -91,6 +91,7 @@ var help = []string{
 	"[ ]        command before, after  / n N    search what screens showed",
 	"F f        file before, after     M m      other mark before, after",
 	"o          list of commands, files and marks; Enter goes there",
+	"t          the text that scrolled away before this moment",
 	"Tab        next channel           a        the channel that has output",
 	"hjkl       move the view (also Shift and arrows)   z  back to the cursor",
 	"Esc        end the search         q        quit",

@@ -3,6 +3,7 @@ package player
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/gdamore/tcell/v2"
 
 	"postern/recorder"
+	"postern/recorder/index"
 )
 
 // long is an hour in which about so many bytes are printed: programs that draw, and logs, cleared every few minutes.
@@ -118,5 +120,24 @@ func BenchmarkOpen(b *testing.B) {
 			}
 			b.ReportMetric(float64(bastion.fetched.Load()), "segments")
 		})
+	}
+}
+
+// BenchmarkSearch looks for what is not there in all of it.
+func BenchmarkSearch(b *testing.B) {
+	r, _ := long(b, 200<<20)
+	for b.Loop() {
+		p := newPlayer(context.Background(), r, Options{}, 120, 42)
+		if _, err := index.Of(p.ctx, r.Archive, p.finder.timeline.add); err != nil {
+			b.Fatal(err)
+		}
+		q := &search{pattern: newPattern("nowhere at all")}
+		q.run(p.ctx, p.finder, 0, func() {})
+		if hits, _, done, err := q.state(); hits != 0 || !done || err != nil {
+			b.Fatal(hits, done, err)
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		b.ReportMetric(float64(m.HeapInuse>>20), "MB-heap")
 	}
 }

@@ -32,6 +32,9 @@ func (c canvas) text(x, y, end int, style tcell.Style, text string) int {
 			c.Put(end-1, y, "…", style)
 			return end
 		}
+		if unicode.Is(unicode.Mn, r) {
+			continue
+		}
 		if !unicode.IsPrint(r) {
 			r = '?'
 		}
@@ -74,6 +77,8 @@ func (p *player) paint(to tcell.Screen) {
 		p.chooser(c)
 	case helping:
 		p.helper(c)
+	case paging:
+		p.page(c)
 	}
 }
 
@@ -252,7 +257,7 @@ func (p *player) status(c canvas) {
 	x := c.text(0, y, p.columns, statusStyle, " "+p.clocks()+" ")
 	p.bar(c, x, y, p.columns-1)
 	style := statusStyle
-	if _, fault := p.finder.state(); fault != nil || p.Damage != nil {
+	if _, fault := p.finder.state(); fault != nil {
 		style = alarmStyle
 	}
 	end := max(p.columns-len([]rune(right))-2, 0)
@@ -318,6 +323,8 @@ func (p *player) about() string {
 	switch {
 	case p.message != "":
 		return p.message
+	case p.finder.count() == 0:
+		return "nothing of it is sealed yet; to see it while it runs: postern watch " + p.Header.Session
 	case p.search != nil:
 		return p.searching() + "  " + who
 	case p.show != nil && p.show.unsure:
@@ -347,8 +354,6 @@ func (p *player) verification() string {
 	verified, fault := p.finder.state()
 	sum := p.Archive.Summary()
 	switch {
-	case p.Damage != nil:
-		return "DOES NOT VERIFY"
 	case fault != nil:
 		return "ALTERED"
 	case !sum.Signed:

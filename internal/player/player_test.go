@@ -186,7 +186,12 @@ func TestSearchOfScreens(t *testing.T) {
 	d.shows("PASSWORD three", "hit 2 of 3")
 	d.hides("password one")
 	d.press("n")
-	d.shows("hit 3 of 3")
+	d.shows("hit 3 of 3 scrolled away")
+	d.hides("line 0", "\npassword four")
+	d.press("t")
+	d.until(func() bool { return d.pager.ready })
+	d.shows("\npassword four")
+	d.press("q")
 	d.press("n")
 	d.shows("no more hits")
 	d.press("N", "N")
@@ -226,4 +231,60 @@ func TestView(t *testing.T) {
 	d.shows("low right")
 	d.press(tcell.KeyEnd)
 	d.shows("small", "┘")
+}
+
+func TestFilesAndMarks(t *testing.T) {
+	told := func(at time.Duration, name string, v any) recorder.Frame {
+		f := recorder.EventFrame(name, v)
+		f.Channel, f.At = 1, at
+		return f
+	}
+	r := record(t, pty(0, 0, 60, 10), output(time.Second, 0, "$ "),
+		request(2*time.Second, 1, "subsystem", "sftp"), output(2*time.Second, 1, "\x00\x00\x00\x05\x02protocol"),
+		told(3*time.Second, recorder.EventFile, recorder.File{Number: 1, Protocol: "sftp", Path: "/etc/first\x1b]0;x\a", Access: "read", Read: &recorder.Transfer{Bytes: 10}, Status: "ok"}),
+		told(20*time.Second, recorder.EventFile, recorder.File{Number: 2, Protocol: "sftp", Path: "/etc/second", Access: "write", Written: &recorder.Transfer{Bytes: 10}, Status: "ok"}),
+		recorder.Frame{Type: recorder.TypeNote, Channel: recorder.Global, At: 30 * time.Second, Data: []byte("five minutes left")}, output(time.Minute, 0, "end"))
+	d := sit(t, r, Options{}, 90, 24)
+	d.until(func() bool { return d.indexed })
+	d.press(" f")
+	d.shows("/etc/first", "1 sftp", "received 10 bytes", "0:00:03 /")
+	d.hides("protocol")
+	d.press("f")
+	d.shows("/etc/second", "sftp: write /etc/second")
+	d.press("f")
+	d.shows("there is no file after")
+	d.press("F")
+	d.shows("sftp: read /etc/first")
+	d.press("m")
+	d.shows("0:00:30 /", "five minutes left")
+	d.press("o", tcell.KeyTab)
+	d.shows("[files 2]", "0:00:20")
+	d.press(tcell.KeyHome, tcell.KeyEnter)
+	d.shows("0:00:03 /")
+}
+
+func TestTextBefore(t *testing.T) {
+	var text strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&text, "line %d of a burst\r\n", i)
+	}
+	r := record(t, pty(0, 0, 60, 10), output(0, 0, text.String()), output(5*time.Second, 0, "later"))
+	d := sit(t, r, Options{}, 80, 24)
+	d.press("t")
+	d.until(func() bool { return d.pager.ready })
+	d.shows("line 499 of a", "line 490 of a", "lines 480 to 500 of 500")
+	d.press(tcell.KeyHome)
+	d.shows("line 0 of", "line 20 of")
+	d.press(" j")
+	d.shows("line 22 of", "line 42 of")
+	d.press("q")
+	d.shows("line 499 of")
+	d.hides("line 42 of a", "later")
+}
+
+func TestCharactersOfTheWorld(t *testing.T) {
+	r := record(t, pty(0, 0, 60, 10), output(0, 0, "a界面b 🙂c e\u0301d \u202eevil\u202c \x1b(0lqk\x1b(B \U0001f1e9\U0001f1ea. ｗ\x1b[1;40Hend"))
+	d := sit(t, r, Options{}, 80, 24)
+	d.shows("a界面b 🙂c ", "evil ", "end", "e\u0301", "┌─┐")
+	d.hides("\u202e")
 }

@@ -2,6 +2,8 @@ package player
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/gdamore/tcell/v2"
@@ -11,7 +13,7 @@ import (
 func Run(ctx context.Context, r Recording, o Options) error {
 	terminal, err := tcell.NewScreen()
 	if err != nil {
-		return err
+		return fmt.Errorf("the player cannot use this terminal (TERM=%s): %w; --text shows all of it as text", os.Getenv("TERM"), err)
 	}
 	return run(ctx, terminal, r, o)
 }

@@ -16,13 +16,15 @@ import (
 
 // pattern is what a person searches for: a regular expression, or the text itself if it is none. Letters match in any case, unless one of them is a capital.
 type pattern struct {
-	text string
-	fold bool
-	re   *regexp.Regexp // nil: text has nothing that is special
+	text  string
+	fold  bool
+	ascii bool
+	re    *regexp.Regexp // nil: text has nothing that is special
 }
 
 func newPattern(text string) pattern {
 	p := pattern{text: text, fold: !strings.ContainsFunc(text, unicode.IsUpper)}
+	p.ascii = !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 	if regexp.QuoteMeta(text) == text {
 		return p
 	}
@@ -44,14 +46,46 @@ func (p pattern) find(line string) (begin, end int) {
 		}
 		return -1, -1
 	}
-	if p.fold {
-		line = fold(line)
+	var i int
+	switch {
+	case p.fold && p.ascii:
+		i = indexFold(line, p.text)
+	case p.fold:
+		i = strings.Index(fold(line), p.text)
+	default:
+		i = strings.Index(line, p.text)
 	}
-	i := strings.Index(line, p.text)
 	if i < 0 || p.text == "" {
 		return -1, -1
 	}
 	return i, i + len(p.text)
+}
+
+// indexFold is where text, which is ASCII without capitals, is in a line, in any case.
+func indexFold(line, text string) int {
+	if text == "" {
+		return 0
+	}
+	for i := 0; i+len(text) <= len(line); i++ {
+		if lower(line[i]) != text[0] {
+			continue
+		}
+		j := 1
+		for j < len(text) && lower(line[i+j]) == text[j] {
+			j++
+		}
+		if j == len(text) {
+			return i
+		}
+	}
+	return -1
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // fold makes letters small that are as long as their capitals, so that places in the line stay what they are.
@@ -69,6 +103,7 @@ type hit struct {
 	at      time.Duration
 	channel uint32
 	text    string
+	gone    bool // it had left the screen again when the host paused for breath
 }
 
 // search looks for a pattern in what the screens showed, from where the auditor is to the end and then from the beginning.
@@ -153,7 +188,7 @@ func (w *watcher) step(f *finder, s *show, frames []recorder.Frame) {
 		return
 	}
 	before := p.screen.Clone()
-	p.screen.OnScroll(func(line string) { w.line(s.at, p.channel, line) })
+	p.screen.OnScroll(func(line string) { w.line(hit{at: s.at, channel: p.channel, text: line, gone: true}) })
 	f.step(s, frames)
 	p.screen.OnScroll(nil)
 	if now := s.pane(r.Channel); now == p {
@@ -174,7 +209,7 @@ func (w *watcher) look(s *show, p *pane, before *screen.Screen) {
 			w.mark(p.channel, text)
 			continue
 		}
-		found = w.line(s.at, p.channel, text) || found
+		found = w.line(hit{at: s.at, channel: p.channel, text: text}) || found
 	}
 	if found || len(w.seen[p.channel]) > 0 {
 		w.see(p)
@@ -204,13 +239,15 @@ func fresh(now, before *screen.Screen) []int {
 }
 
 // line adds a hit if a line matches that was not there before, nor was its beginning.
-func (w *watcher) line(at time.Duration, channel uint32, line string) bool {
+func (w *watcher) line(h hit) bool {
+	line := h.text
 	begin, end := w.search.pattern.find(line)
-	if end <= 0 || w.known(channel, line, end) {
+	if end <= 0 || w.known(h.channel, line, end) {
 		return end > 0
 	}
-	w.search.add(hit{at: at, channel: channel, text: around(line, begin, end)})
-	w.mark(channel, line)
+	h.text = around(line, begin, end)
+	w.search.add(h)
+	w.mark(h.channel, line)
 	return true
 }
 

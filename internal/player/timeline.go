@@ -31,38 +31,42 @@ type span struct {
 	begin, end time.Duration
 	bytes      uint64
 	known      bool
+	seen       bool // in the frames; else it is what the bastion said
 }
 
 func newTimeline(parts []recorder.Part) *timeline {
 	t := &timeline{parts: parts, known: make([]span, len(parts)), active: map[int64]uint32{}}
 	for i, p := range parts {
 		if p.Index != nil {
-			t.known[i] = span{p.Begin, p.End, p.Bytes, true}
+			t.known[i] = span{begin: p.Begin, end: p.End, bytes: p.Bytes, known: true}
 		}
 	}
 	return t
 }
 
-// learn takes note of when the frames of a segment are.
+// learn takes note of when the frames of a segment are, whatever the index said of it.
 func (t *timeline) learn(n uint64, frames []recorder.Frame) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(frames) == 0 || t.known[n].known {
+	if len(frames) == 0 || t.known[n].seen {
 		return
 	}
-	s := span{begin: frames[0].At, end: frames[len(frames)-1].At, known: true}
+	s := span{begin: frames[0].At, end: frames[len(frames)-1].At, known: true, seen: true}
 	for _, f := range frames {
 		s.bytes += uint64(len(f.Data))
 	}
 	t.known[n] = s
 }
 
+// mostSeconds bounds what a bastion makes us remember of when there was output: three days.
+const mostSeconds = 72 * 3600
+
 // add takes an entry of the index. A bastion may say anything in one: nothing here relies on it but where to look.
 func (t *timeline) add(e index.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e.Segment < uint64(len(t.known)) && !t.known[e.Segment].known && e.End > 0 {
-		t.known[e.Segment] = span{e.Begin, e.End, uint64(t.parts[e.Segment].Sealed) * 5, true}
+		t.known[e.Segment] = span{begin: e.Begin, end: e.End, bytes: uint64(t.parts[e.Segment].Sealed) * 5, known: true}
 	}
 	t.commands = ordered(t.commands, e.Commands, func(c index.Command) time.Duration { return c.At })
 	t.files = ordered(t.files, e.Files, func(f index.File) time.Duration { return f.At })
@@ -72,7 +76,7 @@ func (t *timeline) add(e index.Entry) {
 	t.seconds = nil
 	begin := int64(e.Begin / time.Second)
 	for i, n := range e.Activity {
-		if n > 0 && i < 1<<20 {
+		if n > 0 && len(t.active) < mostSeconds {
 			t.active[begin+int64(i)] += n
 		}
 	}

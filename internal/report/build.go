@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 // Options say which report.
 type Options struct {
 	From, To time.Time // the period: From up to but not including To
-	User     string    // empty: everybody
-	Host     string    // empty: every host
+	User     string    // empty: everybody; a pattern as of path.Match
+	Host     string    // empty: every host; likewise
 	Group    string    // person, host, day or request
 	By       string    // who makes it
 	Reason   string
@@ -42,11 +43,12 @@ func (l *Ledger) Report(o Options, p Proof) *Report {
 	o.From, o.To = o.From.UTC(), o.To.UTC()
 	r := &Report{
 		Format: Format, CA: l.ca, Made: o.Made.UTC(), By: o.By, Reason: o.Reason, From: o.From, To: o.To, User: o.User, Host: o.Host,
-		Group: cmp.Or(o.Group, Groups[0]), Proof: p, budget: mostDetails,
+		Group: cmp.Or(o.Group, Groups[0]), Proof: p,
 		Sessions: []*Session{}, Requests: []*Request{}, Hands: []Hands{}, OneSided: []Hands{}, Mutual: []Mutual{},
 		Revocations: []Revocation{}, Views: []View{}, Recordings: []Gap{}, Keys: []Key{}, Custody: []Custody{},
 	}
 	r.Proof.Latest = l.latest
+	l.doubt(p.Failures)
 	if r.Proof.Failures == nil {
 		r.Proof.Failures = []verify.Failure{}
 	}
@@ -59,7 +61,34 @@ func (l *Ledger) Report(o Options, p Proof) *Report {
 	return r
 }
 
+// doubt notes on what the verifier says against a decision or a session where a reader meets it.
+func (l *Ledger) doubt(failures []verify.Failure) {
+	if len(failures) == 0 {
+		return
+	}
+	l.doubts = map[int64]string{}
+	for _, f := range failures {
+		if l.doubts[f.Leaf] == "" {
+			l.doubts[f.Leaf] = f.Text
+		}
+	}
+	for _, asked := range l.asked {
+		for i := range asked.Approvals {
+			asked.Approvals[i].Doubt = l.doubts[asked.Approvals[i].Leaf]
+		}
+	}
+}
+
+// matches says whether a name is of a pattern; every one is of none.
+func matches(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return pattern == "" || err == nil && ok
+}
+
 func (l *Ledger) addSessions(r *Report, o Options) {
+	for _, asked := range l.asked {
+		asked.Sessions, asked.spans = []string{}, nil
+	}
 	for _, s := range l.opened {
 		asked := l.requests[s.Request]
 		if asked != nil {
@@ -80,7 +109,7 @@ func (l *Ledger) sessionOf(s *entered, asked *Request, o Options) *Session {
 	account, host, _ := strings.Cut(s.Target, "@")
 	out := &Session{
 		ID: s.ID, Request: s.Request, Person: s.Person, Account: account, Host: host, Bastion: s.Bastion, Client: s.Client,
-		Started: s.Started.UTC(), Ended: s.Ended.UTC(), Deadline: s.Deadline.UTC(), End: s.End, Leaf: s.leaf,
+		Started: s.Started.UTC(), Ended: s.Ended.UTC(), Deadline: s.Deadline.UTC(), End: s.End, Leaf: s.leaf, Doubt: l.doubts[s.leaf],
 		Commands: []Command{}, Files: []File{}, Forwards: []Forward{}, Denied: []Mark{}, Approvals: []Approval{},
 	}
 	if asked != nil {
@@ -149,14 +178,13 @@ func (l *Ledger) addRequests(r *Report, o Options) {
 	}
 	for _, asked := range l.asked {
 		asked.Used = union(asked.spans)
-		mine := (o.User == "" || asked.Person == o.User) &&
-			(o.Host == "" || slices.ContainsFunc(asked.Targets, func(t string) bool { return strings.HasSuffix(t, "@"+o.Host) }))
+		mine := matches(o.User, asked.Person) && (o.Host == "" || slices.ContainsFunc(asked.Targets, func(t string) bool {
+			_, host, _ := strings.Cut(t, "@")
+			return matches(o.Host, host)
+		}))
 		decided := slices.ContainsFunc(asked.Approvals, func(a Approval) bool { return in(a.At) })
 		if !mine || !used[asked.ID] && !in(asked.Created) && !decided {
 			continue
-		}
-		if asked.Sessions == nil {
-			asked.Sessions = []string{}
 		}
 		if asked.Approvals == nil {
 			asked.Approvals = []Approval{}
@@ -321,7 +349,7 @@ func (r *Report) Total() {
 		at(people, asked.Person).Requests++
 		var seen []string
 		for _, t := range asked.Targets {
-			if _, host, _ := strings.Cut(t, "@"); !slices.Contains(seen, host) && (r.Host == "" || host == r.Host) {
+			if _, host, _ := strings.Cut(t, "@"); !slices.Contains(seen, host) && matches(r.Host, host) {
 				seen = append(seen, host)
 				at(hosts, host).Requests++
 			}
@@ -351,7 +379,7 @@ func (s *Session) day(r *Report) string {
 func (s *Session) sum() Totals {
 	t := s.totals
 	t.Sessions, t.Seconds = 1, s.Seconds
-	if s.Cut != "" && s.End != "deadline" {
+	if s.Cut != "" {
 		t.Cut = 1
 	}
 	return t

@@ -12,7 +12,7 @@ import (
 // Tables are the kinds of CSV.
 var Tables = []string{"sessions", "commands", "files", "requests", "approvals"}
 
-// CSV writes one of the [Tables]: RFC 4180, a header line first, times as RFC 3339 in UTC. A failing log has no table.
+// CSV writes one of the [Tables]: RFC 4180, a header line first, times as RFC 3339 in UTC. Every row says whether the log it comes of verifies.
 func (r *Report) CSV(w io.Writer, table string) error {
 	out := sheet{csv.NewWriter(w)}
 	out.w.UseCRLF = true

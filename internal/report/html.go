@@ -47,7 +47,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 		return map[string]any{"Title": title, "List": list, "Detailed": detailed}
 	},
 	"length": length, "size": size, "many": many, "lower": strings.ToLower, "anchor": anchor,
-	"within": (*Session).within, "ended": (*Session).ended, "verdict": Proof.verdict, "sources": Proof.sources,
+	"within": (*Session).within, "ended": (*Session).ended, "opened": (*Session).opened, "verdict": Proof.verdict, "sources": Proof.sources, "cosigned": Proof.cosigned,
 	"words": View.words, "trouble": File.trouble, "exit": func(e *uint32) string {
 		if e == nil {
 			return ""

@@ -40,6 +40,7 @@ type Ledger struct {
 	custody  []Custody
 	other    map[string]int
 	latest   time.Time
+	doubts   map[int64]string // leaf to what is wrong with it
 }
 
 // entered is a session and where its recording stands.
@@ -72,7 +73,7 @@ func (l *Ledger) Add(index int64, e auditlog.Entry, leaf []byte) {
 		l.progress(*e.Progress, e.At)
 	case e.Revocation != nil:
 		r := e.Revocation
-		l.cuts = append(l.cuts, Revocation{Seq: r.Seq, At: e.At.UTC(), By: r.By, Target: r.Kind + ":" + r.Value, Reason: r.Reason, Requests: r.Requests, Leaf: index})
+		l.cuts = append(l.cuts, Revocation{Seq: r.Seq, At: e.At.UTC(), By: r.By, Target: r.Target().String(), Reason: r.Reason, Requests: r.Requests, Leaf: index})
 	case e.RecordingKey != nil:
 		l.key(*e.RecordingKey, e.At)
 	case e.View != nil:
@@ -238,7 +239,7 @@ func (l *Ledger) Sessions(o Options) (list []control.Session) {
 // inside says whether a session overlaps the period and is of the person and the host that are asked for.
 func (l *Ledger) inside(s *entered, o Options) bool {
 	_, host, _ := strings.Cut(s.Target, "@")
-	return s.Started.Before(o.To) && (l.until(s).After(o.From) || !s.Started.Before(o.From)) && (o.User == "" || s.Person == o.User) && (o.Host == "" || host == o.Host)
+	return s.Started.Before(o.To) && (l.until(s).After(o.From) || !s.Started.Before(o.From)) && matches(o.User, s.Person) && matches(o.Host, host)
 }
 
 // until is when a session ended; one of which nobody says that it ended lasted to its deadline at most.

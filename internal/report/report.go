@@ -27,8 +27,8 @@ type Report struct {
 	Reason string    `json:"reason"` // why it was made
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`             // the first moment that is no longer in it
-	User   string    `json:"user,omitempty"` // of nobody else
-	Host   string    `json:"host,omitempty"` // of no other host
+	User   string    `json:"user,omitempty"` // of nobody else; a * stands for anything
+	Host   string    `json:"host,omitempty"` // of no other host; likewise
 	Group  string    `json:"group"`          // person, host, day or request: what sessions stand under
 
 	Proof  Proof    `json:"proof"`
@@ -51,19 +51,27 @@ type Report struct {
 	Other       []Count      `json:"other,omitempty"`
 	Limits      []string     `json:"limits,omitempty"` // what was left out because there was too much of it
 
-	budget int
+	details int // that it holds
 }
 
 // Proof says what stands behind the report.
 type Proof struct {
 	Leaves     int64            `json:"leaves"`
-	Root       string           `json:"root"`   // base64, of the signed checkpoint
-	Latest     time.Time        `json:"latest"` // of the last leaf
-	Before     int64            `json:"before"` // leaves when this machine last looked; 0: never
+	Root       string           `json:"root"`                // base64, of the signed checkpoint
+	Latest     time.Time        `json:"latest"`              // of the last leaf
+	Before     int64            `json:"before"`              // leaves when this machine last looked; 0: never
+	Witnesses  []Witness        `json:"witnesses,omitempty"` // who cosigned it, as far as was asked
 	Failures   []verify.Failure `json:"failures"`
 	Notes      []verify.Failure `json:"notes,omitempty"`
 	Recordings string           `json:"recordings"` // how commands and files were found: not read, index or frames
 	Read       int              `json:"read"`       // recordings of which they were
+}
+
+// Witness is a machine of somebody else's that saw the same log grow.
+type Witness struct {
+	Name   string    `json:"name"`
+	Leaves int64     `json:"leaves"` // how far
+	At     time.Time `json:"at"`     // when
 }
 
 // Good says that nothing failed.
@@ -129,14 +137,17 @@ type Approval struct {
 	Key      string    `json:"key"`
 	Because  string    `json:"because,omitempty"`
 	FIDO     bool      `json:"fido"`
-	Touch    bool      `json:"touch"` // somebody touched the token
-	PIN      bool      `json:"pin"`   // and gave it a PIN or a finger
+	Touch    bool      `json:"touch"`           // somebody touched the token
+	PIN      bool      `json:"pin"`             // and gave it a PIN or a finger
+	Doubt    string    `json:"doubt,omitempty"` // what the verifier says against it: it does not count
 	Leaf     int64     `json:"leaf"`
 }
 
 // How is the same for people.
 func (a Approval) How() string {
 	switch {
+	case a.Doubt != "":
+		return "NOT PROVEN"
 	case a.FIDO && a.PIN:
 		return "FIDO key, touched, with its PIN"
 	case a.FIDO && a.Touch:
@@ -176,6 +187,7 @@ type Session struct {
 	Notes     []Mark     `json:"notes,omitempty"`
 	Outside   int        `json:"outside,omitempty"` // things that happened in the session but not in the period
 	Omitted   int        `json:"omitted,omitempty"` // and those that were too many for the report
+	Doubt     string     `json:"doubt,omitempty"`   // what the verifier says against it
 	Leaf      int64      `json:"leaf"`
 
 	totals Totals

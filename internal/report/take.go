@@ -102,12 +102,12 @@ func (t *taking) in(at time.Time) bool {
 
 // room says whether one more detail fits.
 func (t *taking) room() bool {
-	if t.count >= mostOfOne || t.r.budget <= 0 {
+	if t.count >= mostOfOne || t.r.details >= mostDetails {
 		t.s.Omitted++
 		return false
 	}
 	t.count++
-	t.r.budget--
+	t.r.details++
 	return true
 }
 

@@ -66,6 +66,9 @@ func (p *page) head(r *Report) {
 		p.put("  BAD   ", f.String())
 	}
 	p.put("log     ", fmt.Sprintf("%d entries up to %s, root %s", r.Proof.Leaves, clock(r.Proof.Latest, moment), r.Proof.Root))
+	if len(r.Proof.Witnesses) > 0 {
+		p.put("seen by ", r.Proof.cosigned())
+	}
 	p.put("from    ", r.Proof.sources())
 	for _, n := range r.Proof.Notes {
 		p.put("note    ", n.String())
@@ -131,9 +134,12 @@ func (p *page) sessions(r *Report) {
 func (p *page) session(s *Session) {
 	p.line("")
 	p.put("  ", fmt.Sprintf("%s  %s as %s on %s  %s", s.ID, s.Person, s.Account, s.Host, s.within()))
+	if s.Doubt != "" {
+		p.put("    NOT PROVEN: ", s.Doubt)
+	}
 	p.put("    why       ", fmt.Sprintf("%s  (%s)", s.Reason, s.Request))
 	p.put("    approved  ", approvers(s.Approvals))
-	p.put("    time      ", fmt.Sprintf("asked %s, granted %s, open %s in the period; %s", length(s.Asked), length(s.Granted), length(s.Seconds), s.ended()))
+	p.put("    time      ", fmt.Sprintf("asked %s, granted %s, open %s in the period; %s", length(s.Asked), length(s.Granted), s.opened(), s.ended()))
 	p.put("    from      ", fmt.Sprintf("%s through %s; recording %s", s.Client, s.Bastion, s.Recording.describe()))
 	for _, c := range s.Commands {
 		p.put("    "+clock(c.At, ofDay)+"  $ ", c.Text+c.marks())
@@ -229,7 +235,7 @@ func (p *page) requests(r *Report) {
 	}
 	p.line("%-10s %-16s %-12s %-10s %7s %8s %8s  %s", "REQUEST", "CREATED", "PERSON", "STATE", "ASKED", "GRANTED", "USED", "TARGETS")
 	for _, q := range r.Requests {
-		p.line("%-10s %-16s %-12s %-10s %7s %8s %8s  %s", short(q.ID, 10), clock(q.Created, minute), short(q.Person, 12), short(q.State, 10), length(q.Asked), length(q.Granted), length(q.Used),
+		p.line("%-10s %-16s %-12s %-10s %7s %8s %8s  %s", short(q.ID, 10), clock(q.Created, minute), short(q.Person, 12), short(q.State, 10), length(q.Asked), ifAny(q.Granted), q.used(),
 			short(strings.Join(q.Targets, " "), 40))
 		p.put("           why  ", q.Reason)
 		for _, a := range q.Approvals {

@@ -45,6 +45,30 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.0f %s", f, unit)
 }
 
+// opened is how long a session was open in the period.
+func (s *Session) opened() string {
+	if s.Seconds == 0 {
+		return "less than a second"
+	}
+	return length(s.Seconds)
+}
+
+// used is the time in which a request was used.
+func (r *Request) used() string {
+	if len(r.Sessions) > 0 {
+		return length(r.Used)
+	}
+	return unknown
+}
+
+// ifAny is a length of time, and nothing for none.
+func ifAny(seconds int64) string {
+	if seconds == 0 {
+		return unknown
+	}
+	return length(seconds)
+}
+
 func many(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
@@ -124,6 +148,15 @@ func (p Proof) verdict() string {
 		return fmt.Sprintf("NOT PROVEN: %s in the log. Nothing below is to be relied on until they are explained.", many(len(p.Failures), "failure"))
 	}
 	return fmt.Sprintf("Proven: %s of the log make the root that the CA signed, and each says what it may.", many(int(p.Leaves), "entry"))
+}
+
+// cosigned names the witnesses.
+func (p Proof) cosigned() string {
+	var words []string
+	for _, w := range p.Witnesses {
+		words = append(words, fmt.Sprintf("%s for the first %d entries, %s", w.Name, w.Leaves, clock(w.At, moment)))
+	}
+	return strings.Join(words, "; ")
 }
 
 // sources says where commands and files come from.

@@ -1,153 +1,105 @@
 package search
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
-	"encoding/binary"
+	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"postern/recorder"
-	"postern/recorder/index"
 )
 
-// bastion is a store with an index, and the keys of an auditor.
-type bastion struct {
-	store   *recorder.Store
-	private recorder.PrivateKey
-	public  recorder.PublicKey
-	signer  ed25519.PrivateKey
-	sealed  chan string
-	lie     func([]byte) []byte // about an entry
+var megabytes = flag.Int("megabytes", 64, "how much BenchmarkSearch records, before compression; 1000 for figures")
+
+// sessions records some of a kind, with one word in the last.
+func (b *bastion) sessions(t testing.TB, kind string, many, percent int) (list []Session) {
+	each := *megabytes * 1e4 * percent / many
+	for i := range many {
+		id, r := fmt.Sprintf("S-%s%d", kind, i), rand.New(rand.NewPCG(1, uint64(i)))
+		b.record(t, id, func(add func(recorder.Frame)) {
+			add(opened(0))
+			size := 16 << 10
+			switch kind {
+			case "noise":
+				add(exec(0, "cat image"))
+			case "editor":
+				size = 1 << 10
+				fallthrough
+			default:
+				add(pty(0))
+			}
+			at := time.Second
+			for n := 0; n < each; n += size {
+				at += 20 * time.Millisecond
+				add(output(0, at, string(sample(kind, r, size))))
+			}
+			add(output(0, at+time.Second, "\r\n the axolotl \r\n"))
+		})
+		list = append(list, Session{ID: id, Open: func(context.Context) (*recorder.Archive, error) { return b.open(t, id), nil }})
+	}
+	return list
 }
 
-func newBastion(t testing.TB) *bastion {
-	t.Helper()
-	b := &bastion{sealed: make(chan string, 100), signer: ed25519.NewKeyFromSeed(make([]byte, 32))}
-	b.private, b.public = recorder.NewKey()
-	var err error
-	b.store, err = recorder.OpenStore(recorder.Config{Dir: t.TempDir(), Signer: b.signer, LowSpace: -1, SegmentAge: time.Hour,
-		Sealed: func(p recorder.Progress) {
-			if p.Sealed {
-				b.sealed <- p.Session
+// BenchmarkSearch is a search for a word that is in each session once.
+func BenchmarkSearch(b *testing.B) {
+	keep := newBastion(b)
+	kinds := map[string][]Session{}
+	var mix []Session
+	for kind, percent := range map[string]int{"log": 60, "editor": 20, "noise": 20} {
+		kinds[kind] = keep.sessions(b, kind, 4, percent)
+		mix = append(mix, kinds[kind]...)
+	}
+	for _, test := range []struct {
+		name, pattern string
+		sessions      []Session
+		thorough      bool
+	}{
+		{"mix/index", "axolotl", mix, false},
+		{"mix/thorough", "axolotl", mix, true},
+		{"log/index", "axolotl", kinds["log"], false},
+		{"log/thorough", "axolotl", kinds["log"], true},
+		{"log/pattern", `ax[a-z]lotl\s`, kinds["log"], false},
+		{"log/no literal", `[a-f]\d{3}[xyz]{4}`, kinds["log"][:1], false},
+		{"drawn", "axolotl", kinds["editor"], false},
+		{"noise/index", "axolotl", kinds["noise"], false},
+		{"noise/thorough", "axolotl", kinds["noise"], true},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			p, err := Compile(test.pattern, false)
+			if err != nil {
+				b.Fatal(err)
 			}
-		},
-		Index: func(recorder.Header) func(uint64, []recorder.Frame) []byte {
-			x := new(index.Indexer)
-			return func(first uint64, frames []recorder.Frame) []byte {
-				entry := x.Segment(first, frames)
-				if b.lie != nil {
-					entry = b.lie(entry)
+			q := &Query{Pattern: p, In: []string{Output}, Thorough: test.thorough}
+			begin, hits := cpu(), 0
+			var last Progress
+			for b.Loop() {
+				hits = 0
+				err := q.Sessions(context.Background(), test.sessions, Teller{
+					Hit:      func(Hit) error { hits++; return nil },
+					Done:     func(_ string, err error) error { return err },
+					Progress: func(p Progress) { last = p },
+				})
+				if err != nil {
+					b.Fatal(err)
 				}
-				return entry
 			}
-		}})
-	if err != nil {
-		t.Fatal(err)
+			size := float64(last.Bytes) * float64(b.N)
+			b.SetBytes(int64(last.Bytes))
+			b.ReportMetric(b.Elapsed().Seconds()*1e9/size, "s/GB")
+			b.ReportMetric((cpu()-begin).Seconds()*1e9/size, "cpu-s/GB")
+			b.ReportMetric(float64(hits), "hits")
+		})
 	}
-	t.Cleanup(func() { b.store.Close() })
-	return b
 }
 
-// record keeps a session and gives what an auditor opens.
-func (b *bastion) record(t testing.TB, session string, write func(append func(recorder.Frame))) *recorder.Archive {
-	t.Helper()
-	w, err := b.store.Create(recorder.Header{Session: session}, b.public)
-	if err != nil {
-		t.Fatal(err)
+func cpu() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		panic(err)
 	}
-	var last *recorder.Commit
-	write(func(f recorder.Frame) {
-		if last, err = w.Append(f); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if last != nil && last.Err() != nil {
-		t.Fatal(last.Err())
-	}
-	if err := w.Close("closed"); err != nil {
-		t.Fatal(err)
-	}
-	for <-b.sealed != session {
-	}
-	return b.open(t, session)
-}
-
-func (b *bastion) open(t testing.TB, session string) *recorder.Archive {
-	t.Helper()
-	a, err := recorder.OpenArchive(context.Background(), source{b.store, session}, b.private, b.signer.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// source reads a store as a bastion gives it out.
-type source struct {
-	store   *recorder.Store
-	session string
-}
-
-func (s source) Outline(context.Context) (io.ReadCloser, error) {
-	var b bytes.Buffer
-	err := s.store.Outline(s.session, &b)
-	return io.NopCloser(&b), err
-}
-
-func (s source) Body(_ context.Context, n uint64) ([]byte, error) {
-	var b bytes.Buffer
-	if err := s.store.Bodies(s.session, n, 1, &b); err != nil {
-		return nil, err
-	}
-	return b.Bytes()[4 : 4+binary.BigEndian.Uint32(b.Bytes())], nil
-}
-
-func opened(channel uint32) recorder.Frame {
-	return recorder.Frame{Type: recorder.TypeOpen, Channel: channel, Data: recorder.OpenChannel{Kind: "session"}.Marshal()}
-}
-
-func request(channel uint32, name string, payload any) recorder.Frame {
-	return recorder.Frame{Type: recorder.TypeRequest, Channel: channel, Data: recorder.Request{Name: name, Payload: ssh.Marshal(payload)}.Marshal()}
-}
-
-func pty(channel uint32) recorder.Frame {
-	return request(channel, "pty-req", struct {
-		Term                         string
-		Columns, Rows, Width, Height uint32
-		Modes                        string
-	}{Term: "xterm", Columns: 80, Rows: 24})
-}
-
-func exec(channel uint32, command string) recorder.Frame {
-	return request(channel, "exec", struct{ Text string }{command})
-}
-
-func output(channel uint32, at time.Duration, text string) recorder.Frame {
-	return recorder.Frame{Type: recorder.TypeData, Channel: channel, Stream: recorder.Stdout, At: at, Data: []byte(text)}
-}
-
-// sample is what hosts print.
-func sample(kind string, r *rand.Rand, size int) []byte {
-	var b bytes.Buffer
-	for n := 0; b.Len() < size; n++ {
-		switch kind {
-		case "log":
-			fmt.Fprintf(&b, "Nov 22 10:%02d:%02d phi1 postgres[%d]: LOG:  duration: %d.%03d ms  statement: select id, name from patients where id = %d\r\n",
-				n/60%60, n%60, r.IntN(9999), r.IntN(90), r.IntN(999), r.IntN(1e7))
-		case "editor":
-			if n%40 == 0 {
-				fmt.Fprintf(&b, "\x1b[?25l\x1b[m\x1b[%d;1H\x1b[K", r.IntN(24)+1)
-			}
-			fmt.Fprintf(&b, "\x1b[%d;%dH\x1b[38;5;%dmfunc\x1b[m name%d(ctx context.Context) error {\x1b[K", r.IntN(24)+1, r.IntN(20)+1, r.IntN(255), r.IntN(1e6))
-		default:
-			b.Write(binary.LittleEndian.AppendUint64(nil, r.Uint64()))
-		}
-	}
-	return b.Bytes()[:size]
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

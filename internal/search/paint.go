@@ -2,6 +2,7 @@ package search
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,16 +200,25 @@ func clearing(b []byte) int {
 		if i += n; i >= lookEvery {
 			return lookEvery
 		}
-		for _, s := range clearings {
-			if i > 0 && bytes.HasPrefix(b[i:], s) {
-				return i
-			}
+		if i > 0 && clears(b[i:]) {
+			return i
 		}
 		i++
 	}
 }
 
-var clearings = [][]byte{[]byte("\x1b[2J"), []byte("\x1b[J"), []byte("\x1b[?1049"), []byte("\x1b[?1047"), []byte("\x1b[?47"), []byte("\x1bc")}
+// clears reports whether b begins with such a sequence. Most end the question with their third byte.
+func clears(b []byte) bool {
+	if len(b) < 3 {
+		return len(b) == 2 && b[1] == 'c'
+	}
+	if b[1] != '[' {
+		return b[1] == 'c'
+	}
+	return (b[2] == '2' || b[2] == 'J' || b[2] == '?') && slices.ContainsFunc(clearings, func(s []byte) bool { return bytes.HasPrefix(b, s) })
+}
+
+var clearings = [][]byte{[]byte("\x1b[2J"), []byte("\x1b[J"), []byte("\x1b[?1049"), []byte("\x1b[?1047"), []byte("\x1b[?47")}
 
 // scrolled hears of lines that leave the screen.
 func (p *painter) scrolled(line string) {

@@ -22,6 +22,9 @@ type Query struct {
 	In       []string // kinds; none: all
 	Context  int      // lines of output before and after a hit
 	Thorough bool     // read everything and believe no index
+
+	// Partial hears of output that passed and is not on record, so that nobody takes it for searched. It is called from many goroutines; nil: nobody asks.
+	Partial func(session, text string)
 }
 
 // Hit is one place. Text in it is what a host or a client said: it may hold anything.

@@ -11,12 +11,12 @@ import (
 
 // Session searches one recording. Hits come in the order of their time, progress as segments are done with; either may stop it with an error.
 func (q *Query) Session(ctx context.Context, a *recorder.Archive, hit func(Hit) error, done func(bytes uint64) error) error {
-	r := &run{Query: q, archive: a, session: a.Summary().Session, hit: hit, done: done, local: new(index.Indexer)}
+	r := &run{Query: q, archive: a, session: a.Summary().Session, hit: hit, done: done, local: &index.Indexer{Whole: true}}
 	parts := a.Parts()
 	entries, missing := make([]index.Entry, len(parts)), 0 // up to there entries are made here, with those that are there: an indexer must see all before
 	for i, p := range parts {
 		var err error
-		if entries[i], err = index.Parse(p.Index); err != nil || q.Thorough {
+		if entries[i], err = index.Entered(p); err != nil || q.Thorough {
 			missing = i + 1
 		}
 		entries[i].Segment = p.Number
@@ -248,6 +248,13 @@ func (r *run) finish(f *found) error {
 	hits := f.hits
 	if f.fetch && r.in(Output) {
 		hits = append(hits, r.paint(f)...)
+	}
+	if r.Partial != nil && r.in(Output) {
+		for _, m := range f.entry.Marks {
+			if m.Kind == "partial" {
+				r.Partial(r.session, m.Text)
+			}
+		}
 	}
 	hits = append(hits, r.indexed(&f.entry)...)
 	return r.tell(hits)

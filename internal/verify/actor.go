@@ -23,6 +23,8 @@ func signedOff(e auditlog.Entry) error {
 		want = e.Revocation.By
 	case e.Risk != nil:
 		want = e.Risk.Bastion
+	case e.Cut != nil:
+		want = e.Cut.Bastion
 	case e.Session != nil:
 		want = e.Session.Bastion
 	case e.RecordingKey != nil:

@@ -22,6 +22,9 @@ func Outline(ctx context.Context, src recorder.Source, s Session) (*recorder.Out
 			return nil, err
 		}
 	}
+	if err := fate(o.Summary, s); err != nil {
+		return nil, err
+	}
 	return o, compare(o.Summary, s)
 }
 

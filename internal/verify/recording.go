@@ -85,6 +85,9 @@ func checkSealed(r io.Reader, s Session, bastion crypto.PublicKey) (recorder.Sum
 	frames, segments := map[uint64][32]byte{}, map[uint64][32]byte{}
 	keep := func(in map[uint64][32]byte) func(uint64, [32]byte) error {
 		return func(count uint64, head [32]byte) error {
+			if before, known := in[count]; known && before != head {
+				return fmt.Errorf("the log holds two heads for one length, %d", count)
+			}
 			in[count] = head
 			return nil
 		}

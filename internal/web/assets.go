@@ -26,6 +26,7 @@ var kinds = map[string]string{
 	".css":  "text/css; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
 	".svg":  "image/svg+xml",
+	"":      "text/plain; charset=utf-8", // the licences of the player
 }
 
 // assets are all files there are, by name, so no path that is asked for is ever looked up in a file system.

@@ -116,14 +116,23 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// until waits for an expression of JavaScript to be true.
+// until waits for an expression of JavaScript to be true, on whatever page the browser is by then.
 func (b *browser) until(expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 40*time.Second)
 	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
-		b.shot("failed")
-		b.t.Fatalf("waiting for %s: %v; the page says: %.300q", expression, err, b.text("main"))
+	for {
+		// While a page gives way to another there is nothing to ask.
+		good, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
+		if err == nil && good {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			b.shot("failed")
+			b.t.Fatalf("waiting for %s: %v; the page says: %.300q", expression, err, b.text("body"))
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -92,5 +93,31 @@ func TestLateIsAsFastAsEarly(t *testing.T) {
 	t.Logf("5 minutes: %v, %d bytes; 3 hours: %v, %d bytes", first, some, last, more)
 	if more > some*2*lead {
 		t.Errorf("at the end %d bytes are needed, at the beginning %d", more, some)
+	}
+}
+
+// Far from any place to begin, the screen has its size, says that it was begun in the middle, and costs no more than near one.
+func TestFarFromAnywhere(t *testing.T) {
+	w := newWorld(t)
+	k := w.record(t, "S-FARFARFAR1", "alice", "postgres@ehr-db-2", monday)
+	k.terminal(0, 132, 43)
+	block := strings.Repeat("no way to begin\r\n", 8<<10)
+	for range 60 {
+		k.wait(time.Second).print(0, block)
+	}
+	k.wait(time.Second).print(0, "\x1b[H\x1b[2Ja place")
+	s := k.wait(time.Second).end("closed")
+	v := welcome(t, w.serve(t, nil))
+	v.ask("POST", "/api/open", `{"session":"`+s.ID+`"}`, nil)
+	v.ask("GET", "/api/session/"+s.ID+"/events", "", nil)
+	for at, exact := range map[int]bool{2: true, 58: false, 62: true} {
+		_, _, text := v.ask("GET", fmt.Sprintf("/api/session/%s/output?channel=0&at=%d", s.ID, at), "", nil)
+		var p piece
+		if err := json.Unmarshal([]byte(text), &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Exact != exact || p.Columns != 132 || p.Rows != 43 || p.Next-p.First > lead+1 {
+			t.Errorf("at %d: exact %v, %d × %d, segments %d to %d", at, p.Exact, p.Columns, p.Rows, p.First, p.Next)
+		}
 	}
 }

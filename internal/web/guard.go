@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"html"
 	"mime"
 	"net/http"
 	"strings"
@@ -90,6 +91,7 @@ func (g guard) stranger(r *http.Request) string {
 		return "only GET and POST"
 	case origin != "" && origin != "http://"+g.host:
 		return "asked for by another site"
+	case led(r): // the link knows what nobody guesses, so wherever it was clicked is well
 	case site != "" && site != "same-origin" && (site != "none" || r.Method != http.MethodGet):
 		return "asked for by another site; paste the link into the browser's address bar"
 	case r.Method == http.MethodPost && origin == "":
@@ -103,7 +105,14 @@ func (g guard) stranger(r *http.Request) string {
 	return ""
 }
 
-// enter gives the secret for the token, once.
+// led says whether a person is led to the link, in a tab of their own.
+func led(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/open/") &&
+		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+}
+
+// enter gives the secret for the token, once. It goes on from a page of ours, because a browser that came from elsewhere would not show the
+// cookie yet.
 func (g guard) enter(w http.ResponseWriter, r *http.Request, token string) {
 	good := same(token, g.token) && r.Method == http.MethodGet
 	if !good || !g.used.CompareAndSwap(false, true) {
@@ -116,10 +125,17 @@ func (g guard) enter(w http.ResponseWriter, r *http.Request, token string) {
 	}
 	http.SetCookie(w, &http.Cookie{Name: g.cookie(), Value: g.secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	where := "/"
-	if g.first != "" {
+	if sessionID.MatchString(g.first) {
 		where += "#" + g.first
 	}
-	http.Redirect(w, r, where, http.StatusSeeOther)
+	w.Header().Set("Content-Type", kinds[".html"])
+	w.Write(Leading(where))
+}
+
+// Leading is a page that leads to a link. In a file that only its owner may read, it lets a browser be started without the link on a command
+// line, which every user of a machine can see.
+func Leading(link string) []byte {
+	return []byte("<!doctype html><meta charset=utf-8><title>postern</title><meta http-equiv=refresh content=\"0;url=" + html.EscapeString(link) + "\">\n")
 }
 
 func (g guard) known(r *http.Request) bool {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postern/recorder"
 )
 
 // visitor asks a server as some program or page would.
@@ -120,6 +122,7 @@ func TestOnlyTheBrowserOfTheLink(t *testing.T) {
 		{"OPTIONS before another site's POST", "OPTIONS", "/api/open", "", v, set("Origin", "http://evil.example"), 403},
 		{"HEAD", "HEAD", "/", "", v, nil, 403},
 		{"opening by GET", "GET", "/api/open", "", v, nil, 405},
+		{"the licence of the player", "GET", "/page/LICENSE", "", v, nil, 200},
 		{"a path outside", "GET", "/page/..%2f..%2fweb.go", "", v, nil, 403},
 		{"a path outside, plainly", "GET", "/page/../../etc/passwd", "", v, nil, 403},
 		{"a file of the directory that is no part of the page", "GET", "/page/README.md", "", v, nil, 404},
@@ -180,20 +183,26 @@ func TestTheCookieStaysHere(t *testing.T) {
 	}
 }
 
-// A link that a page of another site opened is not used up by it.
-func TestAStrangersClickDoesNotUseUpTheLink(t *testing.T) {
+// A link that a page of another site asks for is not used up by it. One that somebody clicked there is good.
+func TestWhereALinkIsClicked(t *testing.T) {
 	link := newWorld(t).serve(t, nil)
-	r, _ := http.NewRequest("GET", link, nil)
-	r.Header.Set("Sec-Fetch-Site", "cross-site")
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
+	for _, test := range []struct {
+		mode, dest string
+		want       int
+	}{{"no-cors", "image", 403}, {"cors", "empty", 403}, {"navigate", "iframe", 403}, {"navigate", "document", 200}, {"navigate", "document", 403}} {
+		r, _ := http.NewRequest("GET", link, nil)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Sec-Fetch-Mode", test.mode)
+		r.Header.Set("Sec-Fetch-Dest", test.dest)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != test.want {
+			t.Errorf("%s %s: %s", test.mode, test.dest, answer.Status)
+		}
 	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusForbidden {
-		t.Errorf("from another site: %s", answer.Status)
-	}
-	welcome(t, link)
 }
 
 // What is asked of a session opens it once, and that stands before anything of it is told.
@@ -302,5 +311,30 @@ func TestNotAsLogged(t *testing.T) {
 	var d description
 	if err := json.NewDecoder(bytes.NewReader([]byte(text))).Decode(&d); err != nil || d.Outline.Logged == "" {
 		t.Errorf("%v: %.300s", err, text)
+	}
+}
+
+// What was typed, a password among it, leaves the process only where that was asked for.
+func TestTypedOnlyWhenAsked(t *testing.T) {
+	w := newWorld(t)
+	k := w.record(t, "S-TYPED00001", "alice", "postgres@ehr-db-1", monday)
+	k.terminal(0, 80, 24)
+	k.print(0, "Password: ")
+	k.wait(time.Second).add(recorder.Frame{Type: recorder.TypeData, Stream: recorder.Stdin, Data: []byte("hunter2\r")})
+	k.exec(1, "cat > notes")
+	k.add(recorder.Frame{Type: recorder.TypeData, Channel: 1, Stream: recorder.Stdin, Data: []byte("hunter2\n")})
+	s := k.wait(time.Second).end("closed")
+	w.asked(t, s, "a password", "bob")
+	for _, asked := range []bool{false, true} {
+		v := welcome(t, w.serve(t, func(c *Config) { c.Keystrokes = asked }))
+		_, _, all := v.ask("POST", "/api/open", `{"session":"`+s.ID+`"}`, nil)
+		for _, path := range []string{"/events", "/output?channel=0&at=0", "/output?channel=0&segment=0", "/output?channel=1&segment=0"} {
+			_, _, text := v.ask("GET", "/api/session/"+s.ID+path, "", nil)
+			all += text
+		}
+		_, _, text := v.ask("POST", "/api/search", `{"pattern":"hunter","sessions":["`+s.ID+`"],"in":[]}`, nil)
+		if typed := strings.Contains(all, "hunter2"); typed != asked || strings.Contains(text, "hunter2") {
+			t.Errorf("asked for: %v, told: %v, found: %s", asked, typed, text)
+		}
 	}
 }

@@ -123,7 +123,11 @@ func (v *view) at(ctx context.Context, t time.Duration) (piece, error) {
 	if anchor.Alternate {
 		p.Init = "\x1b[?1049h"
 	}
-	p.Columns, p.Rows = size(entries[:min(first+1, len(entries))], v.channel, anchor.At)
+	begin := anchor.At
+	if !p.Exact {
+		begin = entries[first].Begin
+	}
+	p.Columns, p.Rows = size(entries[:min(first+1, len(entries))], v.channel, begin)
 	return p, v.fill(ctx, &p, uint64(first), uint64(last), anchor.At)
 }
 

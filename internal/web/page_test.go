@@ -2,6 +2,8 @@ package web
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,20 +31,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("the list opened %v", views)
 	}
 
-	b.do(chromedp.SendKeys(chromedp.CSS(".list .field"), "alice ehr-db-1"))
-	b.sees(".total", "1 of 6")
-	b.keys(kb.Escape + "no such")
-	b.sees(".empty", "No session is like that")
-	b.shot("list-empty-light")
-	b.click(".empty .button")
-	b.sees(".total", "6 sessions")
-	b.js(`(() => { const s = document.querySelector("select[aria-label='How it ended']"); s.value = "cut"; s.dispatchEvent(new Event("change")); })()`)
-	b.sees(".total", "2 of 6")
-	b.js(`(() => { const s = document.querySelector("select[aria-label='Person']"); s.value = "mallory"; s.dispatchEvent(new Event("change")); })()`)
-	b.sees(".total", "1 of 6")
-	b.js(`(() => { for (const n of ["Person", "How it ended"]) { const s = document.querySelector("select[aria-label='" + n + "']"); s.selectedIndex = 0; s.dispatchEvent(new Event("change")); } })()`)
-	b.sees(".total", "6 sessions")
-
+	b.filters()
 	b.click(`a.row[href="#` + s.ID + `"]`)
 	b.sees(".badge", "verified")
 	b.sees(".reason", "encounter table must be restored")
@@ -75,6 +64,33 @@ func TestPage(t *testing.T) {
 		t.Errorf("in the middle the screen is\n%s", got)
 	}
 
+	b.panels()
+	b.click(".back")
+	b.sees(".total", "6 sessions")
+	b.everythingFromHere(link)
+}
+
+// filters narrows the list of all six and takes that back.
+func (b *browser) filters() {
+	b.t.Helper()
+	b.do(chromedp.SendKeys(chromedp.CSS(".list .field"), "alice ehr-db-1"))
+	b.sees(".total", "1 of 6")
+	b.keys(kb.Escape + "no such")
+	b.sees(".empty", "No session is like that")
+	b.shot("list-empty-light")
+	b.click(".empty .button")
+	b.sees(".total", "6 sessions")
+	b.js(`(() => { const s = document.querySelector("select[aria-label='How it ended']"); s.value = "cut"; s.dispatchEvent(new Event("change")); })()`)
+	b.sees(".total", "2 of 6")
+	b.js(`(() => { const s = document.querySelector("select[aria-label='Person']"); s.value = "mallory"; s.dispatchEvent(new Event("change")); })()`)
+	b.sees(".total", "1 of 6")
+	b.js(`(() => { for (const n of ["Person", "How it ended"]) { const s = document.querySelector("select[aria-label='" + n + "']"); s.selectedIndex = 0; s.dispatchEvent(new Event("change")); } })()`)
+	b.sees(".total", "6 sessions")
+}
+
+// panels looks at each panel of the session, and searches it.
+func (b *browser) panels() {
+	b.t.Helper()
 	for tab, want := range map[string]string{"files": "encounter-check.csv", "forwards": "localhost:5432", "request": "dba-on-ehr", "verification": "Read to the last frame"} {
 		b.click("#tab-" + tab)
 		b.sees("#panel", want)
@@ -92,9 +108,6 @@ func TestPage(t *testing.T) {
 	b.sees(".found", "1 / 1")
 	b.until(`document.querySelector(".ap-term-text").textContent.includes("duplicate key")`)
 	b.shot("hit-light")
-	b.click(".back")
-	b.sees(".total", "6 sessions")
-	b.everythingFromHere(link)
 }
 
 // everythingFromHere makes sure that nothing was loaded from anywhere else.
@@ -308,4 +321,30 @@ func TestAlteredPage(t *testing.T) {
 	b.sees("#panel", "Altered")
 	b.shot("altered-light")
 	b.expected("502")
+}
+
+// A browser that is started with a file comes in, and so does a second tab of it; another browser does not.
+func TestStartedWithAFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.restore(t)
+	link := w.serve(t, func(c *Config) { c.First = s.ID })
+	file := filepath.Join(t.TempDir(), "open.html")
+	if err := os.WriteFile(file, Leading(link), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t)
+	b.do(chromedp.Navigate("file://" + file))
+	b.until(`document.querySelector(".session .badge")`)
+	b.sees(".facts", s.ID)
+	base, _, _ := strings.Cut(link, "/open/")
+	b.open(base + "/")
+	b.sees(".total", "1 session")
+	stranger := newBrowser(t)
+	stranger.do(chromedp.Navigate(link))
+	stranger.sees("body", "works once, and not this time")
+	stranger.expected("403")
+	stranger.do(chromedp.Navigate(base + "/"))
+	stranger.sees("body", "for the browser that opened the link")
+	stranger.expected("401")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync"
 
 	"postern/internal/search"
 	"postern/recorder"
@@ -41,7 +42,8 @@ type found struct {
 	Done    int    `json:"done,omitempty"` // sessions
 	Of      int    `json:"of,omitempty"`
 	Fault   string `json:"fault,omitempty"`
-	Session string `json:"session,omitempty"` // of the fault
+	Partial string `json:"partial,omitempty"` // what passed and is not on record, so nobody searched it
+	Session string `json:"session,omitempty"` // of the fault, or of what is not on record
 	More    bool   `json:"more,omitempty"`    // there are more hits than a page wants
 }
 
@@ -52,10 +54,10 @@ var errEnough = errors.New("enough was found")
 
 // search streams what is found. Recordings that are open here are searched at once; many others are one more view, of its own kind.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
-	q, q0, err := s.asked(r)
+	q, ids, err := s.asked(r)
 	var from Recordings
 	if err == nil {
-		from, err = s.recordings(r.Context(), q0.Sessions)
+		from, err = s.recordings(r.Context(), ids, &q)
 	}
 	if err != nil {
 		answer(func(*http.Request) (any, error) { return nil, err })(w, r)
@@ -64,63 +66,80 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	if from.Close != nil {
 		defer from.Close()
 	}
-	out, hits := newLines(w), 0
-	err = out.write(found{Of: len(q0.Sessions)})
-	for i, id := range q0.Sessions {
-		if err != nil || r.Context().Err() != nil {
-			return
-		}
-		var archive *recorder.Archive
-		if archive, err = from.Open(r.Context(), id); err == nil {
-			err = q.Session(r.Context(), archive, func(h search.Hit) error {
-				if hits++; hits > mostHits {
-					return errEnough
-				}
-				return out.write(found{Hit: hitOf(id, h)})
-			}, func(uint64) error { return nil })
-		}
-		if errors.Is(err, errEnough) {
-			out.write(found{More: true})
-			return
-		}
-		if err != nil { // one that cannot be read does not hide the others
-			err = out.write(found{Session: id, Fault: err.Error()})
-		}
-		if err == nil {
-			err = out.write(found{Done: i + 1, Of: len(q0.Sessions)})
-		}
+	var sessions []search.Session
+	for _, id := range ids {
+		sessions = append(sessions, search.Session{ID: id, Open: func(ctx context.Context) (*recorder.Archive, error) { return from.Open(ctx, id) }})
+	}
+	t := &finder{lines: newLines(w), of: len(ids)}
+	q.Partial = t.partial
+	if err := q.Sessions(r.Context(), sessions, search.Teller{Hit: t.hit, Done: t.over}); errors.Is(err, errEnough) {
+		_ = t.say(found{More: true})
 	}
 }
 
-func (s *Server) asked(r *http.Request) (search.Query, query, error) {
+// finder tells a page of a search.
+type finder struct {
+	lines
+	mu         sync.Mutex // one line at a time
+	hits, done int
+	of         int
+}
+
+func (t *finder) say(line found) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.write(line)
+}
+
+func (t *finder) hit(h search.Hit) error {
+	if t.hits++; t.hits > mostHits {
+		return errEnough
+	}
+	return t.say(found{Hit: hitOf(h)})
+}
+
+// over says that a session was searched; one that cannot be read does not hide the others.
+func (t *finder) over(id string, err error) error {
+	t.done++
+	line := found{Done: t.done, Of: t.of}
+	if err != nil {
+		line.Session, line.Fault = id, err.Error()
+	}
+	return t.say(line)
+}
+
+func (t *finder) partial(session, text string) { _ = t.say(found{Session: session, Partial: text}) }
+
+func (s *Server) asked(r *http.Request) (search.Query, []string, error) {
 	var asked query
 	if err := question(r, &asked); err != nil {
-		return search.Query{}, asked, err
+		return search.Query{}, nil, err
 	}
 	pattern, err := search.Compile(asked.Pattern, asked.Exact)
 	if err != nil {
-		return search.Query{}, asked, misuse("%v", err)
+		return search.Query{}, nil, misuse("%v", err)
 	}
 	for _, kind := range asked.In {
 		if !slices.Contains([]string{search.Output, search.Command, search.File}, kind) {
-			return search.Query{}, asked, misuse("there is no kind %.40q", kind)
+			return search.Query{}, nil, misuse("there is no kind %.40q", kind)
 		}
 	}
 	if len(asked.Sessions) == 0 {
-		return search.Query{}, asked, misuse("there is nothing to search")
+		return search.Query{}, nil, misuse("there is nothing to search")
 	}
 	for _, id := range asked.Sessions {
 		if !sessionID.MatchString(id) {
-			return search.Query{}, asked, misuse("%.80q is no session", id)
+			return search.Query{}, nil, misuse("%.80q is no session", id)
 		}
 	}
-	return search.Query{Pattern: pattern, In: asked.In}, asked, nil
+	return search.Query{Pattern: pattern, In: asked.In}, asked.Sessions, nil
 }
 
-// recordings are those that a search may read: the one that is open, or a new view of many.
-func (s *Server) recordings(ctx context.Context, ids []string) (Recordings, error) {
+// recordings are those that a search may read: the one that is open, or a new view of many. An index that was found out is not believed.
+func (s *Server) recordings(ctx context.Context, ids []string, q *search.Query) (Recordings, error) {
 	if len(ids) == 1 {
 		if o, err := s.already(ids[0]); err == nil {
+			q.Thorough = len(o.state().differ) > 0
 			return Recordings{Open: func(context.Context, string) (*recorder.Archive, error) { return o.archive, nil }}, nil
 		}
 	}
@@ -130,8 +149,8 @@ func (s *Server) recordings(ctx context.Context, ids []string) (Recordings, erro
 	return s.config.Search(ctx, ids)
 }
 
-func hitOf(id string, h search.Hit) *hit {
+func hitOf(h search.Hit) *hit {
 	begin := min(max(h.Begin, 0), len(h.Text))
 	end := min(max(h.End, begin), len(h.Text))
-	return &hit{id, seconds(h.At), h.Channel, h.Kind, h.Text[:begin], h.Text[begin:end], h.Text[end:]}
+	return &hit{h.Session, seconds(h.At), h.Channel, h.Kind, h.Text[:begin], h.Text[begin:end], h.Text[end:]}
 }

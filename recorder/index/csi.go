@@ -50,6 +50,9 @@ func (t *Text) act(dst []byte, final byte, next int) []byte {
 }
 
 func isHome(params []byte) bool {
+	if len(params) > 3 {
+		return false
+	}
 	row, rest := leading(params)
 	column := 0
 	if len(rest) > 0 {

@@ -88,6 +88,11 @@ func (x *Indexer) event(f *recorder.Frame) {
 		if json.Unmarshal(e.JSON, &v) == nil {
 			x.file(f.Channel, v)
 		}
+	case recorder.EventStream:
+		var v recorder.Stream
+		if json.Unmarshal(e.JSON, &v) == nil && v.Kept < v.Bytes && f.Stream != recorder.Stdin {
+			x.mark(f.Channel, "partial", fmt.Sprintf("of %d bytes of output the first %d are on record, and samples of the others", v.Bytes, v.Kept))
+		}
 	case recorder.EventOperation:
 		var v recorder.Operation
 		if json.Unmarshal(e.JSON, &v) == nil {

@@ -89,7 +89,7 @@ type Size struct {
 type Mark struct {
 	At      time.Duration `json:"at"`
 	Channel uint32        `json:"channel"`
-	Kind    string        `json:"kind"` // note, denied, signal, exit, agent, listen, end
+	Kind    string        `json:"kind"` // note, denied, partial (not all of a stream is on record), signal, exit, agent, listen, end
 	Text    string        `json:"text"`
 }
 

@@ -12,17 +12,15 @@ import (
 // Indexer writes the entries of one recording. It sees each segment once, in order, and remembers at most 64 KiB. What it reads is hostile: it only parses,
 // and every list it makes has an end.
 type Indexer struct {
-	Whole bool // the lists of entries have no end: for those who look closer at one that was cut
+	Whole bool // the lists of entries have no end, and they have no words: for who reads all of a recording anyway
 
 	tracks Tracks
-	asked  map[uint32]string // commands whose end is awaited
-	seen   map[uint32]*watch
+	seen   map[uint32]*watch // terminals
 
 	entry *Entry
 	frame uint64 // that is read
 	at    time.Duration
 	grams *grams
-	text  []byte
 	lanes []*Track // of the segment
 	room  room
 }
@@ -106,7 +104,7 @@ func (x *Indexer) output(k *Track, b []byte, n uint64) {
 		k.Text.watch.settle() // the frame's data is not kept
 	}
 	switch {
-	case x.entry.Drawn:
+	case x.entry.Drawn || x.Whole:
 	case !k.Text.Terminal && isBinary(b):
 		k.gram, k.rests = x.grams.sift(k.gram, whole), 0
 	default:
@@ -138,7 +136,9 @@ func (x *Indexer) begin(k *Track, n uint64) {
 	k.lane = len(x.entry.Lanes)
 	x.entry.Lanes = append(x.entry.Lanes, Lane{Channel: k.Channel, Stream: k.Stream, From: n, Terminal: k.Text.Terminal, Plain: x.tracks.channels[k.Channel].left, Columns: k.columns, Rows: k.rows,
 		Line: slices.Clone(k.line), Half: k.Text.half(), Long: k.long, Drawn: k.Text.Drawn()})
-	k.gram = k.collect(x.grams, 0, k.line)
+	if !x.Whole {
+		k.gram = k.collect(x.grams, 0, k.line)
+	}
 	if !k.Text.Terminal {
 		return
 	}
@@ -217,9 +217,8 @@ func (x *Indexer) finish() {
 		}
 	}
 	x.lanes = x.lanes[:0]
-	x.entry.Words = x.grams.filter()
-	if x.entry.Drawn {
-		x.entry.Words = nil
+	if words := x.grams.filter(); !x.entry.Drawn && !x.Whole {
+		x.entry.Words = words
 	}
 	x.entry.Cut = x.entry.Cut || x.room.cut
 	x.entry.Anchors = thin(x.entry.Anchors)

@@ -75,11 +75,15 @@ func (t *Text) Append(dst, src []byte) []byte {
 		if src[i] == '\r' && i+1 < len(src) && src[i+1] == '\n' { // most lines end so
 			t.back, i = false, i+1
 		}
-		if n := coloured(src[i:]); n > 0 {
+		if n := whole(src[i:]); n > 0 { // as most are
+			final := src[i+n-1]
+			if t.n = copy(t.csi[:], src[i+2:i+n-1]); final != 'm' {
+				dst = t.act(dst, final, i+n)
+			}
 			i += n
 			continue
 		}
-		dst = t.single(dst, begin, src[i], i+1)
+		dst = t.single(dst, begin, src[i])
 		i++
 	}
 	return dst
@@ -96,34 +100,21 @@ func (t *Text) between(dst, src []byte, i int) ([]byte, int) {
 		}
 		return dst, i
 	}
-	if t.state == control && t.n == 0 { // most are whole and short
-		n := parameters(src[i:])
-		if n < len(t.csi) && i+n < len(src) && src[i+n] >= 0x40 && src[i+n] < 0x7f {
-			t.n = copy(t.csi[:], src[i:i+n])
-			t.state = ground
-			return t.act(dst, src[i+n], i+n+1), i + n + 1
-		}
-	}
 	return t.sequence(dst, src[i], i+1), i + 1
 }
 
-// parameters is how many bytes at the beginning of b are digits and what stands between them.
-func parameters(b []byte) int {
-	for i, c := range b {
-		if c < 0x30 || c > 0x3f {
-			return i
-		}
-	}
-	return len(b)
-}
-
-// coloured is the length of a sequence at the beginning of b that does nothing but colour text.
-func coloured(b []byte) int {
+// whole is the length of a control sequence at the beginning of b, if all of it is there and it is not long.
+func whole(b []byte) int {
 	if len(b) < 3 || b[0] != 0x1b || b[1] != '[' {
 		return 0
 	}
-	if n := parameters(b[2:]); n < 24 && n+2 < len(b) && b[n+2] == 'm' {
-		return n + 3
+	for i, c := range b[2:min(len(b), 2+len(Text{}.csi))] {
+		if c < 0x30 || c > 0x3f {
+			if c >= 0x40 && c < 0x7f {
+				return i + 3
+			}
+			return 0
+		}
 	}
 	return 0
 }
@@ -245,9 +236,9 @@ func (t *Text) run(dst, b []byte) []byte {
 func (t *Text) draw() { t.drawn = t.drawn || t.Terminal }
 
 // single is a control character.
-func (t *Text) single(dst []byte, begin int, c byte, next int) []byte {
+func (t *Text) single(dst []byte, begin int, c byte) []byte {
 	if t.watch != nil {
-		t.watch.single(c, next)
+		t.watch.single(c)
 	}
 	switch c {
 	case 0x1b:
@@ -324,7 +315,7 @@ func (t *Text) sequence(dst []byte, c byte, next int) []byte {
 	case c == 0x18 || c == 0x1a: // they cancel
 		t.state = ground
 	case c < 0x20 && t.state == control:
-		return t.single(dst, len(dst), c, next) // terminals act on these at once
+		return t.single(dst, len(dst), c) // terminals act on these at once
 	case c < 0x20 || c >= 0x7f:
 		t.state = ground
 		t.draw()

@@ -2,7 +2,6 @@ package index
 
 import (
 	"time"
-	"unicode/utf8"
 
 	"postern/recorder"
 )
@@ -18,10 +17,9 @@ type watch struct {
 	column      int    // letters since the line began, and
 	run         []byte // these, which are not counted yet: mostly the line ends and nobody asks
 
-	typing  *typing
-	prompt  string // that stood before the last command
-	last    time.Duration
-	waiting bool // the client sent something since the last output
+	typing *typing
+	prompt string        // that stood before the last command
+	last   time.Duration // of output
 }
 
 const (
@@ -63,6 +61,9 @@ func (w *watch) pause() {
 
 func (w *watch) text(b []byte) {
 	w.blank, w.home = false, false
+	if w.other {
+		return
+	}
 	w.settle()
 	w.run = b
 	if w.typing != nil {
@@ -72,13 +73,13 @@ func (w *watch) text(b []byte) {
 
 // settle counts what was not counted yet.
 func (w *watch) settle() {
-	if len(w.run) > 0 {
-		w.column += utf8.RuneCount(w.run)
-		w.run = nil
+	for _, c := range w.run {
+		w.column += int(^c>>7 | c>>6&1) // 0 for a byte that goes on with a letter; without a branch, since hosts print noise too
 	}
+	w.run = nil
 }
 
-func (w *watch) single(c byte, _ int) {
+func (w *watch) single(c byte) {
 	switch c {
 	case '\n', '\v', '\f':
 		w.home = false

@@ -2,7 +2,6 @@ package play
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"strings"
 	"testing"
@@ -11,19 +10,16 @@ import (
 	"postern/recorder"
 )
 
-// atOnce plays without waiting.
-func atOnce(notes io.Writer) Player {
-	return Player{Notes: notes, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
-}
+// shownWith shows all channels.
+func shownWith(notes io.Writer) Screens { return Screens{Channel: -1, Notes: notes} }
 
 func notes(t *testing.T, frames ...recorder.Frame) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := atOnce(&out).Play(t.Context(), record(t, frames...).open(t, false), io.Discard); err != nil {
+	if err := shownWith(&out).Write(record(t, frames...).open(t, false), io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	text := strings.ReplaceAll(out.String(), "\r\n", "\n")
-	return strings.ReplaceAll(text, "[1:00:00: ", "[")
+	return strings.ReplaceAll(out.String(), "[1:00:00: ", "[")
 }
 
 func TestNotes(t *testing.T) {
@@ -172,9 +168,9 @@ func TestKeystrokes(t *testing.T) {
 	}
 	for _, shown := range []bool{false, true} {
 		var out bytes.Buffer
-		p := atOnce(&out)
+		p := shownWith(&out)
 		p.Keystrokes = shown
-		if err := p.Play(t.Context(), r.open(t, true), io.Discard); err != nil || strings.Contains(out.String(), "grü<C-c>") != shown {
+		if err := p.Write(r.open(t, true), io.Discard); err != nil || strings.Contains(out.String(), "grü<C-c>") != shown {
 			t.Errorf("the notes of a player that shows keystrokes: %v, %v\n%s", shown, err, out.String())
 		}
 	}
@@ -191,9 +187,9 @@ func TestKeystrokesAreInNoExport(t *testing.T) {
 		"asciicast":  func(r *recorder.Reader, w io.Writer) error { return Asciicast(r, -1, w) },
 		"keystrokes": Keystrokes,
 		"replay": func(r *recorder.Reader, w io.Writer) error {
-			p := atOnce(w)
+			p := shownWith(w)
 			p.Keystrokes = true
-			return p.Play(t.Context(), r, w)
+			return p.Write(r, w)
 		},
 	} {
 		var out bytes.Buffer

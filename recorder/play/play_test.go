@@ -2,7 +2,6 @@ package play
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"postern/recorder"
 )
@@ -47,44 +45,18 @@ func golden(t *testing.T, name string) *recorder.Reader {
 	return r
 }
 
-func TestPlay(t *testing.T) {
+func TestScreensAndNotes(t *testing.T) {
 	var out, notes bytes.Buffer
-	var waited time.Duration
-	p := Player{Speed: 2, Notes: &notes, Wait: func(_ context.Context, d time.Duration) error { waited += d; return nil }}
-	if err := p.Play(t.Context(), golden(t, "v1-complete.recording"), &out); err != nil {
+	if err := (Screens{Channel: -1, Notes: &notes}).Write(golden(t, "v1-complete.recording"), &out); err != nil {
 		t.Fatal(err)
 	}
-	if want := "root@phi1:~# \x1b[1;34mgr\u00fc\u00dfe\x1b[0m\r\n"; !strings.HasPrefix(out.String(), want) {
+	if want := "root@phi1:~# grüße\n"; !strings.HasPrefix(out.String(), want) {
 		t.Errorf("shown %q", out.String())
-	}
-	if waited < 5*time.Millisecond || waited > 50*time.Millisecond {
-		t.Errorf("it took %v at double speed", waited)
 	}
 	for _, line := range []string{"shell", "five minutes left", "killed by signal TERM", "the session ended: closed by the client"} {
 		if !strings.Contains(notes.String(), line) {
 			t.Errorf("no line says %q:\n%s", line, notes.String())
 		}
-	}
-}
-
-func TestPlayIdleAndFrom(t *testing.T) {
-	c := clock{Player: Player{Idle: time.Second, From: 10 * time.Second, Wait: nil}}
-	var waits []time.Duration
-	c.Wait = func(_ context.Context, d time.Duration) error { waits = append(waits, d); return nil }
-	for _, at := range []time.Duration{1, 9, 12, 13, 60} {
-		if err := c.until(t.Context(), at*time.Second); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(waits) != 3 || waits[0] != time.Second || waits[2] != time.Second {
-		t.Errorf("waits %v", waits)
-	}
-	stop, cancel := context.WithCancelCause(t.Context())
-	enough := errors.New("enough")
-	cancel(enough)
-	c.Wait = nil
-	if err := c.until(stop, time.Hour); !errors.Is(err, enough) {
-		t.Errorf("a show that was stopped: %v", err)
 	}
 }
 

@@ -84,8 +84,16 @@ func (w *screenWriter) frame(f recorder.Frame) {
 		return
 	}
 	for _, line := range lines {
-		Player{Notes: w.Notes, Colour: w.Colour}.note(line)
+		w.note(line)
 	}
+}
+
+// note writes a line about a frame.
+func (s Screens) note(line string) {
+	if s.Colour {
+		line = "\x1b[2m" + line + "\x1b[0m"
+	}
+	io.WriteString(s.Notes, line+"\n")
 }
 
 func (w *screenWriter) request(f recorder.Frame) {

@@ -25,6 +25,9 @@ func (s *Screen) mapped(r rune) rune {
 // lines is the set that boxes are drawn with, from _ to ~.
 var lines = []rune(" ◆▒␉␌␍␊°±␤␋┘┐┌└┼⎺⎻─⎼⎽├┤┴┬│≤≥π≠£·")
 
+// Width is how many columns a character takes: 0 if it goes on top of the one before it, or is nothing to show.
+func Width(r rune) int { return max(width(r), 0) }
+
 // width is how many columns a character takes: 0 if it goes on top of the one before it, -1 if it is nothing to show.
 func width(r rune) int {
 	switch {

@@ -285,7 +285,7 @@ func (s *Screen) leave(r *row) {
 	if s.onLine == nil || len(r.cells) == 0 && r.fill.Rune != ' ' {
 		return // nobody listens, or it is a row of letters to adjust a tube by
 	}
-	s.gone = s.appendText(s.gone, r)
+	s.gone = s.appendCells(s.gone, r, MostColumns) // also what a narrower window hides since
 	if !r.wrapped || len(s.gone) >= mostGone {
 		s.onLine(string(trim(s.gone)))
 		s.gone = s.gone[:0]

@@ -19,7 +19,7 @@ func (s *Screen) ascii(p []byte) {
 			p = append(p[:n-1:n-1], p[len(p)-1]) // the last column takes them all, and shows the last
 		}
 		r := s.own(s.y)
-		r.reach(s.x+n, s.columns)
+		r.extend(s.x, s.x+n, s.columns)
 		r.split(s.x, s.x+n)
 		cells := r.cells[s.x : s.x+n]
 		cell := s.style.cell(' ')

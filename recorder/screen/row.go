@@ -93,6 +93,20 @@ func (r *row) reach(n, columns int) {
 	}
 }
 
+// extend is reach for cells that are all written next, from x on: they are not filled first.
+func (r *row) extend(x, n, columns int) {
+	r.reach(x, columns)
+	if len(r.cells) >= n {
+		return
+	}
+	if cap(r.cells) < n {
+		r.cells = append(make([]Cell, 0, max(n, columns)), r.cells...)
+	}
+	old := len(r.cells)
+	r.cells = r.cells[:n]
+	r.cells[old] = r.fill // split looks at it
+}
+
 // clear makes a row blank, in the colour that things are erased with.
 func (r *row) clear(fill Cell) {
 	r.cells, r.fill, r.wrapped, r.short = r.cells[:0], fill, false, false
@@ -196,8 +210,11 @@ func (s *Screen) Lines() []string {
 	return list
 }
 
-func (s *Screen) appendText(b []byte, r *row) []byte {
-	cells := r.cells[:min(len(r.cells), s.columns)]
+func (s *Screen) appendText(b []byte, r *row) []byte { return s.appendCells(b, r, s.columns) }
+
+// appendCells appends the text of the first cells of a row.
+func (s *Screen) appendCells(b []byte, r *row, most int) []byte {
+	cells := r.cells[:min(len(r.cells), most)]
 	if r.short && len(cells) == s.columns {
 		cells = cells[:s.columns-1]
 	}

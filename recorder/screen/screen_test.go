@@ -67,4 +67,11 @@ func TestOnScroll(t *testing.T) {
 	if got := strings.Join(lines, "|"); got != "a|0123456789abc|b|c|d" {
 		t.Errorf("%q", got)
 	}
+	lines = nil
+	s.Write([]byte("abcdefgh"))
+	s.Resize(3, 3)
+	s.Write([]byte("\r\n\n\n"))
+	if got := strings.Join(lines, "|"); got != "abcdefgh" {
+		t.Errorf("a line that a window cuts off is %q when it leaves", got)
+	}
 }

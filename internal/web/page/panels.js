@@ -5,6 +5,7 @@ import { bytes, clock, count, dayName, long, position, stamp } from "./format.js
 
 // list paints rows that lead to a moment, a few hundred at a time.
 function list(session, panel, things, empty, row, chosen) {
+  session.more = undefined;
   if (!things.length) return replace(panel, h("p", { class: "empty" }, empty));
   const ol = h("ol", { class: "things" });
   let shown = 0;
@@ -20,6 +21,7 @@ function list(session, panel, things, empty, row, chosen) {
   };
   const rest = h("button", { class: "button more", type: "button", onclick: () => more() }, "More");
   more();
+  session.more = () => shown < things.length && (more(), true);
   replace(panel, ol, rest);
 }
 

@@ -152,11 +152,11 @@ export class Playback {
     this.changed();
   }
 
-  show(until) {
+  show(until, playing = false) {
     const events = this.tape.events;
     const from = this.done;
     while (this.done < events.length && events[this.done][0] <= until) this.done++;
-    if (this.done > from) this.screen.write(events.slice(from, this.done));
+    if (this.done > from) this.screen.write(events.slice(from, this.done), playing);
   }
 
   step() {
@@ -175,7 +175,7 @@ export class Playback {
       to = this.tape.end;
     }
     this.time = Math.min(to, this.length);
-    this.show(this.time);
+    this.show(this.time, true);
     this.screen.settled?.(this.time);
     if (this.time >= this.length) this.stop();
     else this.changed();

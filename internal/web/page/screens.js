@@ -5,7 +5,7 @@ import { position } from "./format.js";
 
 // Terminal is asciinema-player without its controls: it is told what to paint, and keeps no time of its own.
 export class Terminal {
-  constructor(el, exact) {
+  constructor(el, exact, keystrokes) {
     this.fresh = true;
     this.el = el;
     this.exact = exact; // hears whether the screen is surely what it was
@@ -19,7 +19,7 @@ export class Terminal {
         };
       };
       this.player = window.AsciinemaPlayer.create(driver, el, {
-        fit: "both", controls: false, cols: 80, rows: 24, preload: true, cursorMode: "steady", keystrokeOverlay: false,
+        fit: "both", controls: false, cols: 80, rows: 24, preload: true, cursorMode: "steady", keystrokeOverlay: keystrokes,
         terminalFontFamily: '"JetBrains Mono", "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
       });
     });
@@ -38,7 +38,8 @@ export class Terminal {
     this.resized?.(columns, rows);
   }
 
-  write(events) {
+  // write paints; what was typed is shown for a moment, while it plays.
+  write(events, playing) {
     let output = [];
     const flush = () => {
       if (output.length) this.dispatch("output", output.join(""));
@@ -46,6 +47,7 @@ export class Terminal {
     };
     for (const [, kind, data] of events) {
       if (kind === "o" || kind === "e") output.push(data);
+      else if (kind === "i" && playing) this.dispatch("input", { data });
       else if (kind === "r") {
         flush();
         this.size(data[0], data[1]);
@@ -153,8 +155,9 @@ export class Transcript {
 
 // Log is the session as a list of what happened, for those that printed nothing.
 export class Log {
-  constructor(el, happenings, seek) {
+  constructor(el, happenings, seek, empty) {
     this.fresh = true;
+    this.empty = empty;
     this.happenings = happenings;
     this.list = h("ol", { class: "lines log", "aria-label": "what happened" });
     this.box = h("div", { class: "transcript", tabindex: "0" }, this.list);
@@ -169,7 +172,7 @@ export class Log {
     this.rows = this.happenings.map((x) => h("li", { class: "line-" + x.kind + " to-come" },
       h("button", { class: "when", tabindex: "-1", onclick: () => this.seek(x.at) }, position(x.at, true)),
       h("span", { class: "said" }, x.row())));
-    replace(this.list, this.rows.length ? this.rows : h("li", { class: "empty" }, "Nothing is on record of this session but that it was."));
+    replace(this.list, this.rows.length ? this.rows : h("li", { class: "empty" }, this.empty));
     this.shown = 0;
     this.still = undefined;
   }

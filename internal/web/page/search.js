@@ -62,6 +62,7 @@ export class Search {
       await putStream("/api/search", { pattern: this.pattern, sessions: this.all.map((s) => s.id), in: [...this.in] }, (line) => {
         if (line.hit) { n++; this.add(line.hit); }
         if (line.fault) this.faults.push(line);
+        if (line.partial) this.faults.push({ session: line.session, fault: "not all of it could be searched: " + line.partial });
         if (line.more) this.faults.push({ session: "", fault: "there are more hits than are shown; say more in the pattern, or narrow the list" });
         if (line.of) {
           done = line.done ?? 0;

@@ -22,7 +22,8 @@ export class Session {
     this.hits = [];
     this.tab = "commands";
     document.title = "postern · " + id;
-    replace(main, h("div", { class: "loading" }, "Telling the log, and opening ", said(id), " …"));
+    replace(main, h("div", { class: "loading" }, h("p", {}, "Telling the log, and opening ", said(id), " …"),
+      h("p", { class: "dim later" }, "postern may be asking for a passphrase or a touch of your key on its terminal.")));
     this.open();
   }
 
@@ -137,7 +138,7 @@ export class Session {
         h("h1", {}, face(s.person), said(s.person), h("span", { class: "arrow", "aria-label": "as" }, "→"), said(account, { class: "account" }), h("span", { class: "at" }, "@"), said(host),
           h("span", { class: "end end-" + end.kind, title: visible(end.text) }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text))),
         h("p", { class: "facts" }, h("code", {}, said(s.id)), h("span", { title: stamp(started) }, dayName(started, this.now) + ", " + clock(started)),
-          h("span", {}, "took " + long(took(s, this.now))), h("span", {}, "from ", said(s.client), " through ", said(s.bastion)),
+          h("span", {}, (end.kind === "live" ? "for " : "took ") + long(took(s, this.now))), h("span", {}, "from ", said(s.client), " through ", said(s.bastion)),
           outline.live ? h("button", { class: "link", type: "button", onclick: () => this.reload() }, icon("reload"), "what is sealed so far; load again") : null)),
       h("div", { class: "because" },
         h("p", { class: "reason" }, request ? said(request.reason, { class: "quote" }) : "The request is not known: " + visible(this.detail.unknown)),
@@ -198,6 +199,7 @@ export class Session {
   // current marks where one is in the list of the panel.
   current() {
     const rows = this.rows ?? [];
+    while (rows.length && rows.at(-1).at <= this.playback.time && this.more?.());
     let at = -1;
     for (let i = 0; i < rows.length && rows[i].at <= this.playback.time + 1e-6; i++) at = i;
     if (this.tab === "hits") at = this.hitAt;
@@ -205,7 +207,7 @@ export class Session {
     rows[this.marked]?.el.classList.remove("now");
     rows[at]?.el.classList.add("now");
     this.marked = at;
-    if (this.playback.playing || this.tab === "hits") rows[at]?.el.scrollIntoView({ block: "nearest" });
+    rows[at]?.el.scrollIntoView({ block: "nearest" });
   }
 
   seek(t) {
@@ -257,8 +259,9 @@ export class Session {
     this.stage.textContent = "";
     this.stage.classList.toggle("terminal", this.channel?.kind === "terminal");
     const jump = (t) => this.seek(t);
-    if (!this.channel) this.screen = new Log(this.stage, this.happened.list, jump);
-    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage, (exact) => { this.inexact.hidden = exact; });
+    if (!this.channel) this.screen = new Log(this.stage, this.happened.list, jump, this.detail.outline.live
+      ? `Nothing of this session is sealed yet: that happens within a minute. postern watch ${this.id} shows it as it goes.` : "Nothing is on record of this session but that it was.");
+    else if (this.channel.kind === "terminal") this.screen = new Terminal(this.stage, (exact) => { this.inexact.hidden = exact; }, this.app.about.keystrokes);
     else this.screen = new Transcript(this.stage, jump);
     this.paintChannels();
     await this.screen.ready;
@@ -303,7 +306,7 @@ export class Session {
     if (tab) this.tabs.scrollLeft = Math.max(0, tab.offsetLeft - this.tabs.offsetLeft + tab.offsetWidth - this.tabs.clientWidth);
     this.panel.setAttribute("aria-labelledby", "tab-" + name);
     this.rows = [];
-    this.marked = undefined;
+    this.more = this.marked = undefined;
     panels.find((p) => p.name === name).paint(this, this.panel);
     this.current();
   }
@@ -334,6 +337,8 @@ export class Session {
         await putStream("/api/search", { pattern, sessions: [this.id], in: [] }, (line) => {
           if (line.hit) { this.hits.push(line.hit); this.soonHits(); }
           if (line.fault) this.failed(new Error(line.fault));
+          if (line.partial) this.failed(new Error("Not all of it could be searched: " + line.partial));
+          if (line.more) this.failed(new Error("There are more hits than are shown; say more in the pattern."));
         }, this.searching.signal);
       } catch (e) {
         if (e.name === "AbortError") return;
