@@ -210,9 +210,9 @@ func (s *session) act(crossed []crossing) {
 
 // hold leaves the session as it is, with nothing passing, for as long as somebody may look at it, and then ends it. The CA opens no other one for the grant.
 func (s *session) hold(r control.Risk) {
-	limit := s.b.Limits.HoldTime
-	s.tellAll(fmt.Sprintf("%s, so this session is held and ends in %s; ask for a fresh approval with: postern request %s", r.Reason(), limit, s.reply.Session.Target))
-	time.AfterFunc(limit, func() { s.cut("held", "this session was held, and nobody could go on with it") })
+	length := s.b.Limits.HoldTime
+	s.tellAll(fmt.Sprintf("%s, so this session is held and ends in %s; ask for a fresh approval with: postern request %s", r.Reason(), length, s.reply.Session.Target))
+	time.AfterFunc(length, func() { s.cut("held", "this session was held, and nobody could go on with it") })
 }
 
 // tellAll tells every program's user, whether or not there is a terminal.
