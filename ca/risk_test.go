@@ -113,11 +113,14 @@ func TestALimitHoldsTheGrant(t *testing.T) {
 // What a later policy limits more strictly counts for what was granted before, and what it no longer limits as well.
 func TestLimitsOfBothPolicies(t *testing.T) {
 	w := newWorld(t)
-	w.limited("denied 5 hold; files-read 9 log")
+	w.limited("denied 5 hold; files-read 9 log; sessions-hour 1 log")
 	_, made := w.granted("alice", "root@phi1", "bob")
-	w.limited("denied 3 revoke; bytes-out 1G warn")
+	w.limited("denied 3 revoke; bytes-out 1G warn; sessions-hour 1 warn")
+	if _, err := w.open(made.Certificate, "root@phi1"); err != nil {
+		t.Fatal(err)
+	}
 	reply, err := w.open(made.Certificate, "root@phi1")
-	if want := "bytes-out 1G warn; files-read 9 log; denied 3 revoke"; err != nil || reply.Session.Limits != want {
+	if want := "bytes-out 1G warn; files-read 9 log; denied 3 revoke; sessions-hour 1 warn"; err != nil || reply.Session.Limits != want {
 		t.Errorf("%q %v", reply.Session.Limits, err)
 	}
 	w.proven()

@@ -22,15 +22,20 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 		return
 	}
 	list, err := limit.Parse(req.Limits)
-	if s := v.sessions[r.Session]; s != nil {
-		if err == nil && s.Limits != "" {
-			list, err = limit.Parse(s.Limits)
-		}
-		if s.Request != r.Request || s.Bastion != r.Bastion || r.At.Before(s.Started.Add(-skew)) {
-			v.fail("%s: session %s is not of that request, bastion and time", what, r.Session)
-		}
-	} else if r.Session != "" && !v.partial {
+	s := v.sessions[r.Session]
+	switch {
+	case s != nil && (s.Request != r.Request || s.Bastion != r.Bastion || r.At.Before(s.Started.Add(-skew))):
+		v.fail("%s: session %s is not of that request, bastion and time", what, r.Session)
+	case s == nil && r.Session != "" && v.partial:
+		return // its limits are not there to compare with
+	case s == nil && r.Session != "":
 		v.fail("%s: session %s never was", what, r.Session)
+	case s != nil && err == nil:
+		// What is counted when a session opens is counted against the request's own limits, which stricter ones may stand for in the session's.
+		list = slices.DeleteFunc(list, func(l limit.Limit) bool { return !l.AtOpening() })
+		var more limit.List
+		more, err = limit.Parse(s.Limits)
+		list = append(list, more...)
 	}
 	i := slices.IndexFunc(list, func(l limit.Limit) bool { return l.String() == r.Limit })
 	if err != nil || i < 0 {
