@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"postern/internal/limit"
 	"postern/recorder"
 )
 
@@ -237,15 +236,8 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	if v.starts && !c.s.durable(c.ctx, commit) {
 		return // a command takes effect only when it is on record
 	}
-	if req.Type == "exec" {
-		line := stringOf(req.Payload)
-		crossed := c.s.risk.one(limit.Commands, func(w *watched) bool { return w.command.MatchString(line) })
-		if c.s.risk.stop() {
-			_ = req.Reply(true, nil) // so that the client shows why
-			c.s.act(crossed)
-			return
-		}
-		c.s.act(crossed)
+	if req.Type == "exec" && !c.command(req) {
+		return
 	}
 	if v.expects != "" {
 		c.s.expect(v.expects)
@@ -343,14 +335,6 @@ func (c *channel) hostRequests(reqs <-chan *ssh.Request) {
 			_ = req.Reply(ok, nil)
 		}
 	}
-}
-
-// hostWords is how much a request of the host says.
-func hostWords(req *ssh.Request) int {
-	if req.Type == "eow@openssh.com" || req.Type == "exit-status" {
-		return 0
-	}
-	return len(req.Type) + len(req.Payload)
 }
 
 // statusPatience is how long an exit status waits for the rest of the output, which what the program left running may never end.

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"postern/bastion/meter"
 	"postern/internal/control"
 	"postern/internal/limit"
@@ -183,6 +185,26 @@ func (s *session) decodedUse(log *meter.Log, protocol string) bool {
 		}
 	}
 	return !s.risk.stop()
+}
+
+// command counts a command that is about to start. False: it may not.
+func (c *channel) command(req *ssh.Request) bool {
+	line := stringOf(req.Payload)
+	crossed := c.s.risk.one(limit.Commands, func(w *watched) bool { return w.command.MatchString(line) })
+	stopped := c.s.risk.stop()
+	if stopped {
+		_ = req.Reply(true, nil) // so that the client shows why
+	}
+	c.s.act(crossed)
+	return !stopped
+}
+
+// hostWords is how much a request of the host says.
+func hostWords(req *ssh.Request) int {
+	if req.Type == "eow@openssh.com" || req.Type == "exit-status" {
+		return 0
+	}
+	return len(req.Type) + len(req.Payload)
 }
 
 // act does what limits say that were crossed. What stops has stopped already.

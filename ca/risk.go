@@ -138,6 +138,19 @@ func (ca *CA) assess(tx *store.Tx, c Caller, r request, s control.Session) (cros
 	return crossings, ca.opened(tx, list, s)
 }
 
+// crossedAtOpening logs what did not keep a session from opening.
+func (ca *CA) crossedAtOpening(tx *store.Tx, c Caller, crossings []control.Risk, reply *control.OpenReply) error {
+	for _, risk := range crossings {
+		if risk.Action == limit.Warn {
+			reply.Warnings = append(reply.Warnings, risk.Reason())
+		}
+		if err := ca.crossed(tx, c, risk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // counted is what the session that is to open makes of a counter. An address that is known crosses nothing, however many there are.
 func (ca *CA) counted(tx *store.Tx, l limit.Limit, s control.Session) (n uint64, err error) {
 	if l.Counter == limit.SessionsHour {

@@ -12,7 +12,6 @@ import (
 
 	"postern/ca/auditlog"
 	"postern/internal/control"
-	"postern/internal/limit"
 	"postern/internal/store"
 	"postern/policy"
 )
@@ -146,15 +145,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	if err := ca.admit(tx, c, &r, set, pub, &reply); err != nil {
 		return reply, err
 	}
-	for _, risk := range crossings {
-		if risk.Action == limit.Warn {
-			reply.Warnings = append(reply.Warnings, risk.Reason())
-		}
-		if err := ca.crossed(tx, c, risk); err != nil {
-			return reply, err
-		}
-	}
-	return reply, nil
+	return reply, ca.crossedAtOpening(tx, c, crossings, &reply)
 }
 
 // admit signs the session certificate and writes that the session began.
