@@ -163,7 +163,7 @@ func (l *lane) release() {
 		if h.n == 0 {
 			return
 		}
-		open = open && (h.commit == nil || l.s.durable(l.ctx, h.commit))
+		open = open && (h.commit == nil || l.s.durable(l.ctx, h.commit)) && l.s.kept()
 		if open {
 			_, err := l.to.Write((*h.buf)[:h.n])
 			open = err == nil
@@ -182,7 +182,7 @@ func (l *lane) pass() {
 		large = n >= smallRead
 		if n > 0 {
 			l.s.touch()
-			if l.ctx.Err() == nil {
+			if l.ctx.Err() == nil && l.s.kept() {
 				if _, werr := l.to.Write((*buf)[:n]); werr != nil {
 					err = werr
 				}

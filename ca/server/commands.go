@@ -83,6 +83,7 @@ type call struct {
 	options map[string]string
 	in      io.Reader
 	out     io.Writer
+	leases  Leases
 }
 
 func (c *call) has(option string) bool { _, ok := c.options[option]; return ok }
