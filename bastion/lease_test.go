@@ -185,8 +185,11 @@ func TestLengthsFollowTheNewestAnswer(t *testing.T) {
 		{3, 0, 0, 3, 3},
 	} {
 		b.Renew(now+step.sent, step.admit, step.keep)
-		if l := &b.lease; l.admit-now != step.wantAdmit || l.keep-now != step.wantKeepTo {
-			t.Errorf("%+v: to admit for %s, to keep for %s", step, l.admit-now, l.keep-now)
+		b.lease.mu.Lock()
+		gotAdmit, gotKeep := b.lease.admit-now, b.lease.keep-now
+		b.lease.mu.Unlock()
+		if gotAdmit != step.wantAdmit || gotKeep != step.wantKeepTo {
+			t.Errorf("%+v: to admit for %s, to keep for %s", step, gotAdmit, gotKeep)
 		}
 	}
 }
