@@ -193,3 +193,30 @@ func TestLengthsFollowTheNewestAnswer(t *testing.T) {
 		}
 	}
 }
+
+// An auditor reads no more than an admin does of a bastion that lost its CA: nobody would hear of a revocation of theirs.
+func TestAnAuditorsLeaseEndsToo(t *testing.T) {
+	w := newWorld(t)
+	id := w.recorded("echo something to read")
+	client := w.auditing(id)
+	if out, said, err := output(t, client, "recording "+id); err != nil || len(out) == 0 {
+		t.Fatal(err, said)
+	}
+	late, err := client.NewSession() // it is open already
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleepUntil(w.stopTheTimer(300 * time.Millisecond))
+	if out, err := late.Output("recording " + id); err == nil || len(out) > 0 {
+		t.Errorf("%d bytes after the lease, %v", len(out), err)
+	}
+	if _, err := client.NewSession(); err == nil {
+		t.Error("another command after the lease")
+	}
+	w.b.leaseLost() // what the timer does
+	gone := make(chan struct{})
+	go func() { _ = client.Wait(); close(gone) }()
+	if !wait(gone, 10*time.Second) {
+		t.Error("the connection stays")
+	}
+}

@@ -108,6 +108,10 @@ func (b *Bastion) serveReader(r *reader, ch ssh.NewChannel) {
 		_ = ch.Reject(ssh.Prohibited, "recordings are fetched with the command: recording SESSION")
 		return
 	}
+	if !b.lease.keeps(r.term) {
+		_ = ch.Reject(ssh.Prohibited, errLost.Error())
+		return
+	}
 	defer r.commands.Add(-1)
 	if r.commands.Add(1) > mostReadings {
 		_ = ch.Reject(ssh.ResourceShortage, fmt.Sprintf("%d commands at once are the most", mostReadings))
