@@ -173,10 +173,12 @@ func (b *Bastion) Channel(conn *ssh.ServerConn, ch ssh.NewChannel) {
 	}
 }
 
+var errNoCA = errors.New("this bastion has lost its CA and admits nobody until it is back")
+
 // admit is what has to be true before anything begins, beyond the certificate itself: the lease, then the revocations.
 func (b *Bastion) admit(g *grant) error {
 	if !b.lease.admits() {
-		return errors.New("this bastion has lost its CA and admits nobody until it is back")
+		return errNoCA
 	}
 	return b.check(g)
 }

@@ -221,6 +221,10 @@ func (c *channel) clientRequests(reqs <-chan *ssh.Request) {
 }
 
 func (c *channel) clientRequest(req *ssh.Request) {
+	if !c.s.kept() {
+		_ = req.Reply(false, nil)
+		return
+	}
 	v := c.s.allowed.request(req.Type, req.Payload, c.s.reply)
 	if v.pass && v.starts && c.started() {
 		v.pass = false // one program per channel, as at any server
@@ -328,7 +332,7 @@ func (c *channel) hostRequests(reqs <-chan *ssh.Request) {
 			}
 		default:
 			c.keep(recorder.TypeRequest, recorder.Request{Name: req.Type, FromHost: true, Payload: req.Payload}.Marshal())
-			ok := c.s.mayPass(hostWords(req))
+			ok := c.s.kept() && c.s.mayPass(hostWords(req))
 			if ok {
 				ok, _ = c.client.SendRequest(req.Type, req.WantReply, req.Payload)
 			}
@@ -351,7 +355,7 @@ func (c *channel) finish() {
 	output := make(chan struct{})
 	go func() { c.out.Wait(); close(output) }()
 	exit := c.exited(output)
-	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) && c.s.mayPass(hostWords(exit)) && !c.s.risk.stop() {
+	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) && c.s.kept() && c.s.mayPass(hostWords(exit)) && !c.s.risk.stop() {
 		_, _ = c.client.SendRequest(exit.Type, false, exit.Payload)
 	}
 	<-output

@@ -165,7 +165,7 @@ func (l *lane) release() {
 		if h.n == 0 {
 			return
 		}
-		open = open && (h.commit == nil || l.s.durable(l.ctx, h.commit))
+		open = open && (h.commit == nil || l.s.durable(l.ctx, h.commit)) && l.s.kept()
 		if open {
 			open = l.deliver((*h.buf)[:h.n], h.own)
 		}
@@ -205,7 +205,7 @@ func (l *lane) pass() {
 		large = n >= smallRead
 		if n > 0 {
 			l.s.touch()
-			if l.ctx.Err() == nil {
+			if l.ctx.Err() == nil && l.s.kept() {
 				if !l.deliver((*buf)[:n], false) && err == nil {
 					err = errGone
 				}

@@ -94,6 +94,9 @@ func (b *Bastion) register(s *session) error {
 	if b.closing {
 		return errClosing
 	}
+	if s.term = b.lease.current(); !b.lease.admits() {
+		return errNoCA
+	}
 	for _, r := range v.set {
 		if strikes(r, s, b.Now()) {
 			return errors.New(revokedText(r))

@@ -41,6 +41,7 @@ type session struct {
 	account string
 	allowed capabilities
 	link    visitor // the admin's side
+	term    uint64  // of the lease that it lives on
 	log     *slog.Logger
 	ctx     context.Context // done when the session ends: nothing is released from then on
 	cancel  context.CancelFunc

@@ -302,6 +302,7 @@ const (
 	serialRows     = "serial/"       // name of a CA to its last serial
 	issuedRows     = "issued/"       // name of a CA / serial to issued
 	deadKeyRows    = "deadkey/"      // fingerprint of a revoked key
+	hostStateRows  = "hoststate/"    // name of a host to control.HostState
 	recordingRows  = "recordingkey/" // K-… to control.RecordingKey, without its box
 	boxRows        = "box/"          // K-… / hash to the box
 	monthRows      = "month/"        // 2026-11, 2026-11/keystrokes to K-…

@@ -46,6 +46,7 @@ func init() {
 		"receipts":    {"receipts SEQ [--wait 2s]", 1, 1, []string{"wait"}, receipts},
 		"revocations": {"revocations [--from N] [--ping]", 0, 0, []string{"from", "ping"}, revocations},
 		"krl":         {"krl", 0, 0, nil, printKRL},
+		"hosts":       {"hosts", 0, 0, nil, hosts},
 
 		"sessions":       {"sessions [--live]", 0, 0, []string{"live"}, sessions},
 		"audit":          {"audit SESSION… --kind KIND --reason TEXT --key PUBLIC-KEY [--keystrokes] [--statement] <SIGNATURE", 1, 2 * control.MaxView, []string{"kind", "reason", "key", "keystrokes", "statement"}, audit},
@@ -71,6 +72,7 @@ func init() {
 		"cut-receipt":          {"cut-receipt <JSON", 0, 0, nil, cutReceipt},
 		"risk":                 {"risk <JSON", 0, 0, nil, risk},
 		"session-progress":     {"session-progress <JSON", 0, 0, nil, sessionProgress},
+		"host-state":           {"host-state <JSON", 0, 0, nil, hostState},
 		"host-certificate":     {"host-certificate <PUBLIC-KEY", 0, 0, nil, hostCertificate},
 	}
 }
@@ -84,6 +86,7 @@ type call struct {
 	options map[string]string
 	in      io.Reader
 	out     io.Writer
+	leases  Leases
 }
 
 func (c *call) has(option string) bool { _, ok := c.options[option]; return ok }

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// leaseSeconds is how long an answered ping lets a bastion admit.
-	leaseSeconds = 10
 	// heartbeat is proof of life for clients that do not ping.
 	heartbeat = 5 * time.Second
 	maxPing   = 4 << 10
@@ -91,7 +89,7 @@ func printKRL(_ context.Context, c *call) error {
 }
 
 // revocations is the stream: first what the client has missed, then what comes, each with its number; answers to
-// its pings, which renew a bastion's lease; and a heartbeat. The channel that tells of news is taken before the
+// its pings, which renew a bastion's leases; and a heartbeat. The channel that tells of news is taken before the
 // store is read, so nothing can fall between the two.
 func revocations(ctx context.Context, c *call) error {
 	from, err := c.number("from")
@@ -181,7 +179,8 @@ func (f *follower) pong(n uint64) error {
 	if err := f.catchUp(false); err != nil {
 		return err
 	}
-	return f.emit(control.Event{Seq: f.seq, Pong: n, LeaseSeconds: leaseSeconds})
+	l := f.call.leases
+	return f.emit(control.Event{Seq: f.seq, Pong: n, AdmitSeconds: l.Admit.Seconds(), KeepSeconds: l.Keep.Seconds()})
 }
 
 func (f *follower) emit(e control.Event) error {

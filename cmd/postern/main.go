@@ -36,6 +36,7 @@ func newApp() *cli.App {
 			revokeCommand,
 			revocationsCommand,
 			krlCommand,
+			hostsCommand,
 			auditorCommand,
 			recordingKeyCommand,
 			recordingKeysCommand,

@@ -222,17 +222,18 @@ type Revocation struct {
 }
 
 // Event is one line of the revocation stream. Seq rises by one with each revocation; a client that missed one
-// resumes with --from. Every line is proof of life; Pong answers the client's own ping and renews its lease.
+// resumes with --from. Every line is proof of life; Pong answers the client's own ping and renews its leases.
 type Event struct {
 	Seq          uint64      `json:"seq"`
 	Revocation   *Revocation `json:"revocation,omitempty"`
 	Pong         uint64      `json:"pong,omitempty"`
-	LeaseSeconds float64     `json:"lease_seconds,omitempty"` // how long the answered ping lets a bastion admit
+	AdmitSeconds float64     `json:"admit_seconds,omitempty"` // how long after it sent the answered ping a bastion may admit
+	KeepSeconds  float64     `json:"keep_seconds,omitempty"`  // and how long it may keep alive what it admitted
 	Policy       string      `json:"policy,omitempty"`        // the policy in force, when it changed
 	Custody      uint64      `json:"custody,omitempty"`       // the last number of deletions, when it changed: there may be something to ask for
 }
 
-// Ping is what a client writes to the revocation stream to renew its lease.
+// Ping is what a client writes to the revocation stream to renew its leases.
 type Ping struct {
 	Ping uint64 `json:"ping"`
 }
