@@ -24,6 +24,7 @@ const (
 	Deny     = "deny"
 	Withdraw = "withdraw"
 	Revoke   = "revoke"
+	Extend   = "extend" // an approval of an [Extension]
 )
 
 // Namespace is the SSHSIG namespace of every signed decision.
@@ -58,6 +59,8 @@ type Request struct {
 	Destinations []string `json:"destinations,omitempty"`
 	// Record is how much is kept of its sessions; a later policy can only want more.
 	Record *Record `json:"record,omitempty"`
+	// Extensions are every one that was asked for, oldest first. The last may be waiting.
+	Extensions []Extension `json:"extensions,omitempty"`
 }
 
 // Need is one requirement such as "1 of privacy".
@@ -215,6 +218,12 @@ type Revocation struct {
 	Signature string    `json:"signature"`
 }
 
+// Moved tells that the deadline of a grant moved, and with it that of its sessions.
+type Moved struct {
+	Request string    `json:"request"`
+	Ends    time.Time `json:"ends"`
+}
+
 // Event is one line of the revocation stream. Seq rises by one with each revocation; a client that missed one
 // resumes with --from. Every line is proof of life; Pong answers the client's own ping and renews its lease.
 type Event struct {
@@ -223,6 +232,7 @@ type Event struct {
 	Pong         uint64      `json:"pong,omitempty"`
 	LeaseSeconds float64     `json:"lease_seconds,omitempty"` // how long the answered ping lets a bastion admit
 	Policy       string      `json:"policy,omitempty"`        // the policy in force, when it changed
+	Extended     *Moved      `json:"extended,omitempty"`      // to bastions: every extended grant that is alive, first and whenever it is extended
 	Custody      uint64      `json:"custody,omitempty"`       // the last number of deletions, when it changed: there may be something to ask for
 }
 
