@@ -74,6 +74,8 @@ type lane struct {
 	take   taker
 	counts bool // its bytes are a sign that somebody is there
 
+	mechanical func([]byte) bool // but not these; nil: all of them
+
 	queue chan held
 	room  *semaphore.Weighted
 	gone  chan struct{} // closed when nothing is released any more
@@ -111,7 +113,7 @@ func (l *lane) pump() {
 			giveBack(buf)
 		} else {
 			if l.counts {
-				l.s.touch()
+				l.touch((*buf)[:n])
 			}
 			h, terr := l.take(buf, n)
 			if h.n > 0 && !l.send(h) {
@@ -125,6 +127,12 @@ func (l *lane) pump() {
 		if err != nil || l.ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+func (l *lane) touch(p []byte) {
+	if l.mechanical == nil || !l.mechanical(p) {
+		l.s.touch()
 	}
 }
 
@@ -181,7 +189,7 @@ func (l *lane) pass() {
 		n, err := l.from.Read(*buf)
 		large = n >= smallRead
 		if n > 0 {
-			l.s.touch()
+			l.touch((*buf)[:n])
 			if l.ctx.Err() == nil {
 				if _, werr := l.to.Write((*buf)[:n]); werr != nil {
 					err = werr

@@ -48,3 +48,9 @@ func (r Request) Bound() time.Time {
 	}
 	return r.NotAfter
 }
+
+// AsAsked is the request as its first approvers saw it.
+func (r Request) AsAsked() Request {
+	r.NotAfter, r.Extensions = r.Bound(), nil
+	return r
+}
