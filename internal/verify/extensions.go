@@ -110,6 +110,8 @@ func (v *verifier) extensionDecided(r *request, e control.Extension, actor strin
 	switch {
 	case actor != clockwork:
 		return fmt.Errorf("it is logged as of %.60q", actor)
+	case !at.Before(r.Ends):
+		return fmt.Errorf("after the grant ended, %s", r.Ends.UTC().Format(time.RFC3339))
 	case e.State == control.Denied:
 		if !slices.ContainsFunc(r.more[i], func(o vote) bool { return o.decision == control.Deny }) {
 			return fmt.Errorf("nobody denied it")
@@ -118,8 +120,6 @@ func (v *verifier) extensionDecided(r *request, e control.Extension, actor strin
 		return nil
 	case e.State != control.Granted:
 		return fmt.Errorf("no such state")
-	case !at.Before(r.Ends):
-		return fmt.Errorf("after the grant ended, %s", r.Ends.UTC().Format(time.RFC3339))
 	case !v.filled(e.Needs, r.extenders(i)):
 		return fmt.Errorf("approvals are missing")
 	}
