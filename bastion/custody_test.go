@@ -32,7 +32,6 @@ type vault struct {
 	public      recorder.PublicKey
 	bastion     ssh.Signer
 	sealed      chan recorder.Progress
-	order       int
 }
 
 var recordedAt = time.Date(2020, 11, 22, 4, 0, 0, 0, time.UTC)

@@ -22,6 +22,7 @@ const (
 	deletionRows  = "deletion/"  // D-… to control.Deletion
 	awaitedRows   = "awaited/"   // bastion / D-… that it has not answered
 	destroyedRows = "destroyed/" // S-… or K-… to D-…: its order
+	goingRows     = "going/"     // D-… of orders about recording keys whose boxes are still there
 )
 
 // The names of dense numbers under serialRows.

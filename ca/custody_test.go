@@ -2,6 +2,7 @@ package ca
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -497,5 +498,40 @@ func TestStateOfBeforeThereWereBoxes(t *testing.T) {
 	_, err := New(Config{Keys: w.keys, DB: w.db, Policy: w.policy(rules), Now: w.time})
 	if err == nil || !strings.Contains(err.Error(), "its private half is in the log for ever") {
 		t.Error(err)
+	}
+}
+
+// A month has more sessions than one transaction, or one answer to a bastion, takes.
+func TestShredMonthOfMany(t *testing.T) {
+	w := newWorld(t)
+	k := w.recordingKey("")
+	const many = 2*orderTogether + 50
+	for i := range many {
+		s := control.Session{ID: fmt.Sprintf("S-%04d", i), Person: "alice", Target: "root@phi1", Bastion: "bastion-1", Started: w.time(), Ended: w.time(), Sealed: true, RecordingKey: k.ID}
+		if err := w.db.Update(func(tx *store.Tx) error { return saveSession(tx, s) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.pass(9 * 24 * time.Hour)
+	if out := w.decided("carol", w.decision(control.Shred, "month:2026-11")); len(out.Deletions) != many+1 {
+		t.Errorf("%d orders", len(out.Deletions))
+	}
+	for answered := 0; ; {
+		orders := w.awaited()
+		if len(orders) == 0 {
+			if answered != many {
+				t.Errorf("%d of %d were destroyed", answered, many)
+			}
+			break
+		}
+		for _, order := range orders {
+			if err := w.answer(w.receipt(order)); err != nil {
+				t.Fatal(err)
+			}
+			answered++
+		}
+	}
+	if keys, err := w.RecordingKeys(); err != nil || keys[0].Shredded.IsZero() || len(keys[0].Box) > 0 {
+		t.Errorf("%+v, %v", keys, err)
 	}
 }

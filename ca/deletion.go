@@ -21,6 +21,9 @@ func (ca *CA) order(tx *store.Tx, actor string, d *control.Deletion) (err error)
 	subject := d.Session
 	if d.Session == "" {
 		subject = d.Key
+		if err := tx.Set(key(goingRows, d.ID), nil); err != nil {
+			return err
+		}
 	} else if err := tx.Set(key(awaitedRows+d.Bastion+"/", d.ID), nil); err != nil {
 		return err
 	}
@@ -131,7 +134,23 @@ func (ca *CA) deleted(tx *store.Tx, r control.Receipt) error {
 	if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeReceipt, Actor: r.Bastion, Receipt: &r}); err != nil {
 		return err
 	}
+	if more, err := awaits(tx, d.Bastion, d.ID); err != nil || more {
+		return err // looking through a month after each of its sessions would take for ever
+	}
 	return ca.finishKeys(tx)
+}
+
+// awaits says whether a bastion has orders to answer besides one.
+func awaits(tx *store.Tx, bastion, besides string) (more bool, err error) {
+	prefix := awaitedRows + bastion + "/"
+	err = tx.Scan([]byte(prefix), func(k, _ []byte) error {
+		if string(k[len(prefix):]) == besides {
+			return nil
+		}
+		more = true
+		return store.ErrStop
+	})
+	return more, err
 }
 
 // AllDeletions lists every order, oldest first.

@@ -204,9 +204,9 @@ func ordersOf(tx *store.Tx, o control.Deletion) (list []control.Deletion, err er
 
 // openKeys lists the orders about boxes of recording keys that are still there.
 func openKeys(tx *store.Tx) (open []control.Deletion, err error) {
-	err = tx.Scan([]byte(deletionRows), func(name, _ []byte) error {
-		d, err := read[control.Deletion](tx, slices.Clone(name))
-		if err == nil && d.Key != "" && d.State != control.Destroyed {
+	err = tx.Scan([]byte(goingRows), func(name, _ []byte) error {
+		d, err := read[control.Deletion](tx, key(deletionRows, string(name[len(goingRows):])))
+		if err == nil && d.State != control.Destroyed {
 			open = append(open, d)
 		}
 		return err
@@ -242,7 +242,7 @@ func (ca *CA) finishKey(tx *store.Tx, d control.Deletion) error {
 	}
 	k.Shredded = ca.now().UTC()
 	d.State, d.Receipt = control.Destroyed, &control.Receipt{Order: d.ID, CA: ca.keys.Name, Key: k.ID, Box: k.CurrentSum(), At: k.Shredded}
-	return errors.Join(write(tx, key(recordingRows, k.ID), k), write(tx, key(deletionRows, d.ID), d),
+	return errors.Join(write(tx, key(recordingRows, k.ID), k), write(tx, key(deletionRows, d.ID), d), tx.Delete(key(goingRows, d.ID)),
 		ca.record(tx, auditlog.Entry{Type: auditlog.TypeReceipt, Actor: "ca", Receipt: d.Receipt}))
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -14,13 +15,17 @@ import (
 	"postern/internal/notify"
 )
 
-var notifyFlag = &cli.StringFlag{Name: "notify", Usage: "`FILE` of webhooks and commands to tell what happens", EnvVars: []string{"POSTERN_CA_NOTIFY"}}
+var notifyFlag = &cli.StringFlag{Name: "notify", Usage: "`FILE` of webhooks and commands to tell what happens (default: notify.json in --dir, if it is there)", EnvVars: []string{"POSTERN_CA_NOTIFY"}}
 
 func loadHooks(c *cli.Context) ([]notify.Hook, error) {
-	if c.String("notify") == "" {
-		return nil, nil
+	path := c.String("notify")
+	if path == "" {
+		path = filepath.Join(c.String("dir"), "notify.json")
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
 	}
-	return notify.Load(c.String("notify"))
+	return notify.Load(path)
 }
 
 // tell feeds the hooks until the CA stops.
@@ -40,9 +45,9 @@ func tell(c *cli.Context, authority *ca.CA, hooks []notify.Hook) {
 var notifyTestCommand = &cli.Command{
 	Name:  "notify-test",
 	Usage: "send a test to each hook, and say who took it",
-	Flags: []cli.Flag{notifyFlag},
+	Flags: []cli.Flag{dirFlag, notifyFlag},
 	Action: func(c *cli.Context) error {
-		if err := command.FlagsOnly(c, "notify"); err != nil {
+		if err := command.FlagsOnly(c); err != nil {
 			return err
 		}
 		hooks, err := loadHooks(c)
@@ -62,7 +67,7 @@ var notifyTestCommand = &cli.Command{
 			return fmt.Errorf("%d of %d hooks did not take it", failed, len(hooks))
 		}
 		if len(hooks) == 0 {
-			return errors.New("the file names no hooks")
+			return errors.New("no hooks; write them to notify.json in --dir, or name a file with --notify")
 		}
 		return nil
 	},

@@ -27,7 +27,8 @@ var evidenceCommand = &cli.Command{
 	Usage:     "one file that proves a session or a request to somebody who never saw the CA; postern verify FILE checks it",
 	ArgsUsage: "S-…|R-… -o FILE",
 	Flags: []cli.Flag{
-		outputFlag, viewReasonFlag, witnessFlag, witnessesFlag,
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the `FILE` to make"},
+		viewReasonFlag, witnessFlag, witnessesFlag,
 		&cli.BoolFlag{Name: "no-recording", Usage: "leave the recording out: who asked, who approved, what was signed, and the heads of the recording"},
 		&cli.StringFlag{Name: "segments", Usage: "only these segments of the recording: `3-7,9`"},
 		&cli.DurationFlag{Name: "from", DefaultText: "the beginning", Usage: "only what was recorded from this `TIME` of the session on, such as 10m"},

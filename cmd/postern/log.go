@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -106,11 +108,16 @@ func (c *client) printLog(cc *cli.Context, w wanted) error {
 	if w.to < math.MaxInt64 {
 		words = append(words, "--to", strconv.FormatInt(w.to, 10))
 	}
+	signed, err := c.whole(cc.Context, begin, w)
+	if err != nil {
+		return err
+	}
 	stream, err := c.Stream(cc.Context, words...)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
+	var grown auditlog.Range
 	out := bufio.NewWriter(os.Stdout)
 	p := &leafPrinter{wanted: w, out: out, mapper: &ocsf.Mapper{Product: version()}, raw: cc.Bool("json")}
 	p.begin()
@@ -119,7 +126,10 @@ func (c *client) printLog(cc *cli.Context, w wanted) error {
 		err := stream.Next(&leaf)
 		if err == io.EOF {
 			p.end()
-			return out.Flush()
+			if err := out.Flush(); err != nil || grown.N >= signed.N {
+				return err
+			}
+			return fmt.Errorf("the CA signed for %d leaves and sent %d", signed.N, grown.N)
 		}
 		if err == nil && leaf.Index < begin {
 			err = fmt.Errorf("the CA sent leaf %d where %d or a later one belongs", leaf.Index, begin)
@@ -127,11 +137,30 @@ func (c *client) printLog(cc *cli.Context, w wanted) error {
 		if err == nil {
 			err = p.print(leaf)
 		}
+		if grown.Add(leaf.Data); err == nil && grown.N == signed.N && grown.Tree() != signed {
+			err = errors.Join(out.Flush(), fmt.Errorf("these %d leaves do not make the root that the CA signed; do not rely on them", grown.N))
+		}
 		if err != nil {
 			return err
 		}
 		begin = leaf.Index + 1
 	}
+}
+
+// whole is the tree that leaves are held against when all of them are read for a program; a part of them says nothing about the rest.
+func (c *client) whole(ctx context.Context, begin int64, w wanted) (tree auditlog.TreeHead, err error) {
+	if begin > 0 || w.to < math.MaxInt64 || w.format == "text" {
+		return tree, nil
+	}
+	keys, err := trusted(c.settings.Trust)
+	if err != nil {
+		return tree, err
+	}
+	signed, err := c.Run(ctx, nil, "checkpoint")
+	if err != nil {
+		return tree, err
+	}
+	return auditlog.OpenCheckpoint(signed, keys.Log)
 }
 
 // leafPrinter writes leaves in one of the formats.
@@ -232,7 +261,9 @@ func about(e auditlog.Entry) string {
 	case e.Certificate != nil:
 		return fmt.Sprintf("%s certificate %d %s %s", e.Certificate.CA, e.Certificate.Serial, e.Certificate.Request, e.Certificate.Session)
 	case e.Revocation != nil:
-		return fmt.Sprintf("%d %s:%s: %s", e.Revocation.Seq, e.Revocation.Kind, e.Revocation.Value, e.Revocation.Reason)
+		return fmt.Sprintf("%d %s: %s", e.Revocation.Seq, e.Revocation.Target(), e.Revocation.Reason)
+	case e.Cut != nil:
+		return fmt.Sprintf("%s ended %s for revocation %d", e.Cut.Bastion, count(len(e.Cut.Sessions), "session"), e.Cut.Seq)
 	case e.Session != nil:
 		return fmt.Sprintf("%s of %s to %s through %s", e.Session.ID, e.Session.Request, e.Session.Target, e.Session.Bastion)
 	case e.Progress != nil:

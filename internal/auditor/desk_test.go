@@ -367,12 +367,12 @@ func TestViewsThatAreNotInTheLog(t *testing.T) {
 			t.Errorf("%s: %v, %d connections", name, err, bastion.seen)
 		}
 	}
-	d, ca, bastion := atDesk(t)
+	d, ca, _ := atDesk(t)
 	d.LogKey = func() (string, error) { return "", os.ErrNotExist }
 	if _, err := d.View(t.Context(), View{Kind: control.ViewReplay, Reason: why}, "S-1"); !errors.Is(err, os.ErrNotExist) || ca.signed != 0 {
 		t.Errorf("no key of the log: %v after %d signatures", err, ca.signed)
 	}
-	d, ca, bastion = atDesk(t)
+	d, ca, bastion := atDesk(t)
 	d.Seen = func(_ context.Context, checkpoint []byte) error {
 		if tree, err := auditlog.OpenCheckpoint(checkpoint, ca.log.VerifierKey()); err != nil || tree.N != 3 {
 			t.Errorf("%d leaves: %v", tree.N, err)

@@ -73,18 +73,19 @@ func (l *falseBastion) serve(ch ssh.NewChannel) {
 		return
 	}
 	defer c.Close()
-	for r := range requests {
-		r.Reply(true, nil)
-		command := string(r.Payload[4:])
-		l.mu.Lock()
-		l.commands = append(l.commands, command)
-		l.mu.Unlock()
-		go ssh.DiscardRequests(requests)
-		status := l.answer(command, c)
-		if status < 100 {
-			c.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, status))
-		}
+	r, ok := <-requests
+	if !ok {
 		return
+	}
+	r.Reply(true, nil)
+	command := string(r.Payload[4:])
+	l.mu.Lock()
+	l.commands = append(l.commands, command)
+	l.mu.Unlock()
+	go ssh.DiscardRequests(requests)
+	status := l.answer(command, c)
+	if status < 100 {
+		c.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, status))
 	}
 }
 

@@ -33,27 +33,31 @@ func cut(r *rig, o options) error {
 		return err
 	}
 	defer ca.Close()
+	addresses, err := r.bastions(o.bastions)
+	if err != nil {
+		return err
+	}
 	var each, last []time.Duration
 	for range cutRounds {
-		took, err := cutOnce(ctx, r, ca, operator, o.sessions)
+		took, err := cutOnce(ctx, r, ca, operator, addresses, o.sessions)
 		if err != nil {
 			return err
 		}
 		each = append(each, took...)
 		last = append(last, quantile(took, 100))
 	}
-	fmt.Printf("\nrevocation to cut, %d live sessions (%d rounds)\n", o.sessions, cutRounds)
+	fmt.Printf("\nrevocation to cut, %d live sessions on %d bastions (%d rounds)\n", o.sessions, len(addresses), cutRounds)
 	fmt.Printf("  each session   p50 %6.1f ms   p99 %6.1f ms\n", milliseconds(quantile(each, 50)), milliseconds(quantile(each, 99)))
 	fmt.Printf("  the last one   p50 %6.1f ms   max %6.1f ms\n", milliseconds(quantile(last, 50)), milliseconds(quantile(last, 100)))
 	return nil
 }
 
-func cutOnce(ctx context.Context, r *rig, ca *control.Client, operator ssh.Signer, n int) ([]time.Duration, error) {
+func cutOnce(ctx context.Context, r *rig, ca *control.Client, operator ssh.Signer, addresses []string, n int) ([]time.Duration, error) {
 	request, err := r.grant(20 * time.Minute)
 	if err != nil {
 		return nil, err
 	}
-	live, err := openSessions(r, n)
+	live, err := openSessions(r, addresses, n)
 	defer func() {
 		for _, c := range live {
 			c.Close()
@@ -94,8 +98,8 @@ func cutOnce(ctx context.Context, r *rig, ca *control.Client, operator ssh.Signe
 	return took, nil
 }
 
-// openSessions opens n connections with a running command each, eight at a time.
-func openSessions(r *rig, n int) ([]*ssh.Client, error) {
+// openSessions opens n connections with a running command each, eight at a time, on the bastions in turn.
+func openSessions(r *rig, addresses []string, n int) ([]*ssh.Client, error) {
 	config, err := r.clientConfig()
 	if err != nil {
 		return nil, err
@@ -108,7 +112,7 @@ func openSessions(r *rig, n int) ([]*ssh.Client, error) {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			clients[i], errs[i] = openSession(r.lab.Addresses["bastion"], config)
+			clients[i], errs[i] = openSession(addresses[i%len(addresses)], config)
 		})
 	}
 	wg.Wait()

@@ -18,6 +18,7 @@ type options struct {
 	size     int64
 	rounds   int
 	sessions int
+	bastions int
 	only     string
 }
 
@@ -26,6 +27,7 @@ func main() {
 	size := flag.String("size", "1G", "bytes each way: 64M, 1G")
 	flag.IntVar(&o.rounds, "rounds", 3, "transfers of each path, and five times as many logins")
 	flag.IntVar(&o.sessions, "sessions", 100, "live sessions that the revocation cuts")
+	flag.IntVar(&o.bastions, "bastions", 5, "among so many bastions")
 	flag.StringVar(&o.only, "only", "", "these parts only: transfer,open,keys,frames,cut")
 	flag.Parse()
 	n, err := parseSize(*size)

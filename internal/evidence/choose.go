@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/ca/auditlog"
+	"postern/internal/control"
 )
 
 // choice is what belongs to a request and some of its sessions.
@@ -59,7 +60,7 @@ func choose(leaves [][]byte, id string) (*choice, error) {
 		}
 	}
 	for i, e := range c.entries {
-		if r := e.Revocation; r != nil && r.Kind == "key" && c.keys[r.Value] {
+		if r := e.Revocation; r != nil && r.Kind == "key" && r.Scope == "" && c.keys[r.Value] {
 			c.wanted[int64(i)] = true
 		}
 	}
@@ -102,6 +103,8 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return e.Certificate.Request == c.request && (e.Certificate.Session == "" || ours(e.Certificate.Session))
 	case e.Revocation != nil:
 		return slices.Contains(e.Revocation.Requests, c.request)
+	case e.Cut != nil:
+		return slices.ContainsFunc(e.Cut.Sessions, func(s control.CutSession) bool { return ours(s.Session) })
 	case e.Session != nil:
 		return ours(e.Session.ID)
 	case e.Progress != nil:

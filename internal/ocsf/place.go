@@ -132,7 +132,7 @@ func (m *Mapper) certificate(e *Event, c auditlog.Certificate) {
 
 // revocation takes privileges from a person, or does away with something that gave them.
 func (m *Mapper) revocation(e *Event, r control.Revocation) {
-	message := fmt.Sprintf("%s revoked %s:%s", r.By, r.Kind, r.Value)
+	message := fmt.Sprintf("%s revoked %s", r.By, r.Target())
 	e.SeverityID = high
 	name := ""
 	switch asked, known := m.Requests[r.Value]; {
@@ -142,12 +142,12 @@ func (m *Mapper) revocation(e *Event, r control.Revocation) {
 		name = asked.Person
 	}
 	if name == "" {
-		e.entity(entityDelete, Entity{UID: r.Kind + ":" + r.Value, Name: r.Kind + ":" + r.Value, Type: "grants by " + r.Kind}, message)
+		e.entity(entityDelete, Entity{UID: r.Target().String(), Name: r.Target().String(), Type: "grants by " + r.Kind}, message)
 	} else {
 		e.is(classAccess, accessRevoke)
 		e.User, e.Message, e.Privileges = person(name), message, r.Requests
 		if len(e.Privileges) == 0 {
-			e.Privileges = []string{r.Kind + ":" + r.Value}
+			e.Privileges = []string{r.Target().String()}
 		}
 	}
 	e.Comment = r.Reason
@@ -232,6 +232,9 @@ func keeping(e *Event, entry auditlog.Entry) bool {
 		if e.SeverityID = low; r.Declined != "" {
 			e.StatusID, e.Status, e.StatusDetail, e.Message = 2, "Failure", r.Declined, "a recording was not destroyed"
 		}
+	case entry.Cut != nil:
+		id := fmt.Sprintf("revocation %d", entry.Cut.Seq)
+		e.entity(entityUpdate, Entity{UID: id, Name: id, Type: "revocation"}, fmt.Sprintf("%s ended %d sessions for %s", entry.Cut.Bastion, len(entry.Cut.Sessions), id))
 	default:
 		return false
 	}

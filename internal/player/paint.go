@@ -257,7 +257,7 @@ func (p *player) status(c canvas) {
 	x := c.text(0, y, p.columns, statusStyle, " "+p.clocks()+" ")
 	p.bar(c, x, y, p.columns-1)
 	style := statusStyle
-	if _, fault := p.finder.state(); fault != nil || p.Damage != nil {
+	if _, fault := p.finder.state(); fault != nil {
 		style = alarmStyle
 	}
 	end := max(p.columns-len([]rune(right))-2, 0)
@@ -354,8 +354,6 @@ func (p *player) verification() string {
 	verified, fault := p.finder.state()
 	sum := p.Archive.Summary()
 	switch {
-	case p.Damage != nil:
-		return "DOES NOT VERIFY"
 	case fault != nil:
 		return "ALTERED"
 	case !sum.Signed:

@@ -19,7 +19,6 @@ import (
 type Recording struct {
 	Archive *recorder.Archive
 	Header  recorder.Header
-	Damage  error // why it does not verify, beyond what its segments show; nil: it does
 }
 
 // Options say how the show begins.
@@ -68,7 +67,8 @@ type player struct {
 	wanting *bool // a hit, as soon as there is one: back or not
 	message string
 	indexed bool // all entries of the index came
-	exact   bool // everything was painted once
+	walking bool // everything is being painted
+	exact   bool // and was, once
 	quit    bool
 	columns int
 	rows    int
@@ -149,18 +149,26 @@ func (p *player) later(fn func()) {
 	}
 }
 
-// affordable is how large a recording is, as it is kept, that is painted from end to end in the background.
-const affordable = 64 << 20
+// How large a recording is, as it is kept, that is painted from end to end in the background: at once, and when a show that began in the middle can only
+// become exact that way.
+const (
+	small      = 8 << 20
+	affordable = 64 << 20
+)
 
 // complete paints the whole recording in the background, so that every moment becomes exact.
 func (p *player) complete() {
-	sealed := 0
+	sealed, limit := 0, small
+	if p.show.partial {
+		limit = affordable
+	}
 	for _, part := range p.Archive.Parts() {
 		sealed += int(part.Sealed)
 	}
-	if sealed > affordable {
+	if p.walking || sealed > limit {
 		return
 	}
+	p.walking = true
 	p.background(func() {
 		err := p.finder.walk(p.ctx, func(*show) { p.later(func() {}) })
 		p.later(func() {
@@ -213,15 +221,12 @@ func (p *player) arrived(number int, s *show, err error) {
 	if s == nil {
 		return
 	}
-	first := p.show == nil
 	p.show = s
 	if total := p.finder.timeline.total(); total > 0 {
 		p.now = min(p.now, total)
 	}
 	p.pick()
-	if first {
-		p.complete()
-	}
+	p.complete()
 }
 
 // pick chooses the pane that is shown.

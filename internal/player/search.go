@@ -67,11 +67,11 @@ func indexFold(line, text string) int {
 		return 0
 	}
 	for i := 0; i+len(text) <= len(line); i++ {
-		if small(line[i]) != text[0] {
+		if lower(line[i]) != text[0] {
 			continue
 		}
 		j := 1
-		for j < len(text) && small(line[i+j]) == text[j] {
+		for j < len(text) && lower(line[i+j]) == text[j] {
 			j++
 		}
 		if j == len(text) {
@@ -81,7 +81,7 @@ func indexFold(line, text string) int {
 	return -1
 }
 
-func small(c byte) byte {
+func lower(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
 		return c + 'a' - 'A'
 	}

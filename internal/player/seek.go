@@ -31,7 +31,6 @@ type finder struct {
 	snapshots []*show // exact ones, in order; nobody applies anything to them
 	held      int
 	every     int
-	exact     position // up to here the walker was
 }
 
 func newFinder(l *loader, t *timeline, text size, keystrokes bool) *finder {

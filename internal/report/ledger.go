@@ -75,7 +75,7 @@ func (l *Ledger) Add(index int64, e auditlog.Entry, leaf []byte) {
 		l.progress(*e.Progress, e.At)
 	case e.Revocation != nil:
 		r := e.Revocation
-		l.cuts = append(l.cuts, Revocation{Seq: r.Seq, At: e.At.UTC(), By: r.By, Target: r.Kind + ":" + r.Value, Reason: r.Reason, Requests: r.Requests, Leaf: index})
+		l.cuts = append(l.cuts, Revocation{Seq: r.Seq, At: e.At.UTC(), By: r.By, Target: r.Target().String(), Reason: r.Reason, Requests: r.Requests, Leaf: index})
 	case e.RecordingKey != nil:
 		l.key(*e.RecordingKey, e.At)
 	case e.View != nil:

@@ -28,7 +28,14 @@ func record(t testing.TB, lie func([]byte) []byte, frames ...recorder.Frame) *re
 
 // A bastion that leaves something out of its index hides it, until somebody does not believe it.
 func TestLyingIndex(t *testing.T) {
-	nothing := func([]byte) []byte { return new(index.Indexer).Segment(0, nil) }
+	nothing := func(b []byte) []byte {
+		e, err := index.Parse(b)
+		if err != nil {
+			t.Error(err)
+		}
+		// Frames at the same times, and nothing in them.
+		return new(index.Indexer).Segment(0, []recorder.Frame{{At: e.Begin}, {At: e.End}})
+	}
 	a := record(t, nothing, exec(0, "cat needle"), output(0, 1*ms, "a needle\n"))
 	if got := told(find(t, a, "needle")); got != "" {
 		t.Fatalf("found %s in a session whose index says nothing: the test hides nothing", got)
@@ -36,10 +43,24 @@ func TestLyingIndex(t *testing.T) {
 	if got := told(find(t, a, "needle", thorough)); got != `0s command "needle"; 1ms output "needle"` {
 		t.Errorf("found %s", got)
 	}
-	nonsense := func(b []byte) []byte { return b[:len(b)/2] }
-	a = record(t, nonsense, exec(0, "cat needle"), output(0, 1*ms, "a needle\n"))
-	if got := told(find(t, a, "needle")); got != `0s command "needle"; 1ms output "needle"` {
-		t.Errorf("with nonsense for an index: %s", got)
+}
+
+// What no indexer says of a segment is not believed: its entry is made here.
+func TestNonsenseForAnIndex(t *testing.T) {
+	for name, nonsense := range map[string]func([]byte) []byte{
+		"cut": func(b []byte) []byte { return b[:len(b)/2] },
+		"another": func([]byte) []byte {
+			return new(index.Indexer).Segment(1e6, []recorder.Frame{pty(0), output(0, time.Hour, "\x1b[2J\x1b[Hx")})
+		},
+		"nothing": func([]byte) []byte { return nil },
+	} {
+		a := record(t, nonsense, exec(0, "cat needle"), output(0, 1*ms, "a needle\n"))
+		if got := told(find(t, a, "needle")); got != `0s command "needle"; 1ms output "needle"` {
+			t.Errorf("%s: %s", name, got)
+		}
+		if entries, err := index.Of(context.Background(), a, nil); err != nil || len(entries) != 1 || len(entries[0].Commands) != 1 {
+			t.Errorf("%s: %v %v", name, entries, err)
+		}
 	}
 }
 
@@ -144,7 +165,7 @@ func TestHostileScreens(t *testing.T) {
 		"unclosed":  strings.Repeat("\x1b]0;needl", 20000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := record(t, nil, pty(0), output(0, 1*ms, text[:min(len(text), 240<<10)]), output(0, 500*ms, "\x1bc\x1b[3;3Hneedle"))
+			a := record(t, nil, pty(0), output(0, 1*ms, text[:min(len(text), 60<<10)]), output(0, 500*ms, "\x1bc\x1b[3;3Hneedle"))
 			begin := time.Now()
 			hits := find(t, a, "needle")
 			if len(hits) != 1 {

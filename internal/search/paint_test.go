@@ -37,10 +37,8 @@ func TestPaintedOverSegments(t *testing.T) {
 					for n := 0; n < len(text); n += 200 << 10 {
 						add(output(0, time.Second*time.Duration(i+1), text[n:min(len(text), n+200<<10)]))
 					}
-					// What makes a segment full without being text.
-					for range 4100 {
-						add(recorder.Frame{Type: recorder.TypeData, At: time.Second * time.Duration(i+1), Stream: recorder.Stdin, Data: []byte{0}})
-					}
+					// What makes a segment full without being output.
+					add(recorder.Frame{Type: recorder.TypeData, At: time.Second * time.Duration(i+1), Stream: recorder.Stdin, Data: make([]byte, recorder.MaxData)})
 				}
 			})
 			if len(a.Parts()) < len(test.output) {

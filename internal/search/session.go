@@ -16,7 +16,7 @@ func (q *Query) Session(ctx context.Context, a *recorder.Archive, hit func(Hit) 
 	entries, missing := make([]index.Entry, len(parts)), 0 // up to there entries are made here, with those that are there: an indexer must see all before
 	for i, p := range parts {
 		var err error
-		if entries[i], err = index.Parse(p.Index); err != nil || q.Thorough {
+		if entries[i], err = index.Entered(p); err != nil || q.Thorough {
 			missing = i + 1
 		}
 		entries[i].Segment = p.Number

@@ -24,6 +24,8 @@ func signedOff(e auditlog.Entry) error {
 		want = clockwork
 	case e.Revocation != nil:
 		want = e.Revocation.By
+	case e.Cut != nil:
+		want = e.Cut.Bastion
 	case e.Session != nil:
 		want = e.Session.Bastion
 	case e.RecordingKey != nil:

@@ -46,7 +46,11 @@ func TestRevocationsThatHold(t *testing.T) {
 	for name, story := range map[string]func(*chronicle){
 		"somebody else": func(c *chronicle) { c.hold("person:adam", time.Hour, nil); c.granted() },
 		"another host":  func(c *chronicle) { c.hold("person:alice host:phi9", time.Hour, nil); c.granted() },
-		"it is over":    func(c *chronicle) { c.hold("person:alice", time.Hour, nil); c.now = c.now.Add(2 * time.Hour); c.granted() },
+		"it is over": func(c *chronicle) {
+			c.hold("person:alice", time.Hour, nil)
+			c.now = c.now.Add(2 * time.Hour)
+			c.granted()
+		},
 		"a receipt": func(c *chronicle) {
 			running(c)
 			c.revoke("olga")

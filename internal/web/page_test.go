@@ -31,20 +31,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("the list opened %v", views)
 	}
 
-	b.do(chromedp.SendKeys(chromedp.CSS(".list .field"), "alice ehr-db-1"))
-	b.sees(".total", "1 of 6")
-	b.keys(kb.Escape + "no such")
-	b.sees(".empty", "No session is like that")
-	b.shot("list-empty-light")
-	b.click(".empty .button")
-	b.sees(".total", "6 sessions")
-	b.js(`(() => { const s = document.querySelector("select[aria-label='How it ended']"); s.value = "cut"; s.dispatchEvent(new Event("change")); })()`)
-	b.sees(".total", "2 of 6")
-	b.js(`(() => { const s = document.querySelector("select[aria-label='Person']"); s.value = "mallory"; s.dispatchEvent(new Event("change")); })()`)
-	b.sees(".total", "1 of 6")
-	b.js(`(() => { for (const n of ["Person", "How it ended"]) { const s = document.querySelector("select[aria-label='" + n + "']"); s.selectedIndex = 0; s.dispatchEvent(new Event("change")); } })()`)
-	b.sees(".total", "6 sessions")
-
+	b.filters()
 	b.click(`a.row[href="#` + s.ID + `"]`)
 	b.sees(".badge", "verified")
 	b.sees(".reason", "encounter table must be restored")
@@ -77,6 +64,33 @@ func TestPage(t *testing.T) {
 		t.Errorf("in the middle the screen is\n%s", got)
 	}
 
+	b.panels()
+	b.click(".back")
+	b.sees(".total", "6 sessions")
+	b.everythingFromHere(link)
+}
+
+// filters narrows the list of all six and takes that back.
+func (b *browser) filters() {
+	b.t.Helper()
+	b.do(chromedp.SendKeys(chromedp.CSS(".list .field"), "alice ehr-db-1"))
+	b.sees(".total", "1 of 6")
+	b.keys(kb.Escape + "no such")
+	b.sees(".empty", "No session is like that")
+	b.shot("list-empty-light")
+	b.click(".empty .button")
+	b.sees(".total", "6 sessions")
+	b.js(`(() => { const s = document.querySelector("select[aria-label='How it ended']"); s.value = "cut"; s.dispatchEvent(new Event("change")); })()`)
+	b.sees(".total", "2 of 6")
+	b.js(`(() => { const s = document.querySelector("select[aria-label='Person']"); s.value = "mallory"; s.dispatchEvent(new Event("change")); })()`)
+	b.sees(".total", "1 of 6")
+	b.js(`(() => { for (const n of ["Person", "How it ended"]) { const s = document.querySelector("select[aria-label='" + n + "']"); s.selectedIndex = 0; s.dispatchEvent(new Event("change")); } })()`)
+	b.sees(".total", "6 sessions")
+}
+
+// panels looks at each panel of the session, and searches it.
+func (b *browser) panels() {
+	b.t.Helper()
 	for tab, want := range map[string]string{"files": "encounter-check.csv", "forwards": "localhost:5432", "request": "dba-on-ehr", "verification": "Read to the last frame"} {
 		b.click("#tab-" + tab)
 		b.sees("#panel", want)
@@ -94,9 +108,6 @@ func TestPage(t *testing.T) {
 	b.sees(".found", "1 / 1")
 	b.until(`document.querySelector(".ap-term-text").textContent.includes("duplicate key")`)
 	b.shot("hit-light")
-	b.click(".back")
-	b.sees(".total", "6 sessions")
-	b.everythingFromHere(link)
 }
 
 // everythingFromHere makes sure that nothing was loaded from anywhere else.

@@ -26,8 +26,7 @@ func FuzzWords(f *testing.F) {
 			whole.Rows = 24
 		}
 		first, n := uint64(0), 0
-		var text []byte  // of all segments
-		var begins []int // of segments, in it
+		var text []byte // of all segments
 		begin := 0
 		for len(data) > 0 {
 			size := min(1+int(cuts>>(n%57)&0x3f), len(data))
@@ -35,7 +34,6 @@ func FuzzWords(f *testing.F) {
 			text = whole.Append(text, data[:size])
 			data = data[size:]
 			if n++; n%3 == 0 || len(data) == 0 {
-				begins = append(begins, begin)
 				check(t, parsed(t, x, first, frames...), text, begin)
 				first, begin, frames = first+uint64(len(frames)), len(text), nil
 			}

@@ -21,7 +21,6 @@ type Indexer struct {
 	frame uint64 // that is read
 	at    time.Duration
 	grams *grams
-	text  []byte
 	lanes []*Track // of the segment
 	room  room
 }

@@ -15,11 +15,10 @@ func Of(ctx context.Context, a *recorder.Archive, each func(Entry)) ([]Entry, er
 	list, last := make([]Entry, len(parts)), -1
 	made := make([]bool, len(parts))
 	for i, p := range parts {
-		if e, err := Parse(p.Index); err == nil {
-			e.Segment = p.Number
+		if e, err := Entered(p); err == nil {
 			list[i], made[i] = e, true
 		} else {
-			last = i // none, or one that nobody can read
+			last = i // none, or nonsense
 		}
 	}
 	told := 0

@@ -2,7 +2,6 @@ package index
 
 import (
 	"time"
-	"unicode/utf8"
 
 	"postern/recorder"
 )
@@ -74,10 +73,10 @@ func (w *watch) text(b []byte) {
 
 // settle counts what was not counted yet.
 func (w *watch) settle() {
-	if len(w.run) > 0 {
-		w.column += utf8.RuneCount(w.run)
-		w.run = nil
+	for _, c := range w.run {
+		w.column += int(^c>>7 | c>>6&1) // 0 for a byte that goes on with a letter; without a branch, since hosts print noise too
 	}
+	w.run = nil
 }
 
 func (w *watch) single(c byte) {

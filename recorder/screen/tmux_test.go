@@ -96,114 +96,153 @@ func ours(pieces ...piece) string {
 // asTmux undoes the character set of lines: tmux keeps it as an attribute that it does not print.
 var asTmux = strings.NewReplacer("┌", "l", "─", "q", "┐", "k", "└", "m", "┘", "j", "│", "x")
 
-// draw makes a stream at random of what terminals agree about.
+// artist makes streams at random of what terminals agree about.
+type artist struct {
+	*rand.Rand
+	strings.Builder
+	columns, rows int
+	top, bottom   int // region
+	wide          bool
+	words         []string
+}
+
 func draw(r *rand.Rand, columns, rows int) string {
-	var b strings.Builder
-	words := []string{"the quick", "brown-fox", "äöü", "界面", "ｗｉｄｅ", "e\u0301", "“•”", "0123456789", "x", "  ", "日", "🙂ok"}
-	csi := func(format string, args ...any) { fmt.Fprintf(&b, "\x1b["+format, args...) }
-	top, bottom := 1, rows
-	inside := func() { // tmux inserts and deletes rows outside of the region too
-		csi("?6l")
-		csi("%d;%dH", top+r.IntN(bottom-top+1), 1+r.IntN(columns))
-	}
-	// tmux leaves halves of wide characters behind when it moves cells, so one stream has those and another moves cells.
-	wide := r.IntN(2) == 0
-	if !wide {
-		words = slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, "界ｗ日🙂") })
-	}
-	erase := func() int {
-		if wide {
-			return 2
-		}
-		return r.IntN(3)
+	a := &artist{Rand: r, columns: columns, rows: rows, top: 1, bottom: rows, wide: r.IntN(2) == 0}
+	a.words = []string{"the quick", "brown-fox", "äöü", "界面", "ｗｉｄｅ", "e\u0301", "“•”", "0123456789", "x", "  ", "日", "🙂ok"}
+	if !a.wide { // tmux leaves halves of wide characters behind when it moves cells, so one stream has those and another moves cells
+		a.words = slices.DeleteFunc(a.words, func(w string) bool { return strings.ContainsAny(w, "界ｗ日🙂") })
 	}
 	for range 20 + r.IntN(200) {
-		n := r.IntN(34)
-		if wide && (n >= 15 && n <= 17 || n == 27) {
-			continue
-		}
-		switch n {
-		case 0, 1, 2, 3, 4:
-			// Terminals differ in what moves do after the last column, so text ends before it, or goes on, or is followed by a place.
-			b.WriteString(words[r.IntN(len(words))])
-			if r.IntN(3) == 0 {
-				csi("%d;%dH", 1+r.IntN(rows), 1+r.IntN(columns))
-			} else {
-				b.WriteString("\r")
-			}
-		case 5:
-			b.WriteString(strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(2*columns)) + "\r")
-		case 6:
-			b.WriteString("\r\n")
-		case 7:
-			b.WriteString("\n")
-		case 8:
-			csi("%d;%dH", r.IntN(rows+3), r.IntN(columns+3))
-		case 9:
-			csi("%d%c", r.IntN(6), "ABCDEFGd"[r.IntN(8)])
-		case 10:
-			csi("%dJ", erase())
-		case 11, 12:
-			csi("%dK", erase())
-		case 13:
-			inside()
-			csi("%dL\r", r.IntN(5)) // tmux stays in its column
-		case 14:
-			inside()
-			csi("%dM\r", r.IntN(5))
-		case 15:
-			csi("%dG", 1+r.IntN(columns/2)) // tmux leaves what it should push off the end
-			csi("%d@", r.IntN(4))
-		case 16:
-			csi("%dP", r.IntN(9))
-		case 17:
-			csi("%dX", r.IntN(9))
-		case 18:
-			csi("%dS", r.IntN(4))
-		case 19:
-			csi("%dT", r.IntN(4))
-		case 20:
-			top = 1 + r.IntN(rows-1)
-			bottom = min(top+1+r.IntN(rows), rows)
-			csi("?6l") // tmux does not count home from the region
-			csi("%d;%dr", top, bottom)
-		case 21:
-			top, bottom = 1, rows
-			csi("?6l")
-			csi("r")
-		case 22:
-			b.WriteString("\x1bM")
-		case 23:
-			b.WriteString("\x1bD")
-		case 24:
-			b.WriteString("\x1b7")
-		case 25:
-			b.WriteString("\x1b8")
-		case 26:
-			csi("?6l") // which tmux does not save
-			csi("?1049%c", "hl"[r.IntN(2)])
-		case 27:
-			csi("4h")
-			b.WriteString("ins")
-			csi("4l")
-			csi("%d;1H", 1+r.IntN(rows))
-		case 28:
-			b.WriteString("\x1b(0lqqk\x1b(B\r")
-		case 29:
-			csi("%d;%dm", r.IntN(110), r.IntN(110))
-		case 30:
-			b.WriteString("\t")
-		case 31:
-			csi("?7l")
-			b.WriteString(strings.Repeat("n", r.IntN(columns+9)) + "\r")
-			csi("?7h")
-		case 32:
-			b.WriteString("\x1b]0;title\a\x1bPq\x1b\\")
-		case 33:
-			csi("?6%c", "hl"[r.IntN(2)])
+		switch r.IntN(5) {
+		case 0, 1:
+			a.text()
+		case 2:
+			a.move()
+		case 3:
+			a.rowsAndAll()
+		case 4:
+			a.cells()
 		}
 	}
-	return b.String()
+	return a.String()
+}
+
+func (a *artist) csi(format string, args ...any) { fmt.Fprintf(a, "\x1b["+format, args...) }
+
+// text writes some. Terminals differ in what moves do after the last column, so it ends in a return or is followed by a place.
+func (a *artist) text() {
+	switch a.IntN(8) {
+	case 0:
+		a.WriteString(strings.Repeat(string(rune('a'+a.IntN(26))), a.IntN(2*a.columns)) + "\r")
+	case 1:
+		a.WriteString("\x1b(0lqqk\x1b(B\r")
+	case 2:
+		a.csi("?7l")
+		a.WriteString(strings.Repeat("n", a.IntN(a.columns+9)) + "\r")
+		a.csi("?7h")
+	case 3:
+		a.csi("%d;%dm", a.IntN(110), a.IntN(110))
+	case 4:
+		a.WriteString("\x1b]0;title\a\x1bPq\x1b\\")
+	default:
+		a.WriteString(a.words[a.IntN(len(a.words))])
+		if a.IntN(3) == 0 {
+			a.csi("%d;%dH", 1+a.IntN(a.rows), a.column())
+		} else {
+			a.WriteString("\r")
+		}
+	}
+}
+
+func (a *artist) move() {
+	switch a.IntN(9) {
+	case 0:
+		a.WriteString("\r\n")
+	case 1:
+		a.WriteString("\n")
+	case 2:
+		a.csi("%d;%dH", a.IntN(a.rows+3), a.column())
+	case 3:
+		moves := "ABEFdCDG"
+		if a.wide {
+			moves = moves[:5]
+		}
+		a.csi("%d%c", a.IntN(6), moves[a.IntN(len(moves))])
+	case 4:
+		a.WriteString("\x1bM")
+	case 5:
+		a.WriteString("\x1bD")
+	case 6:
+		a.WriteString([]string{"\x1b7", "\x1b8"}[a.IntN(2)])
+	case 7:
+		a.WriteString("\t")
+	case 8:
+		a.csi("?6%c", "hl"[a.IntN(2)])
+	}
+}
+
+func (a *artist) rowsAndAll() {
+	switch a.IntN(7) {
+	case 0:
+		a.csi("%dJ", a.erase())
+	case 1, 2:
+		a.csi("?6l") // tmux inserts and deletes rows outside of the region too, and stays in its column
+		a.csi("%d;%dH", a.top+a.IntN(a.bottom-a.top+1), 1+a.IntN(a.columns))
+		a.csi("%d%c\r", a.IntN(5), "LM"[a.IntN(2)])
+	case 3:
+		a.csi("%d%c", a.IntN(4), "ST"[a.IntN(2)])
+	case 4:
+		a.top = 1 + a.IntN(a.rows-1)
+		a.bottom = min(a.top+1+a.IntN(a.rows), a.rows)
+		a.csi("?6l") // tmux does not count home from the region
+		a.csi("%d;%dr", a.top, a.bottom)
+	case 5:
+		a.top, a.bottom = 1, a.rows
+		a.csi("?6l")
+		a.csi("r")
+	case 6:
+		a.csi("?6l") // which tmux does not save
+		a.csi("?1049%c", "hl"[a.IntN(2)])
+	}
+}
+
+func (a *artist) cells() {
+	n := a.IntN(6)
+	if a.wide {
+		n = 0
+	}
+	switch n {
+	case 0, 1:
+		a.csi("%dK", a.erase())
+	case 2:
+		a.csi("%dG", 1+a.IntN(a.columns/2)) // tmux leaves what it should push off the end
+		a.csi("%d@", a.IntN(4))
+	case 3:
+		a.csi("%dP", a.IntN(9))
+	case 4:
+		a.csi("%dX", a.IntN(9))
+	case 5:
+		a.csi("4h")
+		a.WriteString("ins")
+		a.csi("4l")
+		a.csi("%d;1H", 1+a.IntN(a.rows))
+	}
+}
+
+// column is one to go to, but for the second: what is written over the right half of a wide character there leaves the left half in tmux.
+func (a *artist) column() int {
+	n := a.IntN(a.columns + 3)
+	if n == 2 && a.wide {
+		n++
+	}
+	return n
+}
+
+func (a *artist) erase() int {
+	if a.wide {
+		return 2
+	}
+	return a.IntN(3)
 }
 
 func TestLikeTmux(t *testing.T) {
