@@ -25,6 +25,7 @@ type channel struct {
 	pty    atomic.Bool // granted by the host, before start
 
 	subsystem atomic.Bool // what was started is one
+	screen    *terminal   // of what was started; nil: no terminal, or a protocol
 
 	start   chan struct{} // closed when a shell, command or subsystem runs
 	begins  sync.Mutex    // held while one is being started: the host may be done with it before we know that it runs
@@ -208,10 +209,15 @@ func (s *session) keep(frames ...recorder.Frame) (last *recorder.Commit) {
 	return last
 }
 
+// byHand are the requests that are a sign of somebody who is there: what a client sends by itself to keep the connection up is none.
+var byHand = map[string]bool{"pty-req": true, "shell": true, "exec": true, "subsystem": true, "window-change": true, "signal": true}
+
 // clientRequests passes the admin's requests on in their order, each answered as the host answers.
 func (c *channel) clientRequests(reqs <-chan *ssh.Request) {
 	for req := range reqs {
-		c.s.touch()
+		if byHand[req.Type] {
+			c.s.touch()
+		}
 		if c.s.pace() != nil || c.s.risk.stop() {
 			_ = req.Reply(false, nil)
 			continue
@@ -432,6 +438,9 @@ func (c *channel) tell(text string) {
 	before, after := "", "\n"
 	if c.pty.Load() {
 		before, after = "\r\n", "\r\n"
+	}
+	if c.started() && c.screen != nil && c.screen.alt.Load() {
+		before = leaveAlt + before // the program that would do it is gone
 	}
 	_, _ = c.client.Stderr().Write([]byte(before + "postern: " + text + after))
 }

@@ -273,9 +273,9 @@ func TestTheWarningBeforeTheDeadline(t *testing.T) {
 		Modes      string
 	}{80, 24, 0, 0, "\x00"})...))
 	_, _ = ch.SendRequest("shell", true, nil)
-	go io.Copy(io.Discard, ch)
+	go io.Copy(io.Discard, ch.Stderr())
 	var out syncBuffer
-	go io.Copy(&out, ch.Stderr())
+	go io.Copy(&out, ch)
 	out.wait(t, "\r\npostern: this session ends in 1m0s\r\n")
 	client.Close()
 }

@@ -76,6 +76,8 @@ type lane struct {
 	counts bool // its bytes are a sign that somebody is there
 	out    bool // they are the host's and go to the client
 
+	mechanical func([]byte) bool // but not these; nil: all of them
+
 	queue chan held
 	room  *semaphore.Weighted
 	gone  chan struct{} // closed when nothing is released any more
@@ -113,7 +115,7 @@ func (l *lane) pump() {
 			giveBack(buf)
 		} else {
 			if l.counts {
-				l.s.touch()
+				l.touch((*buf)[:n])
 			}
 			h, terr := l.take(buf, n)
 			if h.n > 0 && !l.send(h) {
@@ -127,6 +129,12 @@ func (l *lane) pump() {
 		if err != nil || l.ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+func (l *lane) touch(p []byte) {
+	if l.mechanical == nil || !l.mechanical(p) {
+		l.s.touch()
 	}
 }
 
@@ -204,7 +212,7 @@ func (l *lane) pass() {
 		n, err := l.from.Read(*buf)
 		large = n >= smallRead
 		if n > 0 {
-			l.s.touch()
+			l.touch((*buf)[:n])
 			if l.ctx.Err() == nil && l.s.kept() {
 				if !l.deliver((*buf)[:n], false) && err == nil {
 					err = errGone

@@ -9,17 +9,18 @@ import (
 // the policy says so. Everything else is recorded for what it is: a protocol that has a decoder, a screen, or bytes. A terminal does not
 // excuse a program from the one protocol that it was granted for.
 func (c *channel) relay(p *protocol) {
-	terminal := c.pty.Load()
+	tty := c.pty.Load()
 	up, down, errs := c.lanes()
 	stderr := c.s.metered(c.id, recorder.Stderr, c.s.reply.Record.Streams)
 	switch {
-	case p != nil && (p.only != "" || !terminal):
+	case p != nil && (p.only != "" || !tty):
 		d := c.s.decoded(c.id, p, up, down)
 		d.abort = c.abort
 		up.take, down.take, errs.take = d.client, d.host, stderr.take
 		c.close = func() { d.close(); stderr.close() }
-	case terminal:
-		up.take = c.s.keystrokes(c.id)
+	case tty:
+		c.screen = &terminal{c: c, at: scanner{begin: true}}
+		up.take, up.mechanical, down.to = c.s.keystrokes(c.id), reports, c.screen
 		down.take = c.s.plain(c.id, recorder.Stdout)
 		errs.take = c.s.plain(c.id, recorder.Stderr)
 		down.counts, errs.counts = false, false

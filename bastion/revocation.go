@@ -19,6 +19,7 @@ type revocations struct {
 	set     []control.Revocation
 	live    map[*session]struct{}
 	readers map[*reader]struct{}
+	moved   map[string]time.Time // until when grants last that were extended
 	ended   sync.WaitGroup
 }
 
@@ -106,6 +107,7 @@ func (b *Bastion) register(s *session) error {
 		v.live = map[*session]struct{}{}
 	}
 	v.live[s] = struct{}{}
+	s.lastUntil(v.moved[s.grant.request]) // the CA may have decided about the session before
 	v.ended.Add(1)
 	return nil
 }

@@ -46,6 +46,8 @@ type session struct {
 	ctx     context.Context // done when the session ends: nothing is released from then on
 	cancel  context.CancelFunc
 
+	born         time.Time
+	prolonged    chan struct{} // holds one when the deadline moved
 	begun        chan struct{} // closed when both sides and the recording are there
 	destinations destination.List
 	risk         *risk      // nil: no limits
@@ -63,11 +65,12 @@ type session struct {
 	open     int                 // channels of all kinds
 	next     uint32              // number of the next channel
 	expects  map[string]struct{} // what the host may open
+	deadline time.Time
 	over     bool
 	why      string // what the admin was or is to be told of the end
 
 	running sync.WaitGroup // channels
-	touched atomic.Int64   // Unix nanoseconds of the last sign of the admin
+	touched atomic.Int64   // nanoseconds after it was born, by a clock that does not jump, of the last sign of the admin
 }
 
 // open asks the CA, and brings up the host's side and the recording. An error is for the admin to read.
@@ -96,7 +99,7 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 		return nil, err
 	}
 	s := &session{
-		b: b, grant: g, reply: reply, allowed: reply.Capabilities, link: link, ctx: ctx, cancel: cancel,
+		b: b, born: time.Now(), deadline: reply.Session.Deadline, prolonged: make(chan struct{}, 1), grant: g, reply: reply, allowed: reply.Capabilities, link: link, ctx: ctx, cancel: cancel,
 		begun: make(chan struct{}), channels: map[*channel]struct{}{}, expects: map[string]struct{}{}, requests: pace.New(requestsPerSecond, requestBurst),
 		log: b.Log.With("session", reply.Session.ID, "person", g.person, "request", g.request, "target", reply.Session.Target),
 	}
@@ -286,7 +289,12 @@ func (s *session) attend() {
 		case <-s.rec.Failed():
 			s.unrecorded(recorder.ErrFailed)
 			return
+		case <-s.prolonged:
+			s.prolong(clock)
 		case <-clock.over.C:
+			if s.prolong(clock) {
+				continue
+			}
 			s.cut("deadline", fmt.Sprintf("the time of %s is over", s.grant.request))
 			return
 		case <-clock.tick.C:
@@ -400,7 +408,7 @@ func head(rec *recorder.Writer) (uint64, string) {
 // pace waits while the client asks for too much; an error: the session has ended.
 func (s *session) pace() error { return s.requests.Wait(s.ctx) }
 
-func (s *session) touch() { s.touched.Store(time.Now().UnixNano()) }
+func (s *session) touch() { s.touched.Store(int64(time.Since(s.born))) }
 
 func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) }
 
@@ -415,7 +423,7 @@ func (s *session) live() error {
 	if err := s.b.admit(s.grant); err != nil {
 		return err
 	}
-	if !s.b.Now().Before(s.reply.Session.Deadline) {
+	if !s.b.Now().Before(s.ends()) {
 		return fmt.Errorf("the time of %s is over", s.grant.request)
 	}
 	return nil

@@ -288,6 +288,7 @@ var policyKey = []byte("policy")
 const (
 	requestRows    = "request/"      // R-… to request
 	liveRows       = "live/"         // R-… of requests that are pending, approved or granted
+	movedRows      = "moved/"        // R-… of granted requests that were extended to moved
 	sessionRows    = "session/"      // S-… to session
 	openRows       = "open/"         // S-… of sessions that were not ended
 	revocationRows = "revocation/"   // seq to control.Revocation

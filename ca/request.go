@@ -123,6 +123,9 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	kept := record(d)
 	r.Record = &kept
 	r.Limits = d.Limits.String()
+	if shut := ca.closes(now, now.Add(ask.For), allows(set, c.Name, ask, c.Address)); shut.Before(now.Add(ask.For)) {
+		r.Notes = append(r.Notes, "the rules allow this until "+shut.UTC().Format(time.RFC3339)+"; what begins before ends then")
+	}
 	r.NotAfter = r.ClaimBy.Add(ask.For)
 	r.Digest = statement.Digest(r.Request)
 	return r, nil
@@ -307,13 +310,21 @@ func (ca *CA) sees(c Caller, r request) bool {
 	if c.Kind != "person" {
 		return false
 	}
-	inNeed := slices.ContainsFunc(r.Needs, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
+	wanted := r.Needs
+	if e, waits := r.Extending(); waits {
+		wanted = append(slices.Clone(wanted), e.Needs...)
+	}
+	inNeed := slices.ContainsFunc(wanted, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
 	return c.Name == r.Person || inNeed || voted(r, c.Name) || set.May(c.Name, "revoke") || set.May(c.Name, "audit")
 }
 
 // shown adds what is worked out rather than stored: who has approved what, and time that has passed unswept.
 func (ca *CA) shown(r request) request {
 	_, r.Needs = ca.tally(r, r.Needs)
+	r.Extensions = slices.Clone(r.Extensions)
+	for i, e := range r.Extensions {
+		_, r.Extensions[i].Needs = ca.tally(extending(r, e), e.Needs)
+	}
 	if state := r.passed(ca.now()); state != "" {
 		r.State = state
 	}
@@ -343,6 +354,9 @@ func (r *request) save(tx *store.Tx) error {
 	}
 	if r.live() {
 		return tx.Set(key(liveRows, r.ID), nil)
+	}
+	if err := tx.Delete(key(movedRows, r.ID)); err != nil {
+		return err
 	}
 	return tx.Delete(key(liveRows, r.ID))
 }

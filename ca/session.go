@@ -71,6 +71,9 @@ func (ca *CA) ofCertificate(tx *store.Tx, cert *ssh.Certificate) (request, error
 	if err != nil {
 		return request{}, err
 	}
+	if !ca.now().Before(row.Until) { // an extension moves the end of the grant, and not that of what was signed before
+		return request{}, refuse("certificate %d is over; if the grant was extended, take another with: postern certificate %s", cert.Serial, row.Request)
+	}
 	if row.Request == "" {
 		return request{}, refuse("certificate %d opens no sessions", cert.Serial)
 	}

@@ -40,6 +40,7 @@ func init() {
 		"approve":     {"approve ID <SIGNATURE", 1, 1, nil, decision("approve")},
 		"deny":        {"deny ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("deny")},
 		"withdraw":    {"withdraw ID [--reason TEXT] <SIGNATURE", 1, 1, []string{"reason"}, decision("withdraw")},
+		"extend":      {"extend ID --for 15m --reason TEXT", 1, 1, []string{"for", "reason"}, extend},
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
 
 		"revoke":      {"revoke TARGET… --reason TEXT [--for 2h] [--dry-run] <SIGNATURE", 1, 9, []string{"reason", "for", "dry-run"}, revoke},

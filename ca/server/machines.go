@@ -138,6 +138,7 @@ type follower struct {
 	seq    uint64 // the last one it has seen
 	policy string // the policy it knows
 	heard  uint64 // the number of deletions it knows
+	moved  uint64 // the number of extensions it knows; 0 at first, so that a bastion that comes back hears of every one that is alive
 }
 
 func (f *follower) catchUp(first bool) error {
@@ -157,7 +158,28 @@ func (f *follower) catchUp(first bool) error {
 			return err
 		}
 	}
+	if err := f.extended(); err != nil {
+		return err
+	}
 	return f.custody()
+}
+
+// extended tells a bastion which grants last longer. It comes after the revocations: what was cut is not among them.
+func (f *follower) extended() error {
+	if f.call.caller.Kind != "bastion" {
+		return nil
+	}
+	list, n, err := f.call.ca.Extended(f.moved)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if err := f.emit(control.Event{Seq: f.seq, Extended: &m}); err != nil {
+			return err
+		}
+	}
+	f.moved = n
+	return nil
 }
 
 // custody tells a bastion that there is something to ask for.

@@ -82,6 +82,18 @@ func decision(kind string) func(context.Context, *call) error {
 	}
 }
 
+func extend(_ context.Context, c *call) error {
+	by, err := time.ParseDuration(c.options["for"])
+	if err != nil {
+		return misused("--for %q is not a time such as 15m", c.options["for"])
+	}
+	r, err := c.ca.Extend(c.caller, c.args[0], by, c.options["reason"])
+	if err != nil {
+		return err
+	}
+	return c.answer(r, "%s\n", describe(r))
+}
+
 func (c *call) signature(kind string) ([]byte, error) {
 	b, err := c.input()
 	if err == nil && len(b) == 0 {
@@ -126,11 +138,17 @@ func sessions(_ context.Context, c *call) error {
 }
 
 func describe(r control.Request) string {
+	if e, waits := r.Extending(); waits {
+		return fmt.Sprintf("%s is granted until %s; to extend it until %s waits for %s; approve that with: postern approve %s",
+			r.ID, r.Ends.Format(time.RFC3339), e.Ends.Format(time.RFC3339), waiting(r), r.ID)
+	}
 	switch r.State {
 	case control.Pending:
 		return fmt.Sprintf("%s is waiting for %s; approve it with: postern approve %s", r.ID, waiting(r), r.ID)
 	case control.Approved:
 		return fmt.Sprintf("%s is approved; take the certificate with: postern certificate %s", r.ID, r.ID)
+	case control.Granted:
+		return fmt.Sprintf("%s is granted until %s", r.ID, r.Ends.Format(time.RFC3339))
 	}
 	return fmt.Sprintf("%s is %s", r.ID, r.State)
 }
@@ -168,6 +186,12 @@ func details(r control.Request) string {
 	for _, v := range r.Votes {
 		line(v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
 	}
+	for _, e := range r.Extensions {
+		line("extension", "%d, %s: by %s until %s: %s", e.Number, e.State, time.Duration(e.ForSeconds)*time.Second, e.Ends.Format(time.RFC3339), e.Reason)
+		for _, v := range e.Votes {
+			line("  "+v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
+		}
+	}
 	return b.String()
 }
 
@@ -188,8 +212,13 @@ func keeps(r control.Record) string {
 
 func waiting(r control.Request) string {
 	var open []string
-	for _, n := range r.Needs {
-		if left := n.Count - len(n.Have); left > 0 && r.State == control.Pending {
+	needs := r.Needs
+	e, waits := r.Extending()
+	if waits {
+		needs = e.Needs
+	}
+	for _, n := range needs {
+		if left := n.Count - len(n.Have); left > 0 && (waits || r.State == control.Pending) {
 			open = append(open, strconv.Itoa(left)+" of group "+n.Group)
 		}
 	}

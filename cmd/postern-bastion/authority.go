@@ -129,6 +129,9 @@ func (a *authority) listen(stream *control.Stream, p *pings) error {
 		if e.Revocation != nil {
 			a.bastion.Revoke(*e.Revocation)
 		}
+		if e.Extended != nil {
+			a.bastion.Extend(*e.Extended)
+		}
 		if sent, ok := p.answered(e.Pong); ok {
 			a.bastion.Renew(sent, length(e.AdmitSeconds), length(e.KeepSeconds))
 		}

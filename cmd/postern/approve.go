@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
@@ -115,7 +116,11 @@ func (c *client) requestStatement(cc *cli.Context, request control.Request, deci
 	if err := checkDecision(text, request, statement.About(request, me.CA, decision, me.Name, because)); err != nil {
 		return "", nil, err
 	}
-	signer, err := c.keys.forDecision(me.Key, request.Touch || request.PIN)
+	token := request.Touch || request.PIN
+	if e, waits := request.Extending(); waits && decision != control.Withdraw {
+		token = e.Touch || e.PIN
+	}
+	signer, err := c.keys.forDecision(me.Key, token)
 	return text, signer, err
 }
 
@@ -180,7 +185,14 @@ func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
 }
 
 func printDecided(r control.Request, decision string) error {
-	switch {
+	_, waits := r.Extending()
+	switch n := len(r.Extensions); {
+	case waits && decision == control.Approve:
+		fmt.Printf("%s  signed; to extend it still waits for %s\n", colour(bold, r.ID), waitingFor(r))
+	case n > 0 && r.State == control.Granted && r.Extensions[n-1].State == control.Denied:
+		fmt.Printf("%s  not extended; it ends %s\n", colour(bold, r.ID), when(r.Ends, time.Now()))
+	case n > 0 && r.State == control.Granted:
+		fmt.Printf("%s  signed; extended, it ends %s\n", colour(bold, r.ID), when(r.Ends, time.Now()))
 	case decision != control.Approve:
 		fmt.Printf("%s  %s\n", colour(bold, r.ID), r.State)
 	case r.State == control.Pending:

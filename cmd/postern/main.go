@@ -29,6 +29,7 @@ func newApp() *cli.App {
 			denyCommand,
 			withdrawCommand,
 			certificateCommand,
+			extendCommand,
 			doneCommand,
 			sshConfigCommand,
 			sessionsCommand,

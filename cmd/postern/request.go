@@ -101,7 +101,11 @@ func printAsked(r control.Request) {
 // waitingFor names what is missing: "1 of privacy, 1 of ehr-owners".
 func waitingFor(r control.Request) string {
 	var missing []string
-	for _, need := range r.Needs {
+	needs := r.Needs
+	if e, waits := r.Extending(); waits {
+		needs = e.Needs
+	}
+	for _, need := range needs {
 		if left := need.Count - len(need.Have); left > 0 {
 			missing = append(missing, fmt.Sprintf("%d of %s", left, word(need.Group)))
 		}

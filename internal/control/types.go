@@ -24,6 +24,7 @@ const (
 	Deny     = "deny"
 	Withdraw = "withdraw"
 	Revoke   = "revoke"
+	Extend   = "extend" // an approval of an [Extension]
 )
 
 // Namespace is the SSHSIG namespace of every signed decision.
@@ -60,6 +61,8 @@ type Request struct {
 	Record *Record `json:"record,omitempty"`
 	// Limits are the risk thresholds of its sessions, as package limit writes them; a later policy can only add some.
 	Limits string `json:"limits,omitempty"`
+	// Extensions are every one that was asked for, oldest first. The last may be waiting.
+	Extensions []Extension `json:"extensions,omitempty"`
 }
 
 // Need is one requirement such as "1 of privacy".
@@ -221,6 +224,12 @@ type Revocation struct {
 	Signature string    `json:"signature"`
 }
 
+// Moved tells that the deadline of a grant moved, and with it that of its sessions.
+type Moved struct {
+	Request string    `json:"request"`
+	Ends    time.Time `json:"ends"`
+}
+
 // Event is one line of the revocation stream. Seq rises by one with each revocation; a client that missed one
 // resumes with --from. Every line is proof of life; Pong answers the client's own ping and renews its leases.
 type Event struct {
@@ -230,6 +239,7 @@ type Event struct {
 	AdmitSeconds float64     `json:"admit_seconds,omitempty"` // how long after it sent the answered ping a bastion may admit
 	KeepSeconds  float64     `json:"keep_seconds,omitempty"`  // and how long it may keep alive what it admitted
 	Policy       string      `json:"policy,omitempty"`        // the policy in force, when it changed
+	Extended     *Moved      `json:"extended,omitempty"`      // to bastions: every extended grant that is alive, first and whenever it is extended
 	Custody      uint64      `json:"custody,omitempty"`       // the last number of deletions, when it changed: there may be something to ask for
 }
 

@@ -12,6 +12,7 @@ import (
 // Events are what can be told.
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
+	"extension.waiting", "extension.granted", "extension.denied",
 	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
@@ -61,6 +62,8 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		t.request(&m, e.State.Request)
 		m.Event, m.Why = "request."+e.State.State, e.State.Why
 		m.Text = fmt.Sprintf("%s of %s for %s is %s: %s", m.Request, m.Person, strings.Join(m.Targets, ", "), e.State.State, m.Why)
+	case e.Extension != nil:
+		t.extension(&m, *e.Extension)
 	case e.Session != nil:
 		m.Event, m.Session, m.Request, m.Person, m.Targets = "session.began", e.Session.ID, e.Session.Request, e.Session.Person, []string{e.Session.Target}
 		m.Text = fmt.Sprintf("%s is on %s (session %s, %s)", m.Person, e.Session.Target, m.Session, m.Request)
@@ -92,6 +95,23 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		return m, false
 	}
 	return m, true
+}
+
+// extension is more time that is asked for, given or denied.
+func (t *teller) extension(m *Message, x auditlog.Extension) {
+	t.request(m, x.Request)
+	m.Reason = x.Reason
+	if x.State != control.Pending {
+		m.Event = "extension." + x.State
+		m.Text = fmt.Sprintf("the extension of %s of %s for %s is %s", m.Request, m.Person, strings.Join(m.Targets, ", "), x.State)
+		return
+	}
+	m.Event = "extension.waiting"
+	for _, n := range x.Needs {
+		m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
+	}
+	m.Text = fmt.Sprintf("%s asks to extend %s for %s by %s: %s. It waits for %s: postern approve %s", m.Person, m.Request, strings.Join(m.Targets, ", "),
+		time.Duration(x.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
 }
 
 func (t *teller) remember(r control.Request) {

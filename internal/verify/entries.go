@@ -77,6 +77,8 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.vote(*e.Vote, e.At)
 	case e.Type == auditlog.TypeState && e.State != nil:
 		v.state(*e.State, e.At)
+	case e.Type == auditlog.TypeExtension && e.Extension != nil:
+		v.extension(*e.Extension, e.Actor, e.At)
 	case e.Type == auditlog.TypeCertificate && e.Certificate != nil:
 		v.certificate(*e.Certificate, e.Actor, e.At)
 	case e.Type == auditlog.TypeRevocation && e.Revocation != nil:

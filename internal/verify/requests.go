@@ -26,12 +26,14 @@ const most = 1000
 // request is one request as the leaves so far leave it.
 type request struct {
 	control.Request
-	leaf    int64
-	votes   []vote
-	retired []string // approvers who took their approval back
-	cut     bool     // a revocation leaf names it
-	cutAt   time.Time
-	serials map[uint64]*ssh.Certificate
+	leaf     int64
+	votes    []vote
+	more     [][]vote // of each of its extensions
+	sessions []*session
+	retired  []string // approvers who took their approval back
+	cut      bool     // a revocation leaf names it
+	cutAt    time.Time
+	serials  map[uint64]*ssh.Certificate
 }
 
 type vote struct {
@@ -64,7 +66,7 @@ func (v *verifier) request(asked control.Request) {
 	case places > most:
 		v.fail("request %s needs more than %d approvals", asked.ID, most)
 		r.Needs = []control.Need{{Count: 1}} // which nobody meets
-	case asked.State != control.Pending || len(asked.Votes) > 0:
+	case asked.State != control.Pending || len(asked.Votes) > 0 || len(asked.Extensions) > 0:
 		v.fail("request %s begins as %s with %d votes", asked.ID, asked.State, len(asked.Votes))
 	case statement.Digest(asked) != asked.Digest:
 		v.fail("request %s does not have the digest %s", asked.ID, asked.Digest)
@@ -89,7 +91,7 @@ func (v *verifier) request(asked control.Request) {
 	default:
 		v.destinations(asked)
 	}
-	r.State = control.Pending
+	r.State, r.Extensions = control.Pending, nil
 }
 
 // destinations makes sure that what an approver read is what a bastion reads: one with a space in it would look like two.
@@ -109,6 +111,12 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 		return
 	}
 	what := fmt.Sprintf("%s of %s by %s", cast.Decision, r.ID, cast.Person)
+	if cast.Extension != 0 {
+		if err := v.extensionVote(r, cast, at); err != nil {
+			v.fail("%s, extension %d: %v", what, cast.Extension, err)
+		}
+		return
+	}
 	key, err := v.goodVote(r, cast, at)
 	if err != nil {
 		// It does not count, so what needed it is found wanting as well.
@@ -122,7 +130,17 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 }
 
 func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.PublicKey, error) {
-	key, err := v.signedBy(cast.Person, cast.Statement, cast.Signature, r.Request)
+	key, err := v.goodSignature(r, r.Request, cast, at)
+	if err != nil {
+		return nil, err
+	}
+	return key, v.mayVote(r, cast, at)
+}
+
+// goodSignature checks that a vote is signed, says this decision about this request, and is by somebody who was not kept away. about says what
+// the FIDO token must prove.
+func (v *verifier) goodSignature(r *request, about control.Request, cast auditlog.Vote, at time.Time) (ssh.PublicKey, error) {
+	key, err := v.signedBy(cast.Person, cast.Statement, cast.Signature, about)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +161,7 @@ func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.P
 			return nil, err
 		}
 	}
-	return key, v.mayVote(r, cast, at)
+	return key, nil
 }
 
 // signedBy verifies a signature over a statement and returns its key, which must be a living key of person. about says
@@ -181,12 +199,13 @@ func (v *verifier) checkStatement(r *request, cast auditlog.Vote) error {
 
 func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 	before := slices.ContainsFunc(r.votes, func(o vote) bool { return o.person == cast.Person })
+	carried := before || slices.ContainsFunc(r.carriers(), func(o vote) bool { return o.person == cast.Person })
 	switch cast.Decision {
 	case control.Withdraw:
 		if !r.live() {
 			return fmt.Errorf("the request was %s already", r.State)
 		}
-		if cast.Person != r.Person && !before {
+		if cast.Person != r.Person && !carried {
 			return fmt.Errorf("they neither asked for it nor approved it")
 		}
 		return nil
@@ -209,14 +228,15 @@ func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 
 // needsMet says whether the approvals, by the groups of the policy in force, fill every place that the request needs.
 // Nobody stands for two places: places and people are matched by augmenting paths.
-func (v *verifier) needsMet(r *request) bool {
+func (v *verifier) needsMet(r *request) bool { return v.filled(r.Needs, r.approvers()) }
+
+func (v *verifier) filled(needs []control.Need, people []string) bool {
 	var places []string // the group each place wants
-	for _, need := range r.Needs {
+	for _, need := range needs {
 		for range need.Count {
 			places = append(places, need.Group)
 		}
 	}
-	people := r.approvers()
 	holder := map[int]string{}
 	var seat func(person string, tried map[int]bool) bool
 	seat = func(person string, tried map[int]bool) bool {
@@ -241,9 +261,9 @@ func (v *verifier) needsMet(r *request) bool {
 // approvalsLive says whether every approval that counts is by a key that is still its person's and was not revoked: what is signed or
 // opened on the strength of it is decided then, not when they signed.
 func (v *verifier) approvalsLive(r *request) error {
-	for _, vote := range r.votes {
+	for _, vote := range r.carriers() {
 		switch {
-		case vote.decision != control.Approve || slices.Contains(r.retired, vote.person):
+		case slices.Contains(r.retired, vote.person):
 		case v.dead[vote.key]:
 			return fmt.Errorf("the key with which %s approved %s was revoked before", vote.person, r.ID)
 		case !v.policy.owns(vote.person, vote.public):

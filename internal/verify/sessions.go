@@ -25,6 +25,9 @@ func (v *verifier) session(opened control.Session, at time.Time) {
 	}
 	s := &session{Session: Session{Leaf: v.at, Session: opened, BastionKey: v.policy.bastions[opened.Bastion]}}
 	v.sessions[opened.ID], v.order = s, append(v.order, s)
+	if r := v.requests[opened.Request]; r != nil {
+		r.sessions = append(r.sessions, s)
+	}
 	if err := v.mayOpen(s, at); err != nil {
 		v.fail("session %s: %v", opened.ID, err)
 	}
@@ -55,6 +58,8 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 		return fmt.Errorf("user certificate %d is none of %s", s.Serial, r.ID)
 	case ssh.FingerprintSHA256(user.Key) != s.Key:
 		return fmt.Errorf("user certificate %d is over another key than %s", s.Serial, s.Key)
+	case !at.Before(moment(user.ValidBefore).Add(rounding)):
+		return fmt.Errorf("user certificate %d was over, %s", s.Serial, moment(user.ValidBefore).UTC().Format(time.RFC3339))
 	case s.Person != r.Person:
 		return fmt.Errorf("it is %s's, the grant is %s's", s.Person, r.Person)
 	case opened != (control.Session{}):
@@ -237,10 +242,8 @@ func (v *verifier) spared(what string, cut control.Revocation) {
 // traits are what a revocation can name of a request.
 func (r *request) traits() control.Traits {
 	t := control.Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
-	for _, o := range r.votes {
-		if o.decision == control.Approve {
-			t.Approvers, t.Keys = append(t.Approvers, o.person), append(t.Keys, o.key)
-		}
+	for _, o := range r.carriers() {
+		t.Approvers, t.Keys = append(t.Approvers, o.person), append(t.Keys, o.key)
 	}
 	for serial, cert := range r.serials {
 		t.Serials, t.Keys = append(t.Serials, serial), append(t.Keys, ssh.FingerprintSHA256(cert.Key))
