@@ -255,7 +255,7 @@ func TestNothingPassesAHold(t *testing.T) {
 	old, _ := client.NewSession()
 	in, _ := old.StdinPipe()
 	out, _ := old.StdoutPipe()
-	if err := old.Start("while read x; do echo $x; echo $x >> " + w.file("heard") + "; done"); err != nil {
+	if err := old.Start("while read x; do echo $x >> " + w.file("heard") + "; echo $x; done"); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(in, "before")
