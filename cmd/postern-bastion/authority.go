@@ -31,7 +31,8 @@ const (
 type authority struct {
 	config  control.Config
 	bastion *bastion.Bastion
-	numbers numbers // of the revocations; follow's
+	numbers numbers       // of the revocations; follow's
+	keep    time.Duration // as the CA said last; listen's
 	names   *names
 	log     *slog.Logger
 
@@ -133,7 +134,12 @@ func (a *authority) listen(stream *control.Stream, p *pings) error {
 			a.bastion.Extend(*e.Extended)
 		}
 		if sent, ok := p.answered(e.Pong); ok {
-			a.bastion.Renew(sent, length(e.AdmitSeconds), length(e.KeepSeconds))
+			admit, keep := length(e.AdmitSeconds), length(e.KeepSeconds)
+			if a.keep != keep {
+				a.keep = keep
+				a.log.Info("leases", "admit", admit, "keep", keep)
+			}
+			a.bastion.Renew(sent, admit, keep)
 		}
 		if e.Policy != "" {
 			poke(a.policy)

@@ -333,6 +333,36 @@ func TestAnswersThatRenewNothing(t *testing.T) {
 		s.at(0)
 		h.admits(false, "on the late answer, on the stream after")
 	})
+	t.Run("later than they let admit", func(t *testing.T) {
+		t.Parallel()
+		h := newHostile(t)
+		s := h.next("0")
+		s.at(0)
+		n := s.ping()
+		time.Sleep(1100 * time.Millisecond) // it is on its way for so long
+		s.say(control.Event{Pong: n, AdmitSeconds: 1, KeepSeconds: 1})
+		s.revoke(1)
+		h.acted(1)
+		h.admits(false, "for a second, on an answer that took longer")
+	})
+	t.Run("told twice", func(t *testing.T) {
+		t.Parallel()
+		h := newHostile(t)
+		s := h.next("0")
+		s.at(0)
+		n := s.ping()
+		sent := bastion.Uptime()
+		answer := control.Event{Pong: n, AdmitSeconds: 1, KeepSeconds: 1}
+		s.say(answer)
+		h.admits(true, "for a second")
+		for bastion.Uptime() < sent+1100*time.Millisecond {
+			s.say(answer)
+			time.Sleep(10 * time.Millisecond)
+		}
+		s.revoke(1)
+		h.acted(1)
+		h.admits(false, "for longer, on the same answer again and again")
+	})
 	t.Run("lengths that are none", func(t *testing.T) {
 		t.Parallel()
 		h := newHostile(t)

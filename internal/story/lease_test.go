@@ -304,7 +304,7 @@ func (o *outpost) killCA(rounds int) {
 			_, err := o.asInside("olga", "revoke", k.id, "--reason", "a test", "--yes")
 			revoked <- err
 		}()
-		time.Sleep(30*time.Millisecond + rand.N(40*time.Millisecond))
+		time.Sleep(rand.N(80 * time.Millisecond))
 		if err := o.Kill("ca"); err != nil {
 			o.t.Fatal(err)
 		}
