@@ -18,7 +18,7 @@ const module = "postern/"
 // arrows says which packages of ours each package may import: it is the architecture. What is not here may not exist.
 var arrows = map[string][]string{
 	// What decides, what writes and what encodes knows no server and no command line.
-	"policy":               {"internal/destination", "internal/environment"},
+	"policy":               {"internal/destination", "internal/environment", "internal/limit"},
 	"recorder":             {"internal/store"},
 	"recorder/play":        {"recorder", "recorder/index", "recorder/pcapng", "recorder/screen"},
 	"recorder/pcapng":      {},
@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"internal/destination": {},
 	"internal/environment": {},
 	"internal/identity":    {},
+	"internal/limit":       {},
 	"internal/rawssh":      {},
 	"internal/socket":      {},
 	"internal/sshaudit":    {},
@@ -51,18 +52,18 @@ var arrows = map[string][]string{
 	"internal/search":      {"recorder", "recorder/index", "recorder/screen"},
 	"internal/report":      {"ca/auditlog", "ca/statement", "internal/control", "internal/sshsig", "internal/verify", "recorder/index"},
 	"internal/evidence":    {"ca/auditlog", "internal/control", "internal/verify", "recorder"},
-	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/destination", "internal/sshsig", "recorder"},
+	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/destination", "internal/limit", "internal/sshsig", "recorder"},
 
 	// The two servers never import each other; cmd wires each to the packages it needs.
-	"ca":            {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/sshsig", "internal/store", "policy"},
+	"ca":            {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/limit", "internal/sshsig", "internal/store", "policy"},
 	"ca/server":     {"ca", "internal/control", "internal/door"},
 	"bastion/agent": {"bastion/meter", "recorder"},
 	"bastion/meter": {"recorder"},
 	"bastion/scp":   {"bastion/meter", "recorder"},
 	"bastion/sftp":  {"bastion/meter", "recorder"},
-	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "internal/algo", "internal/control", "internal/destination", "internal/environment", "internal/greeting", "internal/pace", "internal/socket", "recorder"},
+	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "internal/algo", "internal/control", "internal/destination", "internal/environment", "internal/greeting", "internal/limit", "internal/pace", "internal/socket", "recorder"},
 
-	"cmd/postern":         {"ca/auditlog", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
+	"cmd/postern":         {"ca/auditlog", "ca/krl", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/limit", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
 	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/notify", "internal/store", "policy"},
 	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder", "recorder/index"},
 	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity"},

@@ -48,6 +48,9 @@ type Bastion struct {
 	// Receipt tells the CA what was done about a revocation. It must not block; nil: nobody is told.
 	Receipt func(control.CutReceipt)
 
+	// Risk tells the CA of a limit that a session crossed. It must not block; nil: nobody is told.
+	Risk func(control.Risk)
+
 	Limits Limits
 	Log    *slog.Logger     // zero: slog.Default()
 	Now    func() time.Time // for certificates; zero: time.Now
@@ -73,6 +76,7 @@ type Limits struct {
 	FreezeTime  time.Duration // a session whose frames do not become durable waits so long and ends; 10 s
 	Stall       time.Duration // a client inside a jump that takes nothing for so long is dropped; 5 min, as door.Limits has it for others
 	HeadEvery   time.Duration // between heads of a live recording for the CA's log; 5 s
+	HoldTime    time.Duration // a session that a limit holds ends after it; 5 min
 	MaxChannels int           // open at once in one session; 128
 	RekeyBytes  uint64        // inside a jump, new keys after so much; as much as the cipher is good for
 }
@@ -96,6 +100,7 @@ func (b *Bastion) prepare() {
 		duration(&b.Limits.FreezeTime, 10*time.Second)
 		duration(&b.Limits.Stall, socket.DefaultStall)
 		duration(&b.Limits.HeadEvery, 5*time.Second)
+		duration(&b.Limits.HoldTime, 5*time.Minute)
 		if b.Limits.MaxChannels == 0 {
 			b.Limits.MaxChannels = 128
 		}
@@ -168,10 +173,12 @@ func (b *Bastion) Channel(conn *ssh.ServerConn, ch ssh.NewChannel) {
 	}
 }
 
+var errNoCA = errors.New("this bastion has lost its CA and admits nobody until it is back")
+
 // admit is what has to be true before anything begins, beyond the certificate itself: the lease, then the revocations.
 func (b *Bastion) admit(g *grant) error {
 	if !b.lease.admits() {
-		return errors.New("this bastion has lost its CA and admits nobody until it is back")
+		return errNoCA
 	}
 	return b.check(g)
 }

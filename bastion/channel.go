@@ -25,6 +25,7 @@ type channel struct {
 	pty    atomic.Bool // granted by the host, before start
 
 	subsystem atomic.Bool // what was started is one
+	screen    *terminal   // of what was started; nil: no terminal, or a protocol
 
 	start   chan struct{} // closed when a shell, command or subsystem runs
 	begins  sync.Mutex    // held while one is being started: the host may be done with it before we know that it runs
@@ -66,7 +67,7 @@ func (s *session) program(ch ssh.NewChannel) {
 	defer c.cancel()
 	host, hostReqs, err := s.host.OpenChannel("session", ch.ExtraData())
 	if err != nil {
-		rejectLike(ch, err)
+		s.rejectLike(ch, err)
 		return
 	}
 	c.host = host
@@ -117,6 +118,7 @@ func (s *session) refuseChannel(ch ssh.NewChannel, kind string) {
 		missing = "a tunnel"
 	}
 	_ = ch.Reject(ssh.Prohibited, s.lacks(missing))
+	s.denied()
 }
 
 // lacks is what an admin reads who asks for what the grant has not.
@@ -124,8 +126,8 @@ func (s *session) lacks(what string) string {
 	return "your grant " + s.grant.request + " does not include " + what
 }
 
-func rejectLike(ch ssh.NewChannel, err error) {
-	if no, ok := err.(*ssh.OpenChannelError); ok {
+func (s *session) rejectLike(ch ssh.NewChannel, err error) {
+	if no, ok := err.(*ssh.OpenChannelError); ok && s.mayPass(len(no.Message)) {
 		_ = ch.Reject(no.Reason, no.Message)
 		return
 	}
@@ -207,11 +209,16 @@ func (s *session) keep(frames ...recorder.Frame) (last *recorder.Commit) {
 	return last
 }
 
+// byHand are the requests that are a sign of somebody who is there: what a client sends by itself to keep the connection up is none.
+var byHand = map[string]bool{"pty-req": true, "shell": true, "exec": true, "subsystem": true, "window-change": true, "signal": true}
+
 // clientRequests passes the admin's requests on in their order, each answered as the host answers.
 func (c *channel) clientRequests(reqs <-chan *ssh.Request) {
 	for req := range reqs {
-		c.s.touch()
-		if c.s.pace() != nil {
+		if byHand[req.Type] {
+			c.s.touch()
+		}
+		if c.s.pace() != nil || c.s.risk.stop() {
 			_ = req.Reply(false, nil)
 			continue
 		}
@@ -220,6 +227,10 @@ func (c *channel) clientRequests(reqs <-chan *ssh.Request) {
 }
 
 func (c *channel) clientRequest(req *ssh.Request) {
+	if !c.s.kept() {
+		_ = req.Reply(false, nil)
+		return
+	}
 	v := c.s.allowed.request(req.Type, req.Payload, c.s.reply)
 	if v.pass && v.starts && c.started() {
 		v.pass = false // one program per channel, as at any server
@@ -234,6 +245,9 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	}
 	if v.starts && !c.s.durable(c.ctx, commit) {
 		return // a command takes effect only when it is on record
+	}
+	if req.Type == "exec" && !c.command(req) {
+		return
 	}
 	if v.expects != "" {
 		c.s.expect(v.expects)
@@ -253,6 +267,11 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	c.subsystem.Store(ok && req.Type == "subsystem" || c.subsystem.Load())
 	if ok && v.starts {
 		c.relay(v.protocol)
+		c.s.warned.Do(func() {
+			for _, text := range c.s.reply.Warnings {
+				c.tell(oneLine(text))
+			}
+		})
 	}
 }
 
@@ -269,6 +288,7 @@ func (c *channel) started() bool {
 // refusal would leave ssh with "exec request failed" and nothing else.
 func (c *channel) refuse(req *ssh.Request, v verdict) {
 	if v.missing != "" {
+		defer c.s.denied()
 		c.s.log.Warn("request refused", "kind", oneLine(req.Type), "missing", oneLine(v.missing))
 	}
 	if !v.starts || c.started() {
@@ -291,6 +311,7 @@ func (c *channel) fail(why string) {
 func (c *channel) abort(why string) {
 	c.s.log.Warn("channel cut", "why", oneLine(why))
 	c.keep(recorder.TypeNote, []byte("cut: "+oneLine(why)))
+	c.s.denied()
 	c.cancel()
 	within(tellTime, c.kill)
 	within(tellTime, func() { c.fail(oneLine(why)) }) // before the host closes its half, which ends the admin's
@@ -317,7 +338,10 @@ func (c *channel) hostRequests(reqs <-chan *ssh.Request) {
 			}
 		default:
 			c.keep(recorder.TypeRequest, recorder.Request{Name: req.Type, FromHost: true, Payload: req.Payload}.Marshal())
-			ok, _ := c.client.SendRequest(req.Type, req.WantReply, req.Payload)
+			ok := c.s.kept() && c.s.mayPass(hostWords(req))
+			if ok {
+				ok, _ = c.client.SendRequest(req.Type, req.WantReply, req.Payload)
+			}
 			_ = req.Reply(ok, nil)
 		}
 	}
@@ -337,7 +361,7 @@ func (c *channel) finish() {
 	output := make(chan struct{})
 	go func() { c.out.Wait(); close(output) }()
 	exit := c.exited(output)
-	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) {
+	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) && c.s.kept() && c.s.mayPass(hostWords(exit)) && !c.s.risk.stop() {
 		_, _ = c.client.SendRequest(exit.Type, false, exit.Payload)
 	}
 	<-output
@@ -414,6 +438,9 @@ func (c *channel) tell(text string) {
 	before, after := "", "\n"
 	if c.pty.Load() {
 		before, after = "\r\n", "\r\n"
+	}
+	if c.started() && c.screen != nil && c.screen.alt.Load() {
+		before = leaveAlt + before // the program that would do it is gone
 	}
 	_, _ = c.client.Stderr().Write([]byte(before + "postern: " + text + after))
 }

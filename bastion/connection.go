@@ -127,6 +127,9 @@ func (s *session) listen(req *ssh.Request, read func([]byte) (route, bool), canc
 	if e.Denied || !s.durable(s.ctx, commit) {
 		s.log.Warn("listening refused", "address", e.Address)
 		s.keepListen(e)
+		if e.Denied {
+			s.denied()
+		}
 		return false, nil
 	}
 	if !cancel && r.port == 0 && r.path == "" {
@@ -142,7 +145,7 @@ func (s *session) listen(req *ssh.Request, read func([]byte) (route, bool), canc
 		s.expectNoMore(name)
 	}
 	s.keepListen(e)
-	return e.OK, payload
+	return e.OK && s.mayPass(len(payload)), payload
 }
 
 // listenAnywhere is for a port that the host chooses and answers with.

@@ -16,18 +16,38 @@ type clock struct {
 	heads  time.Time // when the last head went to the CA
 	frames uint64    // and how many frames it covered
 	warned int       // of the warnings
-	end    time.Time // the deadline on this machine's clock, monotonic
+	until  time.Time // the deadline, as the CA says it
+	end    time.Time // the same on this machine's clock, monotonic
 	over   *time.Timer
 }
 
 func (s *session) clock() *clock {
 	now := time.Now()
-	c := &clock{tick: time.NewTicker(time.Second), heads: now, end: now.Add(s.reply.Session.Deadline.Sub(s.b.Now()))}
-	c.over = time.NewTimer(c.end.Sub(now))
-	for c.warned < len(warnings) && c.end.Sub(now) <= warnings[c.warned] {
-		c.warned++ // a session of three minutes is not told at once that five are left
-	}
+	c := &clock{tick: time.NewTicker(time.Second), heads: now, over: time.NewTimer(time.Hour)}
+	s.set(c, s.ends())
 	return c
+}
+
+// set runs the clock to a deadline. A session of three minutes is not told at once that five are left.
+func (s *session) set(c *clock, until time.Time) {
+	now := time.Now()
+	c.until, c.end, c.warned = until, now.Add(until.Sub(s.b.Now())), 0
+	c.over.Reset(c.end.Sub(now))
+	for c.warned < len(warnings) && c.end.Sub(now) <= warnings[c.warned] {
+		c.warned++
+	}
+}
+
+// prolong runs the clock to a deadline that moved, and tells. False: it did not.
+func (s *session) prolong(c *clock) bool {
+	until := s.ends()
+	if !until.After(c.until) {
+		return false
+	}
+	s.set(c, until)
+	s.log.Info("session extended", "deadline", until)
+	s.warn("this session was extended until " + until.UTC().Format("15:04:05 UTC"))
+	return true
 }
 
 func (c *clock) stop() {
@@ -38,7 +58,7 @@ func (c *clock) stop() {
 func (s *session) tick(c *clock) {
 	now := time.Now()
 	left := c.end.Sub(now)
-	idle := now.Sub(time.Unix(0, s.touched.Load()))
+	idle := now.Sub(s.born) - time.Duration(s.touched.Load())
 	limit := time.Duration(s.reply.IdleSeconds) * time.Second
 	switch {
 	case limit > 0 && idle > limit:
@@ -69,8 +89,8 @@ func (s *session) warn(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.channels {
-		if c.started() && c.pty.Load() {
-			go c.tell(text)
+		if c.started() && c.screen != nil {
+			go c.screen.notify(text)
 		}
 	}
 }

@@ -74,6 +74,11 @@ func (d *decoded) take(stream byte, buf *[]byte, n int) (held, error) {
 	}
 	defer giveBack(buf)
 	p, err := d.step(stream, (*buf)[:n])
+	if err == nil && !d.s.decodedUse(&d.log, d.protocol.event) {
+		d.mu.Unlock()
+		d.s.freeze(d.lane(stream).ctx)
+		return held{}, errGone
+	}
 	if err != nil || p.why != nil {
 		defer d.mu.Unlock()
 		if err == nil {
@@ -121,14 +126,14 @@ func (d *decoded) step(stream byte, b []byte) (p passage, err error) {
 	}
 	if len(s.Answer) > 0 {
 		answer := append([]byte(nil), s.Answer...)
-		p.answer = held{&answer, len(answer), commit}
+		p.answer = held{buf: &answer, n: len(answer), commit: commit, own: true}
 	}
 	if len(s.Forward) == 0 {
 		giveBack(out)
 		return p, nil
 	}
 	*out = s.Forward
-	p.forward = held{out, len(s.Forward), commit}
+	p.forward = held{buf: out, n: len(s.Forward), commit: commit}
 	return p, nil
 }
 

@@ -213,7 +213,7 @@ func TestWithoutItsCAABastionAdmitsNobodyAndThenCuts(t *testing.T) {
 	}
 	w.lapse()
 	sent := time.Now()
-	w.b.Renew(sent, 300*time.Millisecond)
+	w.b.Renew(Uptime(), 300*time.Millisecond, 900*time.Millisecond)
 	time.Sleep(time.Until(sent.Add(310 * time.Millisecond))) // the lease is what is tested
 	if texts, in := w.everywhere(w.certificate(nil)); in || !strings.Contains(texts[0], "lost its CA") {
 		t.Errorf("got in: %v; reads %q", in, texts)
@@ -241,13 +241,13 @@ func TestWithoutItsCAABastionAdmitsNobodyAndThenCuts(t *testing.T) {
 func TestALateAnswerDoesNotStretchTheLease(t *testing.T) {
 	w := newWorld(t)
 	w.lapse()
-	w.b.Renew(time.Now().Add(-11*time.Second), 10*time.Second)
+	w.b.Renew(Uptime()-11*time.Second, 10*time.Second, 10*time.Second)
 	if w.b.lease.admits() {
 		t.Error("an answer that came eleven seconds late renewed a lease of ten")
 	}
-	w.b.Renew(time.Now(), 10*time.Second)
-	w.b.Renew(time.Now().Add(-9*time.Second), 10*time.Second) // overtaken by the other
-	if !w.b.lease.admits() || time.Until(w.b.lease.admit) < 9*time.Second {
+	w.b.Renew(Uptime(), 10*time.Second, 30*time.Second)
+	w.b.Renew(Uptime()-9*time.Second, 10*time.Second, 30*time.Second) // overtaken by the other
+	if !w.b.lease.admits() || w.b.lease.admit-Uptime() < 9*time.Second {
 		t.Error("an older answer shortened the lease")
 	}
 }
@@ -273,9 +273,9 @@ func TestTheWarningBeforeTheDeadline(t *testing.T) {
 		Modes      string
 	}{80, 24, 0, 0, "\x00"})...))
 	_, _ = ch.SendRequest("shell", true, nil)
-	go io.Copy(io.Discard, ch)
+	go io.Copy(io.Discard, ch.Stderr())
 	var out syncBuffer
-	go io.Copy(&out, ch.Stderr())
+	go io.Copy(&out, ch)
 	out.wait(t, "\r\npostern: this session ends in 1m0s\r\n")
 	client.Close()
 }

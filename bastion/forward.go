@@ -122,6 +122,9 @@ func (s *session) denyForward(ch ssh.NewChannel, e recorder.Forward) {
 	f.Channel = recorder.Global
 	s.keep(f)
 	_ = ch.Reject(ssh.Prohibited, e.Why)
+	if forwards[e.Kind] != nil { // what the host asks for is not the person's doing
+		s.denied()
+	}
 }
 
 // carried is a connection through the session: bytes in two directions, of which the bastion records the beginning, a hash and the counts.
@@ -137,6 +140,10 @@ type carried struct {
 
 // carry connects a channel that one side opened to the other side, until both have closed.
 func (s *session) carry(ch ssh.NewChannel, to ssh.Conn, e recorder.Forward, fromHost bool) {
+	if fromHost && !s.mayPass(len(ch.ExtraData())) {
+		_ = ch.Reject(ssh.Prohibited, errHeld.Error())
+		return
+	}
 	id, ok := s.number()
 	if !ok {
 		_ = ch.Reject(ssh.ResourceShortage, "the session has ended, or has too many channels")
@@ -158,7 +165,7 @@ func (s *session) carry(ch ssh.NewChannel, to ssh.Conn, e recorder.Forward, from
 	if err != nil {
 		c.event.Why = oneLine(err.Error())
 		s.keep(c.told(), recorder.Frame{Type: recorder.TypeClose, Channel: id})
-		rejectLike(ch, err)
+		s.rejectLike(ch, err)
 		return
 	}
 	one, reqs, err := ch.Accept()
@@ -186,7 +193,7 @@ func (c *carried) told() recorder.Frame {
 
 func (c *carried) run(clientReqs, hostReqs <-chan *ssh.Request) {
 	up, down := c.s.lane(c.ctx, c.client, c.host, nil), c.s.lane(c.ctx, c.host, c.client, nil)
-	up.counts, down.counts = true, true
+	up.counts, down.counts, down.out = true, true, true
 	closing := c.record(up, down)
 	// Nothing sends extended data on such a channel; what does would else fill the window for ever.
 	go func() { _, _ = io.Copy(io.Discard, c.client.Stderr()) }()

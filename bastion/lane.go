@@ -59,6 +59,7 @@ type held struct {
 	buf    *[]byte
 	n      int
 	commit *recorder.Commit // nil: nothing of it needs to be on record
+	own    bool             // the bastion says it, not the host
 }
 
 // taker puts on record what was read into buf, and says what goes on; it owns buf from then on.
@@ -73,6 +74,9 @@ type lane struct {
 	to     io.Writer
 	take   taker
 	counts bool // its bytes are a sign that somebody is there
+	out    bool // they are the host's and go to the client
+
+	mechanical func([]byte) bool // but not these; nil: all of them
 
 	queue chan held
 	room  *semaphore.Weighted
@@ -111,7 +115,7 @@ func (l *lane) pump() {
 			giveBack(buf)
 		} else {
 			if l.counts {
-				l.s.touch()
+				l.touch((*buf)[:n])
 			}
 			h, terr := l.take(buf, n)
 			if h.n > 0 && !l.send(h) {
@@ -125,6 +129,12 @@ func (l *lane) pump() {
 		if err != nil || l.ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+func (l *lane) touch(p []byte) {
+	if l.mechanical == nil || !l.mechanical(p) {
+		l.s.touch()
 	}
 }
 
@@ -163,14 +173,35 @@ func (l *lane) release() {
 		if h.n == 0 {
 			return
 		}
-		open = open && (h.commit == nil || l.s.durable(l.ctx, h.commit))
+		open = open && (h.commit == nil || l.s.durable(l.ctx, h.commit)) && l.s.kept()
 		if open {
-			_, err := l.to.Write((*h.buf)[:h.n])
-			open = err == nil
+			open = l.deliver((*h.buf)[:h.n], h.own)
 		}
 		giveBack(h.buf)
 		l.room.Release(int64(min(h.n, inFlight)))
 	}
+}
+
+// deliver writes what the limits let pass. It is the one place where what a host says goes to its client: what is too much is not written, and nothing
+// after it.
+func (l *lane) deliver(b []byte, own bool) bool {
+	pass, crossed := len(b), []crossing(nil)
+	switch {
+	case l.out && !own:
+		pass, crossed = l.s.risk.bytesOut(len(b))
+	case l.s.risk.stop():
+		pass = 0
+	}
+	var err error
+	if pass > 0 {
+		_, err = l.to.Write(b[:pass])
+	}
+	l.s.act(crossed)
+	if pass < len(b) {
+		l.s.freeze(l.ctx)
+		return false
+	}
+	return err == nil
 }
 
 // pass copies without recording: keystrokes, where the policy does not ask for them.
@@ -181,10 +212,10 @@ func (l *lane) pass() {
 		n, err := l.from.Read(*buf)
 		large = n >= smallRead
 		if n > 0 {
-			l.s.touch()
-			if l.ctx.Err() == nil {
-				if _, werr := l.to.Write((*buf)[:n]); werr != nil {
-					err = werr
+			l.touch((*buf)[:n])
+			if l.ctx.Err() == nil && l.s.kept() {
+				if !l.deliver((*buf)[:n], false) && err == nil {
+					err = errGone
 				}
 			}
 		}

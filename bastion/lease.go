@@ -1,59 +1,129 @@
 package bastion
 
 import (
+	"errors"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// keepFactor is how many leases long sessions live on that were admitted while the lease held.
-const keepFactor = 3
+// mostKeep bounds what a CA may say: nobody's word keeps a session alive for longer without asking again.
+const mostKeep = 24 * time.Hour
 
-// lease is the right to admit. It runs from the moment a ping was sent, not from when its answer came, so a delayed answer cannot
-// stretch it. Times carry the monotonic clock: setting the wall clock changes nothing.
+var errLost = errors.New("this bastion lost its CA, so your session ends")
+
+// Uptime is how long this machine has been up. It is the clock of the leases: it neither jumps with the wall clock nor stands still while the
+// machine, or this process, is suspended, as the one under time.Now does.
+func Uptime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic(err) // without a clock there is no lease
+	}
+	return time.Duration(t.Nano())
+}
+
+// lease is two rights that answers of the CA renew: to admit, and to keep alive what was admitted. Both run from the moment the ping was sent,
+// not from when its answer came. The CA answers only after it has told everything decided before, so what was revoked and not told here was
+// revoked after that moment, and is out when keep ends. The zero lease allows nothing.
 type lease struct {
-	mu    sync.Mutex
-	admit time.Time
-	keep  time.Time
-	lost  *time.Timer
+	mu          sync.Mutex
+	sent        time.Duration // the newest ping that was answered
+	admit, keep time.Duration // until when; [Uptime]
+	term        uint64        // counts the times that keep ended: what began before is over, even if the CA is back
+	lost        *time.Timer
 }
 
 func (l *lease) admits() bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return time.Now().Before(l.admit)
+	admit := l.admit
+	l.mu.Unlock()
+	return Uptime() < admit
 }
 
-// Renew extends the right to admit to length after sent, when the CA answered the ping sent then. Sessions that are live end when the lease
-// was not renewed for three times as long.
-func (b *Bastion) Renew(sent time.Time, length time.Duration) {
+func (l *lease) current() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.term
+}
+
+// keeps is asked before each piece that is relayed. A timer alone would be late on a bastion that was stopped: what is ready to run when it goes on
+// does not run in the order of what was due.
+func (l *lease) keeps(term uint64) bool {
+	l.mu.Lock()
+	keep, now := l.keep, l.term
+	l.mu.Unlock()
+	return now == term && Uptime() < keep
+}
+
+// Renew extends both rights, to admit and to keep after sent, when the CA answered the ping that was sent then by [Uptime]. An answer that another
+// one overtook changes nothing; a newer one may shorten what an older one gave.
+func (b *Bastion) Renew(sent, admit, keep time.Duration) {
 	b.prepare()
 	l := &b.lease
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if admit := sent.Add(length); admit.After(l.admit) {
-		l.admit = admit
-		l.keep = sent.Add(keepFactor * length)
+	lapsed := l.lapse()
+	if sent >= l.sent {
+		l.sent, l.admit, l.keep = sent, sent+min(admit, mostKeep), sent+min(keep, mostKeep)
 	}
-	left := time.Until(l.keep)
+	left := l.keep - Uptime()
 	if l.lost == nil {
 		l.lost = time.AfterFunc(left, b.leaseLost)
-		return
+	} else {
+		l.lost.Reset(left)
 	}
-	l.lost.Reset(left)
+	l.mu.Unlock()
+	if lapsed {
+		b.lose()
+	}
+}
+
+// lapse says whether keep has ended since it was asked last. Sessions of that term are over, though the timer has not said so yet.
+func (l *lease) lapse() bool {
+	if l.keep == 0 || Uptime() < l.keep {
+		return false
+	}
+	l.admit, l.keep = 0, 0
+	l.term++
+	return true
 }
 
 func (b *Bastion) leaseLost() {
-	b.lease.mu.Lock()
-	early := time.Until(b.lease.keep)
-	if early > 0 {
-		b.lease.lost.Reset(early)
+	l := &b.lease
+	l.mu.Lock()
+	lapsed := l.lapse()
+	if l.keep > 0 {
+		l.lost.Reset(l.keep - Uptime()) // it was renewed meanwhile
 	}
-	b.lease.mu.Unlock()
-	if early > 0 {
-		return
-	}
-	b.Log.Error("no word from the CA: ending every session", "bastion", b.Name)
-	for _, s := range b.revoked.sessions() {
-		go s.cut("lost", "this bastion lost its CA, so your session ends")
+	l.mu.Unlock()
+	if lapsed {
+		b.lose()
 	}
 }
+
+// lose ends what began in a term that is over.
+func (b *Bastion) lose() {
+	b.Log.Error("no word from the CA: ending every session", "bastion", b.Name)
+	for _, s := range b.revoked.sessions() {
+		s.kept()
+	}
+	b.revoked.mu.Lock()
+	defer b.revoked.mu.Unlock()
+	for r := range b.revoked.readers {
+		if !b.lease.keeps(r.term) {
+			r.end(errLost)
+		}
+	}
+}
+
+// kept says whether the session may go on, and ends it if not.
+func (s *session) kept() bool {
+	if s.b.lease.keeps(s.term) {
+		return true
+	}
+	go s.cut("lost", errLost.Error())
+	return false
+}
+
+// Admits says whether anybody may be let in at the moment, as far as the CA goes.
+func (b *Bastion) Admits() bool { return b.lease.admits() }

@@ -35,6 +35,7 @@ type reader struct {
 	viewer   string // fingerprint of the key that signed the view
 	seq      uint64 // the last revocation that the CA knew when it decided
 	commands atomic.Int32
+	term     uint64 // of the lease
 	ctx      context.Context
 	end      context.CancelCauseFunc
 }
@@ -63,6 +64,7 @@ func (b *Bastion) attend(r *reader) error {
 	if b.closing {
 		return errClosing
 	}
+	r.term = b.lease.current()
 	for _, known := range v.set {
 		if r.struckBy(known, b.Name) {
 			return errors.New(revokedText(known))
@@ -106,6 +108,10 @@ func (b *Bastion) serveReader(r *reader, ch ssh.NewChannel) {
 		_ = ch.Reject(ssh.Prohibited, "recordings are fetched with the command: recording SESSION")
 		return
 	}
+	if !b.lease.keeps(r.term) {
+		_ = ch.Reject(ssh.Prohibited, errLost.Error())
+		return
+	}
 	defer r.commands.Add(-1)
 	if r.commands.Add(1) > mostReadings {
 		_ = ch.Reject(ssh.ResourceShortage, fmt.Sprintf("%d commands at once are the most", mostReadings))
@@ -127,12 +133,26 @@ func (b *Bastion) serveReader(r *reader, ch ssh.NewChannel) {
 			ssh.DiscardRequests(reqs)
 			stop(context.Canceled) // the channel is closed
 		}()
-		status := b.read(ctx, r, c, stringOf(req.Payload))
+		status := b.read(ctx, r, leased{c, b, r.term}, stringOf(req.Payload))
 		_, _ = c.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 		_ = c.CloseWrite()
 		stop(nil)
 		return
 	}
+}
+
+// leased is a channel on which nothing is written once the lease of its reader has ended.
+type leased struct {
+	ssh.Channel
+	b    *Bastion
+	term uint64
+}
+
+func (l leased) Write(p []byte) (int, error) {
+	if !l.b.lease.keeps(l.term) {
+		return 0, errLost
+	}
+	return l.Channel.Write(p)
 }
 
 // read runs a command; ca/PROTOCOL.md lists them.

@@ -9,17 +9,18 @@ import (
 // the policy says so. Everything else is recorded for what it is: a protocol that has a decoder, a screen, or bytes. A terminal does not
 // excuse a program from the one protocol that it was granted for.
 func (c *channel) relay(p *protocol) {
-	terminal := c.pty.Load()
+	tty := c.pty.Load()
 	up, down, errs := c.lanes()
 	stderr := c.s.metered(c.id, recorder.Stderr, c.s.reply.Record.Streams)
 	switch {
-	case p != nil && (p.only != "" || !terminal):
+	case p != nil && (p.only != "" || !tty):
 		d := c.s.decoded(c.id, p, up, down)
 		d.abort = c.abort
 		up.take, down.take, errs.take = d.client, d.host, stderr.take
 		c.close = func() { d.close(); stderr.close() }
-	case terminal:
-		up.take = c.s.keystrokes(c.id)
+	case tty:
+		c.screen = &terminal{c: c, at: scanner{begin: true}}
+		up.take, up.mechanical, down.to = c.s.keystrokes(c.id), reports, c.screen
 		down.take = c.s.plain(c.id, recorder.Stdout)
 		errs.take = c.s.plain(c.id, recorder.Stderr)
 		down.counts, errs.counts = false, false
@@ -37,6 +38,7 @@ func (c *channel) lanes() (up, down, errs *lane) {
 	down = c.s.lane(c.ctx, c.host, c.client, nil)
 	errs = c.s.lane(c.ctx, c.host.Stderr(), lockedErrors{c}, nil)
 	up.counts, down.counts, errs.counts = true, true, true
+	down.out, errs.out = true, true
 	return up, down, errs
 }
 
@@ -85,7 +87,7 @@ func (s *session) taker(append func(recorder.Frame) (*recorder.Commit, error), c
 	scribe := s.scribe()
 	return func(buf *[]byte, n int) (held, error) {
 		commit, err := scribe.record(append, recorder.Frame{Type: recorder.TypeData, Channel: channel, Stream: stream, Data: (*buf)[:n]})
-		return held{buf, n, commit}, err
+		return held{buf: buf, n: n, commit: commit}, err
 	}
 }
 
@@ -107,7 +109,7 @@ func (m *metered) take(buf *[]byte, n int) (held, error) {
 	m.log.Reset()
 	m.stream.Pass((*buf)[:n])
 	commit, err := m.scribe.log(m.channel, &m.log)
-	return held{buf, n, commit}, err
+	return held{buf: buf, n: n, commit: commit}, err
 }
 
 // close tells what all of the stream was.

@@ -19,6 +19,7 @@ type revocations struct {
 	set     []control.Revocation
 	live    map[*session]struct{}
 	readers map[*reader]struct{}
+	moved   map[string]time.Time // until when grants last that were extended
 	ended   sync.WaitGroup
 }
 
@@ -83,6 +84,7 @@ func (b *Bastion) check(g *grant) error {
 var (
 	errClosing = errors.New("this bastion is shutting down")
 	errEnded   = errors.New("this session has ended")
+	errHeld    = errors.New("this session crossed a limit, and nothing passes any more")
 )
 
 // register puts a session into the index, unless something hits it that the CA did not know yet when it decided.
@@ -93,6 +95,9 @@ func (b *Bastion) register(s *session) error {
 	if b.closing {
 		return errClosing
 	}
+	if s.term = b.lease.current(); !b.lease.admits() {
+		return errNoCA
+	}
 	for _, r := range v.set {
 		if strikes(r, s, b.Now()) {
 			return errors.New(revokedText(r))
@@ -102,6 +107,7 @@ func (b *Bastion) register(s *session) error {
 		v.live = map[*session]struct{}{}
 	}
 	v.live[s] = struct{}{}
+	s.lastUntil(v.moved[s.grant.request]) // the CA may have decided about the session before
 	v.ended.Add(1)
 	return nil
 }

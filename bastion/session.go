@@ -41,12 +41,17 @@ type session struct {
 	account string
 	allowed capabilities
 	link    visitor // the admin's side
+	term    uint64  // of the lease that it lives on
 	log     *slog.Logger
 	ctx     context.Context // done when the session ends: nothing is released from then on
 	cancel  context.CancelFunc
 
+	born         time.Time
+	prolonged    chan struct{} // holds one when the deadline moved
 	begun        chan struct{} // closed when both sides and the recording are there
 	destinations destination.List
+	risk         *risk      // nil: no limits
+	warned       sync.Once  // of what the CA says of its opening
 	requests     *pace.Pace // channels and global requests inside a jump; the door has its own for the outer connection
 	noMore       atomic.Bool
 	globals      sync.Mutex // held while a request about the whole connection is answered
@@ -60,11 +65,12 @@ type session struct {
 	open     int                 // channels of all kinds
 	next     uint32              // number of the next channel
 	expects  map[string]struct{} // what the host may open
+	deadline time.Time
 	over     bool
 	why      string // what the admin was or is to be told of the end
 
 	running sync.WaitGroup // channels
-	touched atomic.Int64   // Unix nanoseconds of the last sign of the admin
+	touched atomic.Int64   // nanoseconds after it was born, by a clock that does not jump, of the last sign of the admin
 }
 
 // open asks the CA, and brings up the host's side and the recording. An error is for the admin to read.
@@ -94,7 +100,7 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 		return nil, err
 	}
 	s := &session{
-		b: b, grant: g, reply: reply, allowed: reply.Capabilities, link: link, ctx: ctx, cancel: cancel,
+		b: b, born: time.Now(), deadline: reply.Session.Deadline, prolonged: make(chan struct{}, 1), grant: g, reply: reply, allowed: reply.Capabilities, link: link, ctx: ctx, cancel: cancel,
 		begun: make(chan struct{}), channels: map[*channel]struct{}{}, expects: map[string]struct{}{}, requests: pace.New(requestsPerSecond, requestBurst),
 		log: b.Log.With("session", reply.Session.ID, "person", g.person, "request", g.request, "target", reply.Session.Target),
 	}
@@ -161,6 +167,10 @@ func (s *session) begin(key ssh.Signer) error {
 		return failed{"recorder", err}
 	}
 	if s.destinations, err = destination.ParseList(s.reply.Destinations); err != nil {
+		s.log.Error("the CA's answer is unusable", "error", err)
+		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
+	}
+	if s.risk, err = newRisk(s.reply.Session.Limits); err != nil {
 		s.log.Error("the CA's answer is unusable", "error", err)
 		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
 	}
@@ -281,7 +291,12 @@ func (s *session) attend() {
 		case <-s.rec.Failed():
 			s.unrecorded(recorder.ErrFailed)
 			return
+		case <-s.prolonged:
+			s.prolong(clock)
 		case <-clock.over.C:
+			if s.prolong(clock) {
+				continue
+			}
 			s.cut("deadline", fmt.Sprintf("the time of %s is over", s.grant.request))
 			return
 		case <-clock.tick.C:
@@ -395,7 +410,7 @@ func head(rec *recorder.Writer) (uint64, string) {
 // pace waits while the client asks for too much; an error: the session has ended.
 func (s *session) pace() error { return s.requests.Wait(s.ctx) }
 
-func (s *session) touch() { s.touched.Store(time.Now().UnixNano()) }
+func (s *session) touch() { s.touched.Store(int64(time.Since(s.born))) }
 
 func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) }
 
@@ -404,10 +419,13 @@ func (s *session) live() error {
 	if s.ctx.Err() != nil {
 		return errEnded
 	}
+	if s.risk.stop() {
+		return errHeld
+	}
 	if err := s.b.admit(s.grant); err != nil {
 		return err
 	}
-	if !s.b.Now().Before(s.reply.Session.Deadline) {
+	if !s.b.Now().Before(s.ends()) {
 		return fmt.Errorf("the time of %s is over", s.grant.request)
 	}
 	return nil

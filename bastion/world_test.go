@@ -132,7 +132,7 @@ func newWorld(t testing.TB, changes ...configure) *world {
 		t.Fatal(err)
 	}
 	w.b.Recorder = store
-	w.b.Renew(time.Now(), time.Hour)
+	w.b.Renew(Uptime(), time.Hour, time.Hour)
 	w.serve()
 	t.Cleanup(func() {
 		w.door.Stop()
@@ -267,7 +267,7 @@ func (w *world) lapse() {
 	l := &w.b.lease
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.admit, l.keep = time.Time{}, time.Time{}
+	l.sent, l.admit, l.keep = 0, 0, 0
 }
 
 // certificate makes a good user certificate of alice's, then lets change spoil it, then signs it.

@@ -52,6 +52,8 @@ func TestEmergencyIsGrantedAtOnceAndReviewed(t *testing.T) {
 	if r.State != control.Approved || !r.Emergency || r.Record.Files != "full" || r.Record.Streams != -1 || r.Record.Keystrokes || r.ForSeconds > 20*60 {
 		t.Errorf("%+v", r)
 	}
+	_, err := w.Extend(w.who("alice"), r.ID, time.Minute, "a little more")
+	refused(t, "more time", err, "not extended")
 	refused(t, "a review of what runs", w.review("bob", "bob", r.ID), "when it is over")
 	w.pass(21 * time.Minute)
 	refused(t, "one's own", w.review("alice", "alice", r.ID), "nobody reviews their own")

@@ -103,6 +103,7 @@ func (ca *CA) begin(tx *store.Tx, r *request, d policy.Decision) error {
 	if r.Ends.After(r.NotAfter) {
 		r.Ends = r.NotAfter
 	}
+	r.Ends = ca.closes(now, r.Ends, ca.carries(*r))
 	return ca.become(tx, r, control.Granted, "first certificate")
 }
 

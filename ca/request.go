@@ -14,6 +14,7 @@ import (
 	"postern/ca/auditlog"
 	"postern/ca/statement"
 	"postern/internal/control"
+	"postern/internal/limit"
 	"postern/internal/store"
 	"postern/policy"
 )
@@ -127,6 +128,10 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	}}
 	kept := record(d)
 	r.Record = &kept
+	r.Limits = d.Limits.String()
+	if shut := ca.closes(now, now.Add(ask.For), allows(set, c.Name, ask, c.Address)); shut.Before(now.Add(ask.For)) {
+		r.Notes = append(r.Notes, "the rules allow this until "+shut.UTC().Format(time.RFC3339)+"; what begins before ends then")
+	}
 	r.NotAfter = r.ClaimBy.Add(ask.For)
 	if d.Review != nil {
 		if err := ca.urge(tx, &r, d.Review); err != nil {
@@ -221,6 +226,7 @@ func unite(all *policy.Decision, d policy.Decision) {
 	all.Environment = common(all.Environment, d.Environment)
 	all.Files, all.Streams, all.Forwards = policy.MoreFiles(all.Files, d.Files), policy.MoreOf(all.Streams, d.Streams), policy.MoreOf(all.Forwards, d.Forwards)
 	all.RetainDays, all.Review = policy.Longer(all.RetainDays, d.RetainDays), all.Review.Stricter(d.Review)
+	all.Limits = limit.Unite(all.Limits, d.Limits)
 	all.Destinations = common(all.Destinations, d.Destinations)
 	if i := slices.Index(all.Allowed, policy.ForwardLocal); i >= 0 && len(all.Destinations) == 0 {
 		all.Allowed = slices.Delete(all.Allowed, i, i+1)
@@ -315,11 +321,14 @@ func (ca *CA) sees(c Caller, r request) bool {
 	if c.Kind != "person" {
 		return false
 	}
-	needs := r.Needs
+	wanted := r.Needs
 	if r.Owes != nil {
-		needs = r.Owes.Needs
+		wanted = r.Owes.Needs
 	}
-	inNeed := slices.ContainsFunc(needs, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
+	if e, waits := r.Extending(); waits {
+		wanted = append(slices.Clone(wanted), e.Needs...)
+	}
+	inNeed := slices.ContainsFunc(wanted, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
 	return c.Name == r.Person || inNeed || voted(r, c.Name) || set.May(c.Name, "revoke") || set.May(c.Name, "audit")
 }
 
@@ -330,6 +339,10 @@ func (ca *CA) shown(r request) request {
 		owes := *r.Owes
 		_, owes.Needs = ca.reviewed(r)
 		r.Owes = &owes
+	}
+	r.Extensions = slices.Clone(r.Extensions)
+	for i, e := range r.Extensions {
+		_, r.Extensions[i].Needs = ca.tally(extending(r, e), e.Needs)
 	}
 	if state := r.passed(ca.now()); state != "" {
 		r.State = state
@@ -360,6 +373,9 @@ func (r *request) save(tx *store.Tx) error {
 	}
 	if r.live() {
 		return tx.Set(key(liveRows, r.ID), nil)
+	}
+	if err := tx.Delete(key(movedRows, r.ID)); err != nil {
+		return err
 	}
 	return tx.Delete(key(liveRows, r.ID))
 }

@@ -219,10 +219,8 @@ func (r *request) traits() control.Traits {
 			t.Serials, t.Keys = append(t.Serials, i.Serial), append(t.Keys, i.Key)
 		}
 	}
-	for _, v := range r.Votes {
-		if v.Decision == control.Approve {
-			t.Approvers, t.Keys = append(t.Approvers, v.Person), append(t.Keys, v.Key)
-		}
+	for _, v := range r.carriers() {
+		t.Approvers, t.Keys = append(t.Approvers, v.Person), append(t.Keys, v.Key)
 	}
 	return t
 }

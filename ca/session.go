@@ -35,7 +35,9 @@ func (ca *CA) OpenSession(c Caller, open control.OpenRequest) (control.OpenReply
 		return control.OpenReply{}, refuse("session key: %v", err)
 	}
 	var reply control.OpenReply
+	var stop stopped
 	err = ca.db.Update(func(tx *store.Tx) error {
+		stop = stopped{}
 		if err := keyAlive(tx, c.Key); err != nil { // it was when the bastion gave the command
 			return err
 		}
@@ -44,8 +46,15 @@ func (ca *CA) OpenSession(c Caller, open control.OpenRequest) (control.OpenReply
 			return err
 		}
 		reply, err = ca.open(tx, c, r, cert, pub, open)
+		if errors.As(err, &stop) {
+			return nil // the session does not open, and that is in the log
+		}
 		return err
 	})
+	if err == nil && stop.error != nil {
+		ca.news.tell()
+		return control.OpenReply{}, stop.error
+	}
 	return reply, err
 }
 
@@ -61,6 +70,9 @@ func (ca *CA) ofCertificate(tx *store.Tx, cert *ssh.Certificate) (request, error
 	}
 	if err != nil {
 		return request{}, err
+	}
+	if !ca.now().Before(row.Until) { // an extension moves the end of the grant, and not that of what was signed before
+		return request{}, refuse("certificate %d is over; if the grant was extended, take another with: postern certificate %s", cert.Serial, row.Request)
 	}
 	if row.Request == "" {
 		return request{}, refuse("certificate %d opens no sessions", cert.Serial)
@@ -94,6 +106,9 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	if err := ca.held(tx, traits); err != nil {
 		return reply, err
 	}
+	if err := notHeld(tx, r); err != nil {
+		return reply, err
+	}
 	d, err := ca.stillApproved(tx, r)
 	if err != nil {
 		return reply, err
@@ -119,7 +134,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	reply.Session = control.Session{
 		ID: reply.Session.ID, Request: r.ID, Person: r.Person, Key: ssh.FingerprintSHA256(cert.Key), Serial: cert.Serial,
 		Target: target, Bastion: c.Name, Client: open.Client, Started: now, Deadline: r.Ends, RecordingKey: recordingKey.ID,
-		RetainDays: d.RetainDays,
+		RetainDays: d.RetainDays, Limits: d.Limits.String(),
 	}
 	if reply.KeystrokeKey != nil {
 		reply.Session.KeystrokeKey = reply.KeystrokeKey.ID
@@ -127,7 +142,14 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	reply.Emergency = r.Emergency
 	reply.Capabilities, reply.Destinations, reply.Environment = d.Allowed, d.Destinations, d.Environment
 	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey.Bare()
-	return reply, ca.admit(tx, c, &r, set, pub, &reply)
+	crossings, err := ca.assess(tx, c, r, reply.Session)
+	if err != nil {
+		return reply, err
+	}
+	if err := ca.admit(tx, c, &r, set, pub, &reply); err != nil {
+		return reply, err
+	}
+	return reply, ca.crossedAtOpening(tx, c, crossings, &reply)
 }
 
 // admit signs the session certificate and writes that the session began.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -69,6 +70,9 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 		if state := r.passed(ca.now()); state != "" || !r.live() {
 			return refuse("%s is %s; it takes no more decisions", r.ID, r.State)
 		}
+		if _, waits := r.Extending(); waits && decision != control.Withdraw {
+			return ca.voteExtension(tx, c, &r, decision, because, signature)
+		}
 		if err := ca.mayVote(c, r, decision); err != nil {
 			return err
 		}
@@ -90,7 +94,7 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 		}
 		return ca.count(tx, c, &r, decision, because)
 	})
-	if err == nil && decision != control.Approve {
+	if err == nil && (decision != control.Approve || len(r.Extensions) > 0) {
 		ca.news.tell()
 	}
 	return ca.shown(r).Request, err
@@ -210,15 +214,23 @@ func (ca *CA) giveBack(tx *store.Tx, c Caller, r *request, because string) error
 // decideAgain asks the policy in force now about a request made earlier: what it no longer allows ends there. Forwards lead
 // nowhere that was not asked for, and what the approvers were told is recorded stays recorded.
 func (ca *CA) decideAgain(r request) (policy.Decision, error) {
+	return ca.decideAt(r, r.Asked.For, ca.now())
+}
+
+// decideAt is the answer for the request as if it were for that long and made at that time.
+func (ca *CA) decideAt(r request, length time.Duration, at time.Time) (policy.Decision, error) {
 	ask := r.Asked
-	ask.Only = r.Capabilities
-	d, err := decide(ca.policy.Load(), r.Person, ask, r.Source, ca.now())
+	ask.Only, ask.For = r.Capabilities, length
+	d, err := decide(ca.policy.Load(), r.Person, ask, r.Source, at)
 	if err != nil {
 		return d, err
 	}
 	d.Destinations = common(d.Destinations, r.Destinations)
 	if slices.Contains(r.Capabilities, policy.ForwardLocal) && len(d.Destinations) == 0 {
 		return d, refuse("the policy in force lets no forward lead where %s asked for (%s); ask again", r.ID, strings.Join(r.Destinations, ", "))
+	}
+	if d.Limits, err = limitsOf(r, d); err != nil {
+		return d, err
 	}
 	if r.Record != nil {
 		d.Keystrokes = d.Keystrokes || r.Record.Keystrokes
@@ -238,10 +250,7 @@ func (ca *CA) stillApproved(tx *store.Tx, r request) (policy.Decision, error) {
 	if met, have := ca.tally(r, required(r, d)); !met {
 		return d, refuse("%s is still waiting for %s; approve it with: postern approve %s", r.ID, missing(have), r.ID)
 	}
-	for _, v := range r.Votes {
-		if v.Decision != control.Approve {
-			continue
-		}
+	for _, v := range r.carriers() {
 		if p, ok := ca.policy.Load().PersonByKey(v.Key); !ok || p.Name != v.Person {
 			return d, refuse("the key with which %s approved %s is no longer theirs; ask again", v.Person, r.ID)
 		}
@@ -343,7 +352,24 @@ func voted(r request, person string) bool {
 }
 
 func approved(r request, person string) bool {
-	return slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Person == person && v.Decision == control.Approve })
+	return slices.ContainsFunc(r.carriers(), func(v control.Vote) bool { return v.Person == person })
+}
+
+// carriers are the signed decisions that what is alive of the request rests on: its approvals, and those of its extensions, also of one that waits for more.
+func (r *request) carriers() (all []control.Vote) {
+	for _, v := range r.Votes {
+		if v.Decision == control.Approve {
+			all = append(all, v)
+		}
+	}
+	for _, e := range r.Extensions {
+		for _, v := range e.Votes {
+			if v.Decision == control.Extend && (e.State == control.Granted || e.State == control.Pending) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
 }
 
 // approvalsDigest names the approvals in a certificate: over the statements, because a signature can be altered

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
+
+	"postern/internal/limit"
 )
 
 // Query is a question: may this person open that account? A zero field is unknown: rules that read it deny.
@@ -46,6 +48,7 @@ type Decision struct {
 	RetainDays   int64         // how long recordings are kept; 0: for ever
 	Review       *Review       // of an emergency: what follows
 	Destinations []string      // where forward-local may lead, as package destination reads it; sorted, set if that is allowed
+	Limits       limit.List    // how much sessions may do before something happens
 	Why          []string      // lines for a person: what is missing, what would be needed
 }
 
@@ -289,7 +292,7 @@ func unite(verdicts []verdict) Decision {
 	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
 	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
 	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
-	d.RetainDays, d.Review = all.retain, all.review
+	d.RetainDays, d.Review, d.Limits = all.retain, all.review, slices.Clone(all.limits)
 	k := keepOf(verdicts)
 	d.Files, d.Streams, d.Forwards = k.files, k.streams, k.forwards
 	if d.Review != nil { // whatever may pass

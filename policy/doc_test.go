@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -104,6 +105,23 @@ func answer(t *testing.T, words []string) string {
 	dir := func(path string) *Set { return mustLoad(t, os.DirFS(strings.TrimPrefix(path, "policy/"))) }
 	if words[0] == "check" {
 		return dir(words[1]).Summary() + "\n"
+	}
+	if words[0] == "test" {
+		content, err := os.ReadFile(strings.TrimPrefix(words[1], "policy/") + "/tests/cases.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cases, err := ParseCases("cases.yaml", content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		as := 0
+		for _, c := range cases {
+			if len(dir(words[1]).Test(c)) == 0 {
+				as++
+			}
+		}
+		return fmt.Sprintf("%d cases, %d as expected\n", len(cases), as)
 	}
 	flag := func(name string) string {
 		i := slices.Index(words, "--"+name)

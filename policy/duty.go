@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/environment"
+	"postern/internal/limit"
 )
 
 // Need is one requirement on approvals: Count different people of Group.
@@ -30,6 +31,7 @@ type duties struct {
 	retain                            int64    // days; 0: for ever
 	destinations                      []string // sorted; of forward-local alone
 	review                            *Review  // not nil: it grants at once, and this follows
+	limits                            limit.List
 }
 
 func noDuties() duties { return duties{max: DefaultMax, claim: DefaultClaim, keep: unsaid} }
@@ -49,6 +51,7 @@ var annotations = map[string]func(d *duties, value string) error{
 	"streams":      func(d *duties, v string) (err error) { d.keep.streams, err = parseSize(v); return },
 	"forwards":     func(d *duties, v string) (err error) { d.keep.forwards, err = parseSize(v); return },
 	"retain":       func(d *duties, v string) (err error) { d.retain, err = parseDays(v); return },
+	"limits":       func(d *duties, v string) (err error) { d.limits, err = parseLimits(v); return },
 	"destinations": func(d *duties, v string) (err error) { d.destinations, err = parseDestinations(v); return },
 	"emergency":    func(d *duties, v string) error { return d.emergency(v) },
 }
@@ -149,7 +152,24 @@ func (d duties) stricter(o duties) duties {
 		environment: intersect(d.environment, o.environment),
 		retain:      Longer(d.retain, o.retain),
 		review:      d.review.Stricter(o.review),
+		limits:      limit.Unite(d.limits, o.limits),
 	}
+}
+
+// maxLimits bounds what one rule says, so that those of several fit together.
+const maxLimits = 16
+
+func parseLimits(value string) (limit.List, error) {
+	list, err := limit.Parse(value)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(list) == 0:
+		return nil, fmt.Errorf("no limit is named, as in \"bytes-out 100M hold; denied 5 revoke\"")
+	case len(list) > maxLimits:
+		return nil, fmt.Errorf("%d limits, at most %d fit", len(list), maxLimits)
+	}
+	return list, nil
 }
 
 // Longer is the longer of two times that recordings are kept, in days; 0 is for ever.

@@ -27,6 +27,7 @@ type Explanation struct {
 	Environ    []string            `json:"environment,omitempty"`
 	Kept       *Kept               `json:"kept,omitempty"`
 	Leads      []string            `json:"destinations,omitempty"` // of forward-local
+	Limits     string              `json:"limits,omitempty"`       // of each session
 	Why        []string            `json:"why,omitempty"`
 
 	decision Decision
@@ -58,7 +59,7 @@ func (s *Set) Explain(q Query) Explanation {
 		Allowed: d.Allowed, NotGranted: s.refusals(q, verdicts), Needs: d.Needs,
 		MaxSeconds: int64(d.Max.Seconds()), Claim: int64(d.Claim.Seconds()), Idle: int64(d.Idle.Seconds()),
 		Touch: d.Touch, PIN: d.PIN, PinSource: d.PinSource, Keystrokes: d.Keystrokes,
-		Environ: d.Environment, Leads: d.Destinations, Why: d.Why, decision: d,
+		Environ: d.Environment, Leads: d.Destinations, Limits: d.Limits.String(), Why: d.Why, decision: d,
 	}
 	if e.Allowed == nil {
 		e.Allowed = []string{}
@@ -156,6 +157,9 @@ func (e Explanation) terms() []string {
 	terms = append(terms, keep{e.decision.Files, e.decision.Streams, e.decision.Forwards}.terms()...)
 	if len(e.Leads) > 0 {
 		terms = append(terms, "forward-local leads to "+strings.Join(e.Leads, ", "))
+	}
+	for _, l := range e.decision.Limits {
+		terms = append(terms, "limit: "+l.String())
 	}
 	if len(e.Environ) > 0 {
 		terms = append(terms, "variables that pass: "+strings.Join(e.Environ, ", "))

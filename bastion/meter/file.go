@@ -31,6 +31,7 @@ type File struct {
 	about         recorder.File
 	read, written *transfer
 	done          bool
+	used          [2]bool // read, written
 }
 
 // NewFile follows the file that about describes; an unknown Keep means [Full], which loses nothing.
@@ -43,6 +44,7 @@ func NewFile(log *Log, about recorder.File) *File {
 
 // Read takes bytes that came from the host.
 func (f *File) Read(offset uint64, b []byte) {
+	f.use(0)
 	if f.read == nil {
 		f.read = newTransfer(offset)
 	}
@@ -51,10 +53,23 @@ func (f *File) Read(offset uint64, b []byte) {
 
 // Write takes bytes that go to the host.
 func (f *File) Write(offset uint64, b []byte) {
+	f.use(1)
 	if f.written == nil {
 		f.written = newTransfer(offset)
 	}
 	f.pass(recorder.Stdin, f.written, offset, b)
+}
+
+// use tells the log of the first piece in a direction.
+func (f *File) use(direction int) {
+	if !f.used[direction] {
+		f.used[direction] = true
+		path := f.about.Path
+		if f.about.PathBytes != nil {
+			path = string(f.about.PathBytes)
+		}
+		f.log.uses = append(f.log.uses, Use{path, direction == 0})
+	}
 }
 
 // End notes that the reader was told of the end of the file.

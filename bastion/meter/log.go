@@ -20,16 +20,26 @@ const mostMerged = 64 << 10
 type Log struct {
 	frames []recorder.Frame
 	arena  []byte // what the frames hold; when it grows, earlier frames keep the old one
-	last   int    // where the last frame begins in it, if that is data that may grow; else -1
+	uses   []Use
+	last   int // where the last frame begins in it, if that is data that may grow; else -1
 }
 
 // Reset forgets the frames. What they held may be overwritten.
 func (l *Log) Reset() {
-	l.frames, l.arena, l.last = l.frames[:0], l.arena[:0], -1
+	l.frames, l.arena, l.last, l.uses = l.frames[:0], l.arena[:0], -1, l.uses[:0]
 	if cap(l.arena) > 1<<20 {
 		l.arena = nil // one large file in full does not keep a megabyte for an idle channel
 	}
 }
+
+// Use is the first piece of a file that passed in one direction.
+type Use struct {
+	Path string // as the client named it; empty: nobody saw it named
+	Read bool   // from the host; else to it
+}
+
+// Uses are those since the last Reset.
+func (l *Log) Uses() []Use { return l.uses }
 
 // Frames are those since the last Reset, in order.
 func (l *Log) Frames() []recorder.Frame { return l.frames }

@@ -15,9 +15,11 @@ const (
 	TypeRequest      = "request"       // somebody asked
 	TypeVote         = "vote"          // a signed decision, with its exact bytes
 	TypeState        = "state"         // what became of a request
+	TypeExtension    = "extension"     // more time was asked for, given or denied
 	TypeCertificate  = "certificate"   // a CA key signed
 	TypeRevocation   = "revocation"    // something was cut
 	TypeCut          = "cut"           // what a bastion did about a revocation
+	TypeRisk         = "risk"          // a limit of a session was crossed
 	TypeSession      = "session"       // a bastion opened a session
 	TypeProgress     = "progress"      // the head of a recording, running or ended
 	TypeRecordingKey = "recording-key" // auditors' key that sessions are recorded to
@@ -40,9 +42,11 @@ type Entry struct {
 	Request      *control.Request      `json:"request,omitempty"`
 	Vote         *Vote                 `json:"vote,omitempty"`
 	State        *State                `json:"state,omitempty"`
+	Extension    *Extension            `json:"extension,omitempty"`
 	Certificate  *Certificate          `json:"certificate,omitempty"`
 	Revocation   *control.Revocation   `json:"revocation,omitempty"`
 	Cut          *control.CutReceipt   `json:"cut,omitempty"`
+	Risk         *control.Risk         `json:"risk,omitempty"`
 	Session      *control.Session      `json:"session,omitempty"`
 	Progress     *control.Progress     `json:"progress,omitempty"`
 	RecordingKey *control.RecordingKey `json:"recording_key,omitempty"`
@@ -82,10 +86,17 @@ type Emergency struct {
 	Needs         []control.Need `json:"needs"`
 }
 
-// Vote is a signed decision about a request.
+// Vote is a signed decision about a request, or about an extension of it.
 type Vote struct {
-	Request string `json:"request"`
+	Request   string `json:"request"`
+	Extension int    `json:"extension,omitempty"`
 	control.Vote
+}
+
+// Extension is what became of one: all of it each time, without its votes.
+type Extension struct {
+	Request string `json:"request"`
+	control.Extension
 }
 
 // State is a request's new state and, where it matters, the time that bounds it.

@@ -44,6 +44,7 @@ type authority struct {
 	serials  spans
 	unsorted bool
 	keyIDs   set
+	shape    Shape // only of what was parsed
 }
 
 type set map[string]struct{}

@@ -144,6 +144,7 @@ func (a *authority) parseSection(kind byte, r *reader) error {
 	}
 	switch kind {
 	case certSerialList:
+		a.shape.Lists.add(uint64(len(r.rest) / 8))
 		for len(r.rest) > 0 {
 			serial := r.uint64()
 			if r.failed {
@@ -159,7 +160,11 @@ func (a *authority) parseSection(kind byte, r *reader) error {
 		if r.failed || len(r.rest) > 0 {
 			return errCut
 		}
-		return a.parsed(lo, hi)
+		if err := a.parsed(lo, hi); err != nil {
+			return err
+		}
+		a.shape.Ranges.add(hi - lo + 1)
+		return nil
 	case certSerialBitmap:
 		offset, number := r.uint64(), r.string()
 		if r.failed || len(r.rest) > 0 {
@@ -203,6 +208,11 @@ func (a *authority) parseBitmap(offset uint64, number []byte) error {
 	if offset+uint64(size-1) < offset {
 		return errors.New("bitmap goes beyond the last serial")
 	}
+	count := uint64(0)
+	for _, b := range number {
+		count += uint64(bits.OnesCount8(b))
+	}
+	a.shape.Bitmaps.add(count)
 	for n := range size {
 		if number[len(number)-1-n/8]&(1<<(n%8)) == 0 {
 			continue

@@ -42,12 +42,14 @@ func init() {
 		"withdraw":    {"withdraw ID [--reason TEXT] <SIGNATURE", 1, 1, []string{"reason"}, decision("withdraw")},
 		"review":      {"review ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("review")},
 		"reviews":     {"reviews", 0, 0, nil, reviews},
+		"extend":      {"extend ID --for 15m --reason TEXT", 1, 1, []string{"for", "reason"}, extend},
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
 
 		"revoke":      {"revoke TARGET… --reason TEXT [--for 2h] [--dry-run] <SIGNATURE", 1, 9, []string{"reason", "for", "dry-run"}, revoke},
 		"receipts":    {"receipts SEQ [--wait 2s]", 1, 1, []string{"wait"}, receipts},
 		"revocations": {"revocations [--from N] [--ping]", 0, 0, []string{"from", "ping"}, revocations},
 		"krl":         {"krl", 0, 0, nil, printKRL},
+		"hosts":       {"hosts", 0, 0, nil, hosts},
 
 		"sessions":       {"sessions [--live]", 0, 0, []string{"live"}, sessions},
 		"audit":          {"audit SESSION… --kind KIND --reason TEXT --key PUBLIC-KEY [--keystrokes] [--statement] <SIGNATURE", 1, 2 * control.MaxView, []string{"kind", "reason", "key", "keystrokes", "statement"}, audit},
@@ -71,7 +73,9 @@ func init() {
 		"bastion-certificates": {"bastion-certificates <PUBLIC-KEY", 0, 0, nil, bastionCertificates},
 		"session-open":         {"session-open <JSON", 0, 0, nil, sessionOpen},
 		"cut-receipt":          {"cut-receipt <JSON", 0, 0, nil, cutReceipt},
+		"risk":                 {"risk <JSON", 0, 0, nil, risk},
 		"session-progress":     {"session-progress <JSON", 0, 0, nil, sessionProgress},
+		"host-state":           {"host-state <JSON", 0, 0, nil, hostState},
 		"host-certificate":     {"host-certificate <PUBLIC-KEY", 0, 0, nil, hostCertificate},
 	}
 }
@@ -85,6 +89,7 @@ type call struct {
 	options map[string]string
 	in      io.Reader
 	out     io.Writer
+	leases  Leases
 }
 
 func (c *call) has(option string) bool { _, ok := c.options[option]; return ok }

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// leaseSeconds is how long an answered ping lets a bastion admit.
-	leaseSeconds = 10
 	// heartbeat is proof of life for clients that do not ping.
 	heartbeat = 5 * time.Second
 	maxPing   = 4 << 10
@@ -68,6 +66,14 @@ func sessionProgress(_ context.Context, c *call) error {
 	return c.ca.Progress(c.caller, p)
 }
 
+func risk(_ context.Context, c *call) error {
+	var r control.Risk
+	if err := c.inputJSON(&r); err != nil {
+		return err
+	}
+	return c.ca.Risk(c.caller, r)
+}
+
 func printKRL(_ context.Context, c *call) error {
 	b, err := c.ca.KRL()
 	if err != nil {
@@ -83,7 +89,7 @@ func printKRL(_ context.Context, c *call) error {
 }
 
 // revocations is the stream: first what the client has missed, then what comes, each with its number; answers to
-// its pings, which renew a bastion's lease; and a heartbeat. The channel that tells of news is taken before the
+// its pings, which renew a bastion's leases; and a heartbeat. The channel that tells of news is taken before the
 // store is read, so nothing can fall between the two.
 func revocations(ctx context.Context, c *call) error {
 	from, err := c.number("from")
@@ -132,6 +138,7 @@ type follower struct {
 	seq    uint64 // the last one it has seen
 	policy string // the policy it knows
 	heard  uint64 // the number of deletions it knows
+	moved  uint64 // the number of extensions it knows; 0 at first, so that a bastion that comes back hears of every one that is alive
 }
 
 func (f *follower) catchUp(first bool) error {
@@ -151,7 +158,28 @@ func (f *follower) catchUp(first bool) error {
 			return err
 		}
 	}
+	if err := f.extended(); err != nil {
+		return err
+	}
 	return f.custody()
+}
+
+// extended tells a bastion which grants last longer. It comes after the revocations: what was cut is not among them.
+func (f *follower) extended() error {
+	if f.call.caller.Kind != "bastion" {
+		return nil
+	}
+	list, n, err := f.call.ca.Extended(f.moved)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if err := f.emit(control.Event{Seq: f.seq, Extended: &m}); err != nil {
+			return err
+		}
+	}
+	f.moved = n
+	return nil
 }
 
 // custody tells a bastion that there is something to ask for.
@@ -173,7 +201,8 @@ func (f *follower) pong(n uint64) error {
 	if err := f.catchUp(false); err != nil {
 		return err
 	}
-	return f.emit(control.Event{Seq: f.seq, Pong: n, LeaseSeconds: leaseSeconds})
+	l := f.call.leases
+	return f.emit(control.Event{Seq: f.seq, Pong: n, AdmitSeconds: l.Admit.Seconds(), KeepSeconds: l.Keep.Seconds()})
 }
 
 func (f *follower) emit(e control.Event) error {

@@ -87,6 +87,18 @@ func decision(kind string) func(context.Context, *call) error {
 	}
 }
 
+func extend(_ context.Context, c *call) error {
+	by, err := time.ParseDuration(c.options["for"])
+	if err != nil {
+		return misused("--for %q is not a time such as 15m", c.options["for"])
+	}
+	r, err := c.ca.Extend(c.caller, c.args[0], by, c.options["reason"])
+	if err != nil {
+		return err
+	}
+	return c.answer(r, "%s\n", describe(r))
+}
+
 func (c *call) signature(kind string) ([]byte, error) {
 	b, err := c.input()
 	if err == nil && len(b) == 0 {
@@ -146,11 +158,17 @@ func sessions(_ context.Context, c *call) error {
 }
 
 func describe(r control.Request) string {
+	if e, waits := r.Extending(); waits {
+		return fmt.Sprintf("%s is granted until %s; to extend it until %s waits for %s; approve that with: postern approve %s",
+			r.ID, r.Ends.Format(time.RFC3339), e.Ends.Format(time.RFC3339), waiting(r), r.ID)
+	}
 	switch r.State {
 	case control.Pending:
 		return fmt.Sprintf("%s is waiting for %s; approve it with: postern approve %s", r.ID, waiting(r), r.ID)
 	case control.Approved:
 		return fmt.Sprintf("%s is approved; take the certificate with: postern certificate %s", r.ID, r.ID)
+	case control.Granted:
+		return fmt.Sprintf("%s is granted until %s", r.ID, r.Ends.Format(time.RFC3339))
 	}
 	return fmt.Sprintf("%s is %s", r.ID, r.State)
 }
@@ -194,6 +212,12 @@ func details(r control.Request) string {
 	for _, v := range r.Votes {
 		line(v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
 	}
+	for _, e := range r.Extensions {
+		line("extension", "%d, %s: by %s until %s: %s", e.Number, e.State, time.Duration(e.ForSeconds)*time.Second, e.Ends.Format(time.RFC3339), e.Reason)
+		for _, v := range e.Votes {
+			line("  "+v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
+		}
+	}
 	return b.String()
 }
 
@@ -213,6 +237,9 @@ func keeps(r control.Record) string {
 }
 
 func waiting(r control.Request) string {
+	if e, waits := r.Extending(); waits {
+		return open(e.Needs)
+	}
 	if r.State != control.Pending {
 		return list(nil)
 	}

@@ -5,6 +5,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,10 +28,31 @@ const (
 	keyExtension    = "key"
 )
 
+// Leases are for how long an answer to a ping lets a bastion do without another one.
+type Leases struct {
+	Admit time.Duration // whom it lets in; 10 s
+	Keep  time.Duration // whom it has let in; 30 s. No revoked user is in for longer, whatever happens to the network
+}
+
+// DefaultLeases hold where nothing else is said.
+var DefaultLeases = Leases{10 * time.Second, 30 * time.Second}
+
+// Check refuses lengths that would let everybody notice a lost packet, or a revoked user stay for days.
+func (l Leases) Check() error {
+	switch {
+	case l.Admit < 2*time.Second || l.Admit > time.Minute:
+		return fmt.Errorf("to admit for %s is not between 2s and 1m", l.Admit)
+	case l.Keep < l.Admit || l.Keep > 12*time.Hour:
+		return fmt.Errorf("to keep for %s is not between %s, as it admits, and 12h", l.Keep, l.Admit)
+	}
+	return nil
+}
+
 // Server serves one CA. CA is required; Log defaults to slog.Default.
 type Server struct {
-	CA  *ca.CA
-	Log *slog.Logger
+	CA     *ca.CA
+	Leases Leases
+	Log    *slog.Logger
 
 	host atomic.Pointer[ssh.Signer]
 	door *door.Door
@@ -194,6 +216,7 @@ func (s *Server) run(ctx context.Context, conn *ssh.ServerConn, ch ssh.Channel, 
 	}
 	call.ca, call.caller, call.key = s.CA, caller, key
 	call.in, call.out = ch, ch
+	call.leases = Leases{cmp.Or(s.Leases.Admit, DefaultLeases.Admit), cmp.Or(s.Leases.Keep, DefaultLeases.Keep)}
 	return cmd.run(ctx, call)
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"postern/internal/control"
 )
@@ -31,13 +32,19 @@ func followRequests(ctx context.Context, c *call) error {
 	}
 }
 
+func sameExtensions(a, b control.Request) bool {
+	return slices.EqualFunc(a.Extensions, b.Extensions, func(x, y control.Extension) bool {
+		return x.State == y.State && len(x.Votes) == len(y.Votes)
+	})
+}
+
 // changed prints what is not as it was shown. One that is no longer alive is shown for the last time, as it ended.
 func (c *call) changed(shown map[string]control.Request, list []control.Request) error {
 	now := map[string]bool{}
 	for _, r := range list {
 		now[r.ID] = true
 		was, known := shown[r.ID]
-		if known && was.State == r.State && len(was.Votes) == len(r.Votes) {
+		if known && was.State == r.State && len(was.Votes) == len(r.Votes) && sameExtensions(was, r) {
 			continue
 		}
 		shown[r.ID] = r

@@ -21,7 +21,7 @@ const first = "postern statement v1"
 // Statement is one decision of one person, about a request or, for a revocation, about a target.
 type Statement struct {
 	CA       string
-	Decision string // approve, deny, withdraw, revoke or review
+	Decision string // approve, deny, withdraw, revoke, extend or review
 	Person   string // who signs
 
 	// About a request.
@@ -40,23 +40,40 @@ type Statement struct {
 	Policy       string
 	Nonce        string
 
+	// About an extension of it that waits.
+	Extension    int // its number; 0: it is about none
+	ExtendBy     time.Duration
+	ExtendTo     time.Time
+	ExtendReason string
+	ExtendNonce  string
+
 	// About a revocation's target that is not a request.
 	Target   string // of [control.ParseTarget]; For is how long it is kept away, if it is
 	Sequence uint64 // how many revocations of that target came before
 
-	Because string // why, when the decision is not an approval
+	Because string // why, when the decision is neither an approval nor to extend
 }
 
-// About fills in what a statement says of a request.
+// About fills in what a statement says of a request. While an extension of it waits, to approve or deny is about that.
 func About(r control.Request, ca, decision, person, because string) Statement {
-	return Statement{
+	s := Statement{
 		Emergency: emergency(r),
 		CA:        ca, Decision: decision, Person: person, Because: because,
 		Request: r.ID, Digest: r.Digest, Requester: r.Person, Targets: r.Targets, Capabilities: r.Capabilities,
 		Destinations: r.Destinations, Records: records(r.Record),
-		For: time.Duration(r.ForSeconds) * time.Second, NotAfter: r.NotAfter, Reason: r.Reason,
+		For: time.Duration(r.ForSeconds) * time.Second, NotAfter: r.Bound(), Reason: r.Reason,
 		Rules: r.Rules, Policy: r.Policy, Nonce: r.Nonce,
 	}
+	e, waits := r.Extending()
+	if !waits || decision == control.Withdraw || decision == control.Revoke {
+		return s
+	}
+	if decision == control.Approve {
+		s.Decision = control.Extend
+	}
+	s.Extension, s.ExtendBy, s.ExtendTo = e.Number, time.Duration(e.ForSeconds)*time.Second, e.Ends
+	s.ExtendReason, s.ExtendNonce = e.Reason, e.Nonce
+	return s
 }
 
 func emergency(r control.Request) string {
@@ -143,13 +160,22 @@ func (s Statement) fields() []field {
 			field{"policy", s.Policy},
 			field{"nonce", s.Nonce},
 		)
+		if s.Extension > 0 {
+			fs = append(fs,
+				field{"extension", strconv.Itoa(s.Extension)},
+				field{"extend-by", s.ExtendBy.String()},
+				field{"extend-to", stamp(s.ExtendTo)},
+				field{"extend-reason", strconv.Quote(s.ExtendReason)},
+				field{"extend-nonce", s.ExtendNonce},
+			)
+		}
 	} else {
 		fs = append(fs, field{"target", s.Target}, field{"sequence", strconv.FormatUint(s.Sequence, 10)})
 		if s.For > 0 {
 			fs = append(fs, field{"for", s.For.String()})
 		}
 	}
-	if s.Decision != control.Approve {
+	if s.Decision != control.Approve && s.Decision != control.Extend {
 		fs = append(fs, field{"because", strconv.Quote(s.Because)})
 	}
 	return fs
@@ -216,6 +242,16 @@ func (s *Statement) set(name, value string) (err error) {
 		s.Policy = value
 	case "nonce":
 		s.Nonce = value
+	case "extension":
+		s.Extension, err = strconv.Atoi(value)
+	case "extend-by":
+		s.ExtendBy, err = time.ParseDuration(value)
+	case "extend-to":
+		s.ExtendTo, err = time.Parse(time.RFC3339, value)
+	case "extend-reason":
+		s.ExtendReason, err = strconv.Unquote(value)
+	case "extend-nonce":
+		s.ExtendNonce = value
 	case "target":
 		s.Target = value
 	case "sequence":

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +19,9 @@ import (
 )
 
 const (
-	pingEvery   = time.Second
-	silence     = 5 * time.Second // without an answer to any ping: the connection is dead, whatever TCP thinks
+	patience    = 5 * time.Second // to connect, and to log in
 	firstPause  = 100 * time.Millisecond
-	longPause   = 5 * time.Second
+	longPause   = 2 * time.Second // with patience it decides how soon after an outage the leases are renewed
 	answerTime  = 20 * time.Second
 	retryNames  = 10 * time.Second // after the CA gave no gateway certificates
 	unreachable = "no connection to the CA"
@@ -31,6 +31,8 @@ const (
 type authority struct {
 	config  control.Config
 	bastion *bastion.Bastion
+	numbers numbers       // of the revocations; follow's
+	keep    time.Duration // as the CA said last; listen's
 	names   *names
 	log     *slog.Logger
 
@@ -95,17 +97,17 @@ func (a *authority) follow(ctx context.Context) error {
 	defer group.Wait()
 	defer client.Close()
 	defer cancel(nil)
-	from := a.bastion.Seq()
-	if from > 0 {
-		from++ // 0 asks for the set as it is
-	}
+	// A CA that stops answering half way must not hold us: what waits for it ends with the connection.
+	defer context.AfterFunc(ctx, func() { client.Close() })()
+	p := newPings()
+	group.Go(func() { cancel(p.watch(ctx)) })
+	from := a.numbers.from()
 	stream, err := client.Stream(ctx, "revocations", "--from", strconv.FormatUint(from, 10), "--ping")
 	if err != nil {
-		return err
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	a.client.Store(client)
 	a.log.Info("following the CA", "ca", a.config.Address, "from", from)
-	p := &pings{sent: map[uint64]time.Time{}, heard: time.Now()}
 	group.Go(func() { cancel(a.listen(stream, p)) })
 	group.Go(func() { cancel(p.send(ctx, stream)) })
 	group.Go(func() { a.keepNames(ctx, client) })
@@ -115,24 +117,29 @@ func (a *authority) follow(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// listen takes what the CA says. Revocations act before the line that renews the lease.
+// listen takes what the CA says. Revocations act before the line that renews the leases.
 func (a *authority) listen(stream *control.Stream, p *pings) error {
 	for {
 		var e control.Event
 		if err := stream.Next(&e); err != nil {
 			return fmt.Errorf("revocations: %w", err)
 		}
-		if seen := a.bastion.Seq(); e.Seq < seen {
-			// Its next revocations would carry numbers that mean others here. No lease is better than a wrong set.
-			return fmt.Errorf("the CA is at revocation %d, this bastion has seen %d: the CA was restored from an old backup; restart postern-bastion to follow it", e.Seq, seen)
+		if err := a.numbers.take(e); err != nil {
+			return err
 		}
 		if e.Revocation != nil {
 			a.bastion.Revoke(*e.Revocation)
 		}
-		if e.Pong != 0 {
-			if sent, ok := p.answered(e.Pong); ok {
-				a.bastion.Renew(sent, time.Duration(e.LeaseSeconds*float64(time.Second)))
+		if e.Extended != nil {
+			a.bastion.Extend(*e.Extended)
+		}
+		if sent, ok := p.answered(e.Pong); ok {
+			admit, keep := length(e.AdmitSeconds), length(e.KeepSeconds)
+			if a.keep != keep {
+				a.keep = keep
+				a.log.Info("leases", "admit", admit, "keep", keep)
 			}
+			a.bastion.Renew(sent, admit, keep)
 		}
 		if e.Policy != "" {
 			poke(a.policy)
@@ -143,55 +150,19 @@ func (a *authority) listen(stream *control.Stream, p *pings) error {
 	}
 }
 
+// length makes a duration of what the CA wrote; of what is none, none.
+func length(seconds float64) time.Duration {
+	if !(seconds > 0) {
+		return 0
+	}
+	return time.Duration(min(seconds, 1e6) * float64(time.Second))
+}
+
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// pings remembers when each was sent: the lease runs from there.
-type pings struct {
-	mu    sync.Mutex
-	sent  map[uint64]time.Time
-	heard time.Time
-}
-
-func (p *pings) send(ctx context.Context, stream *control.Stream) error {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
-	for n := uint64(1); ; n++ {
-		p.mu.Lock()
-		quiet := time.Since(p.heard)
-		p.sent[n] = time.Now()
-		p.mu.Unlock()
-		if quiet > silence {
-			return fmt.Errorf("no answer for %s", quiet.Round(time.Second))
-		}
-		if err := stream.Send(control.Ping{Ping: n}); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-func (p *pings) answered(n uint64) (sent time.Time, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if sent, ok = p.sent[n]; !ok {
-		return sent, false
-	}
-	p.heard = time.Now()
-	for i := range p.sent {
-		if i <= n {
-			delete(p.sent, i)
-		}
-	}
-	return sent, true
 }
 
 // keepNames fetches gateway certificates: at once, when the policy changes, and long before they expire.

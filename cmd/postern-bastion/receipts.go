@@ -9,22 +9,32 @@ import (
 	"postern/internal/control"
 )
 
-// mostReceipts are kept while the CA is away. A bastion without its CA hears of no revocation, so there are never many.
+// mostReceipts are kept while the CA is away. A bastion without its CA hears of no revocation and opens no session, so there are never many.
 const mostReceipts = 1000
 
-// receipts are what was cut and the CA does not know yet.
+// receipts are what was cut, and which limits were crossed, and the CA does not know yet.
 type receipts struct {
 	mu    sync.Mutex
-	queue []control.CutReceipt
+	queue []told
 	news  chan struct{}
 }
 
+// told is the input of a command of the CA.
+type told struct {
+	command string
+	input   any
+}
+
+func (r *receipts) cut(receipt control.CutReceipt) { r.add(told{"cut-receipt", receipt}) }
+
+func (r *receipts) risk(risk control.Risk) { r.add(told{"risk", risk}) }
+
 // add does not wait.
-func (r *receipts) add(receipt control.CutReceipt) {
+func (r *receipts) add(t told) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) < mostReceipts {
-		r.queue = append(r.queue, receipt)
+		r.queue = append(r.queue, t)
 	}
 	poke(r.wake())
 }
@@ -36,11 +46,11 @@ func (r *receipts) wake() chan struct{} {
 	return r.news
 }
 
-func (r *receipts) next() (control.CutReceipt, bool, chan struct{}) {
+func (r *receipts) next() (told, bool, chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) == 0 {
-		return control.CutReceipt{}, false, r.wake()
+		return told{}, false, r.wake()
 	}
 	return r.queue[0], true, nil
 }
@@ -63,10 +73,10 @@ func (r *receipts) send(ctx context.Context, client *control.Client, log *slog.L
 			continue
 		}
 		answering, cancel := context.WithTimeout(ctx, answerTime)
-		_, err := client.Run(answering, jsonReader(receipt), "cut-receipt", "--json")
+		_, err := client.Run(answering, jsonReader(receipt.input), receipt.command, "--json")
 		cancel()
 		if refused := new(control.Refused); errors.As(err, &refused) {
-			log.Error("the CA refuses a receipt", "seq", receipt.Seq, "error", err)
+			log.Error("the CA refuses what it was told", "command", receipt.command, "error", err)
 		} else if err != nil {
 			return // the connection is made anew, and sends it then
 		}

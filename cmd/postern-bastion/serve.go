@@ -72,7 +72,7 @@ func serve(ctx context.Context, c *cli.Context) error {
 	reporter.Told = store.Told
 	reporter.Recovered(store.Recovered)
 	b := a.bastion
-	b.Recorder, b.Open, b.Progress, b.Receipt = store, a.open, reporter.Tell, a.told.add
+	b.Recorder, b.Open, b.Progress, b.Receipt, b.Risk = store, a.open, reporter.Tell, a.told.cut, a.told.risk
 	a.custody.Recorder = store
 	if err := a.custody.Open(); err != nil {
 		return err
@@ -139,7 +139,7 @@ func newAuthority(c *cli.Context, id *identity.Key) (*authority, error) {
 	}
 	n := newNames(c.String("name"), id.SSH)
 	return &authority{
-		config: control.Config{Address: c.String("ca"), Signers: []ssh.Signer{id.SSH}, KnownHosts: filepath.Join(trust, "known_hosts")},
+		config: control.Config{Address: c.String("ca"), Signers: []ssh.Signer{id.SSH}, KnownHosts: filepath.Join(trust, "known_hosts"), Patience: patience},
 		bastion: &bastion.Bastion{
 			Name: n.self, UserCA: userCA, HostCA: hostCA, Auditors: trusted, Gateway: n.gateway, Log: slog.Default(),
 		},

@@ -21,6 +21,10 @@ func TestMisuse(t *testing.T) {
 		{`serve --policy p`, `--dir is missing`},
 		{`serve d --dir d --policy p`, `"d" is one argument too many`},
 		{`serve --bogus`, `-bogus`},
+		{`serve --dir d --policy p --admit 1s`, `to admit for 1s is not between 2s and 1m`},
+		{`serve --dir d --policy p --keep 9s`, `to keep for 9s is not between 10s, as it admits, and 12h`},
+		{`serve --dir d --policy p --keep 13h`, `--keep`},
+		{`serve --dir d --policy p --keep forever`, `keep`},
 		{`nosuch`, `no command "nosuch"`},
 		{`--version`, `-version`},
 	} {

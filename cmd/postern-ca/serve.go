@@ -27,11 +27,17 @@ var serveCommand = &cli.Command{
 		&cli.StringFlag{Name: "policy", Usage: "`DIR` of the policy", EnvVars: []string{"POSTERN_CA_POLICY"}},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":7022", EnvVars: []string{"POSTERN_CA_LISTEN"}},
 		notifyFlag,
+		&cli.DurationFlag{Name: "admit", Usage: "a bastion that does not hear from this CA admits people for `TIME`", Value: server.DefaultLeases.Admit, EnvVars: []string{"POSTERN_CA_ADMIT"}},
+		&cli.DurationFlag{Name: "keep", Usage: "and keeps their sessions for `TIME`: for so long, at most, somebody revoked stays in", Value: server.DefaultLeases.Keep, EnvVars: []string{"POSTERN_CA_KEEP"}},
 		command.AddressFile,
 	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c, "dir", "policy"); err != nil {
 			return err
+		}
+		leases := server.Leases{Admit: c.Duration("admit"), Keep: c.Duration("keep")}
+		if err := leases.Check(); err != nil {
+			return command.Misuse("--admit, --keep: %v", err)
 		}
 		hooks, err := loadHooks(c)
 		if err != nil {
@@ -58,16 +64,17 @@ var serveCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
-		return serve(c, authority, hooks)
+		return serve(c, &server.Server{CA: authority, Leases: leases}, hooks)
 	},
 }
 
-func serve(c *cli.Context, authority *ca.CA, hooks []notify.Hook) error {
+func serve(c *cli.Context, s *server.Server, hooks []notify.Hook) error {
+	authority := s.CA
 	l, err := command.Listen(c)
 	if err != nil {
 		return err
 	}
-	slog.Info("serving", "ca", authority.Name(), "address", l.Addr().String(), "policy", authority.PolicyDigest())
+	slog.Info("serving", "ca", authority.Name(), "address", l.Addr().String(), "policy", authority.PolicyDigest(), "admit", s.Leases.Admit, "keep", s.Leases.Keep)
 	go authority.Run(c.Context)
 	go reload(c.Context, authority, c.String("policy"))
 	told := make(chan struct{})
@@ -76,7 +83,7 @@ func serve(c *cli.Context, authority *ca.CA, hooks []notify.Hook) error {
 		tell(c, authority, hooks)
 	}()
 	defer func() { <-told }() // they read the store
-	return (&server.Server{CA: authority}).Serve(c.Context, l)
+	return s.Serve(c.Context, l)
 }
 
 // reload loads the policy at each SIGHUP. One with errors changes nothing.

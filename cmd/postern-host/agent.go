@@ -22,6 +22,9 @@ const (
 	// answerTime is how long the CA may take for one command.
 	answerTime = 20 * time.Second
 
+	// speakEvery is how often the CA hears how the host stands, though nothing changed.
+	speakEvery = 20 * time.Second
+
 	// silenceTime is how long the stream may say nothing; the CA's heartbeat is every five seconds.
 	silenceTime = 30 * time.Second
 )
@@ -93,16 +96,26 @@ func (a *agent) follow(ctx context.Context) error {
 	listening.Go(func() { cancel(a.listen(ctx, stream, news)) })
 	a.log.Info("following the CA", "ca", a.ca.Address)
 
-	tick := time.NewTicker(a.every)
+	tick, speak := time.NewTicker(a.every), time.NewTicker(speakEvery)
 	defer tick.Stop()
+	defer speak.Stop()
+	due := true
 	for {
-		if err := a.refresh(ctx, client); err != nil {
+		if due {
+			if err := a.refresh(ctx, client); err != nil {
+				return err
+			}
+		}
+		if err := a.speak(ctx, client); err != nil {
 			return err
 		}
+		due = true
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
+		case <-speak.C:
+			due = false
 		case a.seq = <-news:
 		}
 	}

@@ -29,6 +29,7 @@ type testCA struct {
 	conns   []net.Conn
 	certify func(key ssh.PublicKey) (*ssh.Certificate, string) // certificate, or the reason why not
 	asked   chan string                                        // every command line
+	told    chan control.HostState
 }
 
 func newTestCA(t *testing.T, login ssh.PublicKey, knownHosts string) *testCA {
@@ -41,7 +42,7 @@ func newTestCA(t *testing.T, login ssh.PublicKey, knownHosts string) *testCA {
 		t.Fatal(err)
 	}
 	put(t, knownHosts, "@cert-authority "+control.DefaultName+" "+string(ssh.MarshalAuthorizedKey(gateway.PublicKey())))
-	ca := &testCA{t: t, changed: make(chan struct{}), asked: make(chan string, 1000)}
+	ca := &testCA{t: t, changed: make(chan struct{}), asked: make(chan string, 1000), told: make(chan control.HostState, 1000)}
 	ca.config = &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if string(key.Marshal()) != string(login.Marshal()) {
 			return nil, os.ErrPermission
@@ -126,6 +127,11 @@ func (ca *testCA) command(channel ssh.Channel, line string) {
 		ca.mu.Lock()
 		channel.Write(ca.krl)
 		ca.mu.Unlock()
+	case "host-state":
+		var s control.HostState
+		if json.NewDecoder(channel).Decode(&s) == nil { // the connection may be cut
+			ca.told <- s
+		}
 	case "revocations":
 		ca.stream(channel)
 	case "host-certificate":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
@@ -123,7 +124,11 @@ func (c *client) requestStatement(cc *cli.Context, request control.Request, deci
 	if err := checkDecision(text, request, statement.About(request, me.CA, decision, me.Name, because)); err != nil {
 		return "", nil, err
 	}
-	signer, err := c.keys.forDecision(me.Key, request.Touch || request.PIN)
+	token := request.Touch || request.PIN
+	if e, waits := request.Extending(); waits && decision != control.Withdraw {
+		token = e.Touch || e.PIN
+	}
+	signer, err := c.keys.forDecision(me.Key, token)
 	return text, signer, err
 }
 
@@ -188,11 +193,18 @@ func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
 }
 
 func printDecided(r control.Request, decision string) error {
-	switch {
+	_, waits := r.Extending()
+	switch n := len(r.Extensions); {
 	case decision == control.Review && r.Owes != nil && r.Owes.Done.IsZero():
 		fmt.Printf("%s  signed; its review still waits for %s\n", colour(bold, r.ID), missingOf(r.Owes.Needs))
 	case decision == control.Review:
 		fmt.Printf("%s  signed; the review is complete\n", colour(bold, r.ID))
+	case waits && decision == control.Approve:
+		fmt.Printf("%s  signed; to extend it still waits for %s\n", colour(bold, r.ID), waitingFor(r))
+	case n > 0 && r.State == control.Granted && r.Extensions[n-1].State == control.Denied:
+		fmt.Printf("%s  not extended; it ends %s\n", colour(bold, r.ID), when(r.Ends, time.Now()))
+	case n > 0 && r.State == control.Granted:
+		fmt.Printf("%s  signed; extended, it ends %s\n", colour(bold, r.ID), when(r.Ends, time.Now()))
 	case decision != control.Approve:
 		fmt.Printf("%s  %s\n", colour(bold, r.ID), r.State)
 	case r.State == control.Pending:

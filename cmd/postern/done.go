@@ -25,7 +25,7 @@ var doneCommand = &cli.Command{
 			return err
 		}
 		defer ca.close()
-		request, err := ca.ownGrant(c, c.Args().First())
+		request, err := ca.ownGrant(c, c.Args().First(), "done")
 		if err != nil {
 			return err
 		}
@@ -49,8 +49,8 @@ var doneCommand = &cli.Command{
 	},
 }
 
-// ownGrant finds the request to give back: the one that is named, else the only one of the caller that is alive.
-func (c *client) ownGrant(cc *cli.Context, id string) (control.Request, error) {
+// ownGrant finds the request that a command is about: the one that is named, else the only one of the caller that is alive.
+func (c *client) ownGrant(cc *cli.Context, id, verb string) (control.Request, error) {
 	if id != "" {
 		return control.Call[control.Request](cc.Context, c.Client, nil, "show", id)
 	}
@@ -71,9 +71,9 @@ func (c *client) ownGrant(cc *cli.Context, id string) (control.Request, error) {
 	}
 	switch len(mine) {
 	case 0:
-		return control.Request{}, fmt.Errorf("nothing of %s is alive; there is nothing to give back", me.Name)
+		return control.Request{}, fmt.Errorf("nothing of %s is alive; ask anew with: postern request", me.Name)
 	case 1:
 		return mine[0], nil
 	}
-	return control.Request{}, command.Misuse("%d of your requests are alive (%s); name one: postern done R-…", len(mine), strings.Join(ids, ", "))
+	return control.Request{}, command.Misuse("%d of your requests are alive (%s); name one: postern %s R-…", len(mine), strings.Join(ids, ", "), verb)
 }

@@ -266,6 +266,8 @@ func about(e auditlog.Entry) string {
 		return fmt.Sprintf("%s certificate %d %s %s", e.Certificate.CA, e.Certificate.Serial, e.Certificate.Request, e.Certificate.Session)
 	case e.Revocation != nil:
 		return fmt.Sprintf("%d %s: %s", e.Revocation.Seq, e.Revocation.Target(), e.Revocation.Reason)
+	case e.Risk != nil:
+		return fmt.Sprintf("%s of %s: %s (%d): %s", e.Risk.Request, e.Risk.Person, e.Risk.Reason(), e.Risk.Count, e.Risk.Action)
 	case e.Cut != nil:
 		return fmt.Sprintf("%s ended %s for revocation %d", e.Cut.Bastion, count(len(e.Cut.Sessions), "session"), e.Cut.Seq)
 	case e.Session != nil:

@@ -15,8 +15,8 @@ import (
 
 var policyCommand = &cli.Command{
 	Name:        "policy",
-	Usage:       "check a policy directory and ask what it would decide",
-	Subcommands: []*cli.Command{policyCheckCommand, policyExplainCommand},
+	Usage:       "check a policy directory, ask what it would decide, and test that",
+	Subcommands: []*cli.Command{policyCheckCommand, policyExplainCommand, policyTestCommand},
 }
 
 var policyCheckCommand = &cli.Command{

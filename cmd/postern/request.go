@@ -105,7 +105,12 @@ func printAsked(r control.Request) {
 }
 
 // waitingFor names what is missing: "1 of privacy, 1 of ehr-owners".
-func waitingFor(r control.Request) string { return missingOf(r.Needs) }
+func waitingFor(r control.Request) string {
+	if e, waits := r.Extending(); waits {
+		return missingOf(e.Needs)
+	}
+	return missingOf(r.Needs)
+}
 
 func missingOf(needs []control.Need) string {
 	var missing []string

@@ -14,6 +14,7 @@ import (
 
 	"postern/ca/auditlog"
 	"postern/internal/control"
+	"postern/internal/limit"
 	"postern/internal/verify"
 	"postern/policy"
 )
@@ -149,6 +150,8 @@ func lacks(r control.Request, d policy.Decision) string {
 		}
 	}
 	switch {
+	case !limitedAsMuch(r, d):
+		return "the limits " + d.Limits.String()
 	case d.Touch && !r.Touch:
 		return "the touch of a FIDO key"
 	case d.PIN && !r.PIN:
@@ -161,4 +164,10 @@ func lacks(r control.Request, d policy.Decision) string {
 		return fmt.Sprintf("an end within %s", d.Claim)
 	}
 	return ""
+}
+
+// limitedAsMuch says whether a request was filed with the limits that a decision demands, or stricter ones.
+func limitedAsMuch(r control.Request, d policy.Decision) bool {
+	filed, err := limit.Parse(r.Limits)
+	return err == nil && filed.Covers(d.Limits)
 }

@@ -49,6 +49,24 @@ func visible(text string) string {
 // word is visible text on one line.
 func word(text string) string { return strings.ReplaceAll(visible(text), "\n", " ") }
 
+// colouredTable is a table whose rows, counted without the heading, have colours. Whole lines are coloured after they were aligned, since escapes take
+// no room on a terminal.
+func colouredTable(w io.Writer, rows [][]string, code func(row int) string) error {
+	var text strings.Builder
+	if err := table(&text, rows); err != nil {
+		return err
+	}
+	for n, line := range strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n") {
+		if n > 0 && code(n-1) != "" {
+			line = colour(code(n-1), line)
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // table prints rows in aligned columns; the first row is the heading.
 func table(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -10,8 +10,8 @@ import (
 	"postern/policy"
 )
 
-// terms are what a request means for who uses it and for who approves it, a line each: where its forwards lead, and what is kept
-// of its sessions.
+// terms are what a request means for who uses it and for who approves it, a line each: where its forwards lead, what is kept
+// of its sessions, and what they may not do too much of.
 func terms(r control.Request) []string {
 	var lines []string
 	if len(r.Destinations) > 0 {
@@ -22,6 +22,9 @@ func terms(r control.Request) []string {
 	}
 	if r.Emergency && r.Owes != nil {
 		lines = append(lines, "an emergency: "+r.Owes.String())
+	}
+	if r.Limits != "" {
+		lines = append(lines, "limits: "+r.Limits)
 	}
 	return lines
 }

@@ -122,17 +122,22 @@ func (w *watcher) answers(ctx context.Context) <-chan string {
 
 // mine says whether a request waits for this person: of a group that is still missing, not theirs, not decided by them.
 func (w *watcher) mine(r control.Request) bool {
-	decided := slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Person == w.me.Name })
-	needed := slices.ContainsFunc(r.Needs, func(n control.Need) bool {
+	votes, needs := r.Votes, r.Needs
+	e, extending := r.Extending()
+	if extending {
+		votes, needs = e.Votes, e.Needs
+	}
+	decided := slices.ContainsFunc(votes, func(v control.Vote) bool { return v.Person == w.me.Name })
+	needed := slices.ContainsFunc(needs, func(n control.Need) bool {
 		return len(n.Have) < n.Count && slices.Contains(w.me.Groups, n.Group)
 	})
-	return r.State == control.Pending && r.Person != w.me.Name && needed && !decided
+	return (extending || r.State == control.Pending) && r.Person != w.me.Name && needed && !decided
 }
 
 // heard shows a request that is new or changed, and asks about it when its turn comes.
 func (w *watcher) heard(r control.Request) error {
 	first := len(w.queue) == 0
-	was := slices.ContainsFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
+	was := slices.ContainsFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID && len(q.Extensions) == len(r.Extensions) })
 	w.queue = slices.DeleteFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
 	mine := w.mine(r)
 	if mine {
@@ -159,6 +164,16 @@ func (w *watcher) heard(r control.Request) error {
 }
 
 func (w *watcher) show(r control.Request) {
+	if e, waits := r.Extending(); waits {
+		fmt.Printf("\n%s  %s asks to extend %s, granted until %s, by %s until %s: %s\n", colour(bold, r.ID), word(r.Person), word(strings.Join(r.Targets, ", ")),
+			when(r.Ends, time.Now()), short(time.Duration(e.ForSeconds)*time.Second), when(e.Ends, time.Now()), word(e.Reason))
+		fmt.Printf("  may: %s; still needs %s\n", word(strings.Join(r.Capabilities, " ")), waitingFor(r))
+		printTerms(os.Stdout, r)
+		if !w.ask {
+			fmt.Printf("  postern approve %s\n", r.ID)
+		}
+		return
+	}
 	fmt.Printf("\n%s  %s asks for %s for %s: %s\n", colour(bold, r.ID), word(r.Person), word(strings.Join(r.Targets, ", ")),
 		short(time.Duration(r.ForSeconds)*time.Second), word(r.Reason))
 	fmt.Printf("  may: %s; still needs %s; until %s\n", word(strings.Join(r.Capabilities, " ")), waitingFor(r), when(r.ClaimBy, time.Now()))

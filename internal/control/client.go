@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,8 @@ type Config struct {
 	User       string       // empty: "postern"; the CA goes by the key
 	Signers    []ssh.Signer // tried in order
 	KnownHosts string       // file with the gateway CA's @cert-authority line
+
+	Patience time.Duration // for connecting and for logging in, each; 0: 10 s
 }
 
 // Client is one connection to the control plane. Its methods may be called from many goroutines.
@@ -76,12 +79,13 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		BannerCallback: func(m string) error { banner = strings.TrimSpace(m); return nil },
 	}
 	algo.Harden(&ssc.Config)
-	conn, err := (&net.Dialer{Timeout: handshakeTime}).DialContext(ctx, "tcp", cfg.Address)
+	patience := cmp.Or(cfg.Patience, handshakeTime)
+	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", cfg.Address)
 	if err != nil {
 		return nil, fmt.Errorf("CA %s: %w", cfg.Address, err)
 	}
 	// ClientConfig.Timeout does not cover the handshake.
-	conn.SetDeadline(time.Now().Add(handshakeTime))
+	conn.SetDeadline(time.Now().Add(patience))
 	c, chans, reqs, err := ssh.NewClientConn(conn, net.JoinHostPort(name, "22"), ssc)
 	if err != nil {
 		conn.Close()

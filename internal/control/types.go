@@ -25,6 +25,7 @@ const (
 	Withdraw = "withdraw"
 	Revoke   = "revoke"
 	Review   = "review" // of an emergency that is over
+	Extend   = "extend" // an approval of an [Extension]
 )
 
 // Namespace is the SSHSIG namespace of every signed decision.
@@ -62,6 +63,10 @@ type Request struct {
 
 	Emergency bool      `json:"emergency,omitempty"` // granted at once by a rule for emergencies
 	Owes      *ReviewOf `json:"review,omitempty"`    // of an emergency: what it owes
+	// Limits are the risk thresholds of its sessions, as package limit writes them; a later policy can only add some.
+	Limits string `json:"limits,omitempty"`
+	// Extensions are every one that was asked for, oldest first. The last may be waiting.
+	Extensions []Extension `json:"extensions,omitempty"`
 }
 
 // Need is one requirement such as "1 of privacy".
@@ -124,6 +129,7 @@ type Session struct {
 	RecordingKey string    `json:"recording_key"`
 	KeystrokeKey string    `json:"keystroke_key,omitempty"` // what is typed is sealed to this one; empty: it is not recorded
 	RetainDays   int64     `json:"retain_days,omitempty"`   // how long its recording is kept after its end; 0: until somebody destroys it
+	Limits       string    `json:"limits,omitempty"`        // its risk thresholds, as package limit writes them
 }
 
 // OpenRequest is how a bastion asks to open a session.
@@ -150,6 +156,9 @@ type OpenReply struct {
 
 	// Destinations are where forward-local may lead: host:port, address range:port or an absolute path of a socket; port * is any.
 	Destinations []string `json:"destinations,omitempty"`
+
+	// Warnings are for the person: limits that were crossed when the session opened.
+	Warnings []string `json:"warnings,omitempty"`
 
 	// KeystrokeKey is what keystrokes are sealed to. It is there whenever Record.Keystrokes is true.
 	KeystrokeKey *RecordingKey `json:"keystroke_key,omitempty"`
@@ -220,18 +229,26 @@ type Revocation struct {
 	Signature string    `json:"signature"`
 }
 
+// Moved tells that the deadline of a grant moved, and with it that of its sessions.
+type Moved struct {
+	Request string    `json:"request"`
+	Ends    time.Time `json:"ends"`
+}
+
 // Event is one line of the revocation stream. Seq rises by one with each revocation; a client that missed one
-// resumes with --from. Every line is proof of life; Pong answers the client's own ping and renews its lease.
+// resumes with --from. Every line is proof of life; Pong answers the client's own ping and renews its leases.
 type Event struct {
 	Seq          uint64      `json:"seq"`
 	Revocation   *Revocation `json:"revocation,omitempty"`
 	Pong         uint64      `json:"pong,omitempty"`
-	LeaseSeconds float64     `json:"lease_seconds,omitempty"` // how long the answered ping lets a bastion admit
+	AdmitSeconds float64     `json:"admit_seconds,omitempty"` // how long after it sent the answered ping a bastion may admit
+	KeepSeconds  float64     `json:"keep_seconds,omitempty"`  // and how long it may keep alive what it admitted
 	Policy       string      `json:"policy,omitempty"`        // the policy in force, when it changed
+	Extended     *Moved      `json:"extended,omitempty"`      // to bastions: every extended grant that is alive, first and whenever it is extended
 	Custody      uint64      `json:"custody,omitempty"`       // the last number of deletions, when it changed: there may be something to ask for
 }
 
-// Ping is what a client writes to the revocation stream to renew its lease.
+// Ping is what a client writes to the revocation stream to renew its leases.
 type Ping struct {
 	Ping uint64 `json:"ping"`
 }

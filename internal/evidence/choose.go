@@ -97,10 +97,14 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return e.Vote.Request == c.request
 	case e.State != nil:
 		return e.State.Request == c.request
+	case e.Extension != nil:
+		return e.Extension.Request == c.request
 	case e.Certificate != nil:
 		return e.Certificate.Request == c.request && (e.Certificate.Session == "" || ours(e.Certificate.Session))
 	case e.Revocation != nil:
 		return slices.Contains(e.Revocation.Requests, c.request)
+	case e.Risk != nil:
+		return e.Risk.Request == c.request
 	case e.Cut != nil:
 		return slices.ContainsFunc(e.Cut.Sessions, func(s control.CutSession) bool { return ours(s.Session) })
 	case e.Session != nil:

@@ -39,7 +39,7 @@ func derive(entries []auditlog.Entry) map[string][]byte {
 			d.policy = e.Policy
 		case e.Vote != nil:
 			d.statement(e.Vote.Decision, e.Vote.Person, e.Vote.Statement, e.Vote.Signature)
-		case e.Revocation != nil:
+		case e.Revocation != nil && e.Revocation.Signature != "": // a limit signs nothing
 			d.statement("revoke", e.Revocation.By, e.Revocation.Statement, e.Revocation.Signature)
 		case e.Certificate != nil:
 			d.files[fmt.Sprintf("certificates/%s-%d-cert.pub", fileWord(e.Certificate.CA), e.Certificate.Serial)] = []byte(e.Certificate.Line + "\n")

@@ -5,14 +5,17 @@
 package lab
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -23,6 +26,10 @@ type Config struct {
 	Root string    // the source tree the programs are built from
 	Bin  string    // programs built already; empty: they are built from Root
 	Log  io.Writer // told what happens, one line each; nil: nobody is
+
+	CAHost string              // the address of the CA; empty: 127.0.0.1
+	Within map[string][]string // by daemon, what it is started with, such as ip netns exec NAME
+	Flags  map[string][]string // by daemon, more of its command line: of ca and bastion
 }
 
 // Lab is a lab that is up, or was: the contents of its lab.json.
@@ -34,6 +41,9 @@ type Lab struct {
 	PIDs      map[string]int     `json:"pids"`      // every process by name
 	Processes map[string]Process `json:"processes"` // the same, with what tells it from a later process of that number
 	Sockets   string             `json:"sockets"`   // directory of the agents' sockets
+
+	Within map[string][]string `json:"within,omitempty"` // as in [Config]
+	Flags  map[string][]string `json:"flags,omitempty"`
 
 	root string
 	log  io.Writer
@@ -99,7 +109,7 @@ func prepare(cfg Config) (*Lab, error) {
 	l, err := Load(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		l = &Lab{Dir: dir}
+		l = &Lab{Dir: dir, Within: cfg.Within, Flags: cfg.Flags}
 	case err != nil:
 		return nil, err
 	case len(l.running()) > 0:
@@ -115,7 +125,7 @@ func prepare(cfg Config) (*Lab, error) {
 	}
 	l.PIDs, l.Processes = map[string]int{}, map[string]Process{}
 	if l.Account == "" {
-		if err := l.settle(); err != nil {
+		if err := l.settle(cmp.Or(cfg.CAHost, "127.0.0.1")); err != nil {
 			return nil, err
 		}
 	}
@@ -123,7 +133,7 @@ func prepare(cfg Config) (*Lab, error) {
 }
 
 // settle chooses what stays the same for the life of the lab.
-func (l *Lab) settle() error {
+func (l *Lab) settle(caHost string) error {
 	me, err := user.Current()
 	if err != nil {
 		return fmt.Errorf("which account to use on the hosts: %w", err)
@@ -137,6 +147,7 @@ func (l *Lab) settle() error {
 		}
 		l.Addresses[name], l.Ports[name] = fmt.Sprintf("127.0.0.1:%d", port), port
 	}
+	l.Addresses["ca"] = net.JoinHostPort(caHost, strconv.Itoa(l.Ports["ca"]))
 	// A socket's path holds 107 bytes, and ssh-agent binds a longer temporary name first. A deep directory gets a short one beside it.
 	l.Sockets = l.path("run")
 	if len(l.Sockets) > 70 {

@@ -25,7 +25,7 @@ func (l *Lab) Start(name string) error {
 	if err != nil {
 		return err
 	}
-	return l.spawn(name, p.argv, p.env, p.ready)
+	return l.spawn(name, slices.Concat(l.Within[name], p.argv, l.Flags[name]), p.env, p.ready)
 }
 
 func (l *Lab) piece(name string) (piece, error) {

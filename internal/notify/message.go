@@ -12,7 +12,8 @@ import (
 // Events are what can be told.
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
-	"emergency", "review.waiting", "review.overdue", "session.began", "session.ended", "revocation", "cut", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
+	"emergency", "review.waiting", "review.overdue", "extension.waiting", "extension.granted", "extension.denied",
+	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
 // Message is what a webhook or a command gets. It says what the audit log says, so nothing of a recording.
@@ -76,6 +77,8 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		t.request(&m, e.Overdue.Request)
 		m.Event, m.Person, m.Why = "review.overdue", e.Overdue.Person, "due "+e.Overdue.By.UTC().Format(time.RFC3339)
 		m.Text = fmt.Sprintf("the review of %s, an emergency of %s, is overdue (%s); until it is signed they have no other one: postern review %s", m.Request, m.Person, m.Why, m.Request)
+	case e.Extension != nil:
+		t.extension(&m, *e.Extension)
 	case e.Session != nil:
 		m.Event, m.Session, m.Request, m.Person, m.Targets = "session.began", e.Session.ID, e.Session.Request, e.Session.Person, []string{e.Session.Target}
 		m.Text = fmt.Sprintf("%s is on %s (session %s, %s)", m.Person, e.Session.Target, m.Session, m.Request)
@@ -85,6 +88,11 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 	case e.Revocation != nil:
 		m.Event, m.Reason = "revocation", e.Revocation.Reason
 		m.Text = fmt.Sprintf("%s revoked %s: %s (%d grants)", e.Revocation.By, e.Revocation.Target(), m.Reason, len(e.Revocation.Requests))
+	case e.Risk != nil && (e.Risk.Action == "log" || e.Risk.Action == "warn"):
+		return m, false // the rule asks for nobody to be told
+	case e.Risk != nil:
+		m.Event, m.Session, m.Request, m.Person, m.Why = "risk", e.Risk.Session, e.Risk.Request, e.Risk.Person, e.Risk.Action
+		m.Text = fmt.Sprintf("%s: %s (%d): %s", m.Person, e.Risk.Reason(), e.Risk.Count, m.Why)
 	case e.Cut != nil:
 		m.Event = "cut"
 		m.Text = fmt.Sprintf("%s ended %d sessions for revocation %d", e.Cut.Bastion, len(e.Cut.Sessions), e.Cut.Seq)
@@ -102,6 +110,23 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		return m, false
 	}
 	return m, true
+}
+
+// extension is more time that is asked for, given or denied.
+func (t *teller) extension(m *Message, x auditlog.Extension) {
+	t.request(m, x.Request)
+	m.Reason = x.Reason
+	if x.State != control.Pending {
+		m.Event = "extension." + x.State
+		m.Text = fmt.Sprintf("the extension of %s of %s for %s is %s", m.Request, m.Person, strings.Join(m.Targets, ", "), x.State)
+		return
+	}
+	m.Event = "extension.waiting"
+	for _, n := range x.Needs {
+		m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
+	}
+	m.Text = fmt.Sprintf("%s asks to extend %s for %s by %s: %s. It waits for %s: postern approve %s", m.Person, m.Request, strings.Join(m.Targets, ", "),
+		time.Duration(x.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
 }
 
 func (t *teller) remember(r control.Request) {

@@ -329,3 +329,14 @@ func TestLoadRefuses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of the limits that are crossed those are told whose rules say so.
+func TestLimitsAreTold(t *testing.T) {
+	for action, want := range map[string]bool{"log": false, "warn": false, "notify": true, "hold": true, "revoke": true, "revoke-person": true} {
+		m, told := (&teller{ca: "postern-ca"}).tell(7, auditlog.Entry{Type: auditlog.TypeRisk, Actor: "bastion-1", Risk: &control.Risk{
+			Session: "S-1", Request: "R-1", Person: "alice", Bastion: "bastion-1", Limit: "denied 5 " + action, Count: 6, Action: action}})
+		if told != want || told && (m.Event != "risk" || m.Text != "alice: limit denied 5 "+action+" was crossed in S-1 (6): "+action) {
+			t.Errorf("%s: %v %+v", action, told, m)
+		}
+	}
+}

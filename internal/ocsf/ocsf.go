@@ -253,6 +253,9 @@ func actorOf(entry auditlog.Entry) *Actor {
 	case auditlog.TypeGenesis, auditlog.TypePolicy, auditlog.TypeState, auditlog.TypeCertificate, auditlog.TypeSession, auditlog.TypeProgress, auditlog.TypeDeletion, auditlog.TypeReceipt, auditlog.TypeOverdue:
 		return &Actor{App: entry.Actor}
 	}
+	if entry.Actor == "ca" {
+		return &Actor{App: entry.Actor}
+	}
 	return &Actor{User: person(entry.Actor)}
 }
 
@@ -266,6 +269,8 @@ func requestOf(entry auditlog.Entry) string {
 		return entry.Vote.Request
 	case entry.State != nil:
 		return entry.State.Request
+	case entry.Extension != nil:
+		return entry.Extension.Request
 	case entry.Certificate != nil:
 		return entry.Certificate.Request
 	case entry.Session != nil:

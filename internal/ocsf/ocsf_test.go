@@ -151,10 +151,13 @@ func story(t *testing.T) []auditlog.Entry {
 		{Type: auditlog.TypeVote, Actor: "dana", Vote: &auditlog.Vote{Request: "R-2", Vote: control.Vote{Decision: control.Deny, Person: "dana"}}},
 		{Type: auditlog.TypeState, Actor: "ca", State: &auditlog.State{Request: "R-1", State: control.Approved}},
 		{Type: auditlog.TypeState, Actor: "ca", State: &auditlog.State{Request: "R-1", State: control.Granted, Why: "taken"}},
+		{Type: auditlog.TypeExtension, Actor: "alice", Extension: &auditlog.Extension{Request: "R-1", Extension: control.Extension{Number: 1, State: control.Pending, Reason: "longer"}}},
+		{Type: auditlog.TypeExtension, Actor: "ca", Extension: &auditlog.Extension{Request: "R-1", Extension: control.Extension{Number: 1, State: control.Granted, Reason: "longer"}}},
 		{Type: auditlog.TypeCertificate, Actor: "alice", Certificate: &auditlog.Certificate{CA: "user", Serial: 1, Request: "R-1", Line: certificate(t, "alice R-1", "postgres@ehr-db-1")}},
 		{Type: auditlog.TypeCertificate, Actor: "bastion-1", Certificate: &auditlog.Certificate{CA: "session", Serial: 1, Request: "R-1", Session: "S-1", Line: certificate(t, "alice R-1 S-1", "postgres@ehr-db-1")}},
 		{Type: auditlog.TypeCertificate, Actor: "ehr-db-1", Certificate: &auditlog.Certificate{CA: "host", Serial: 1, Line: "nonsense"}},
 		{Type: auditlog.TypeSession, Actor: "bastion-1", Session: &session},
+		{Type: auditlog.TypeRisk, Actor: "bastion-1", Risk: &control.Risk{Session: "S-1", Request: "R-1", Person: "alice", Bastion: "bastion-1", Limit: "denied 5 log", Count: 6, Action: "log"}},
 		{Type: auditlog.TypeProgress, Actor: "bastion-1", Progress: &control.Progress{Session: "S-1", Frames: 4}},
 		{Type: auditlog.TypeRevocation, Actor: "olga", Revocation: &control.Revocation{Kind: "request", Value: "R-1", By: "olga", Reason: "wrong host", Requests: []string{"R-1"}}},
 		{Type: auditlog.TypeRevocation, Actor: "olga", Revocation: &control.Revocation{Kind: "host", Value: "ehr-db-1", By: "olga", Reason: "stolen"}},
@@ -196,7 +199,7 @@ func TestEveryLeaf(t *testing.T) {
 			}
 		}
 	}
-	want := []int{300401, 300403, 300401, 300401, 300403, 300403, 300403, 300501, 300301, 300301, 300401, 400701, 400706, 300502, 300404, 300403, 300403, 400703, 400704,
+	want := []int{300401, 300403, 300401, 300401, 300403, 300403, 300403, 300501, 300403, 300501, 300301, 300301, 300401, 400701, 300403, 400706, 300502, 300404, 300403, 300403, 400703, 400704,
 		300402, 300403, 300404, 300404, 300404, 300404, 300403, 99}
 	if !slices.Equal(types, want) {
 		t.Errorf("types are\n%v, want\n%v", types, want)

@@ -25,10 +25,15 @@ func (m *Mapper) place(e *Event, entry auditlog.Entry, data []byte) {
 		vote(e, *entry.Vote)
 	case entry.State != nil:
 		m.state(e, *entry.State)
+	case entry.Extension != nil:
+		m.extension(e, *entry.Extension)
 	case entry.Certificate != nil:
 		m.certificate(e, *entry.Certificate)
 	case entry.Revocation != nil:
 		m.revocation(e, *entry.Revocation)
+	case entry.Risk != nil:
+		e.entity(entityUpdate, Entity{UID: entry.Risk.Request, Name: entry.Risk.Request, Type: "access request"}, entry.Risk.Reason())
+		e.SeverityID, e.StatusDetail = high, entry.Risk.Action
 	case entry.Session != nil:
 		m.session(e, *entry.Session)
 	case entry.Progress != nil:
@@ -63,7 +68,7 @@ func (m *Mapper) request(e *Event, r control.Request) {
 
 func vote(e *Event, v auditlog.Vote) {
 	e.entity(entityUpdate, Entity{UID: v.Request, Name: v.Request, Type: "access request"}, fmt.Sprintf("%s by %s of %s", v.Decision, v.Person, v.Request))
-	if v.Decision != control.Approve {
+	if v.Decision != control.Approve && v.Decision != control.Extend {
 		e.SeverityID = low
 	}
 	e.StatusDetail = v.Decision
@@ -87,6 +92,21 @@ func (m *Mapper) state(e *Event, s auditlog.State) {
 	}
 	if s.State == control.Denied || s.State == control.Revoked {
 		e.SeverityID = medium
+	}
+}
+
+// extension of a grant: when it is given, the privileges go on.
+func (m *Mapper) extension(e *Event, x auditlog.Extension) {
+	message := fmt.Sprintf("extension %d of %s is %s", x.Number, x.Request, x.State)
+	if r, known := m.Requests[x.Request]; x.State == control.Granted && known {
+		e.is(classAccess, accessAssign)
+		e.User, e.Privileges, e.Resources, e.Message = person(r.Person), r.Capabilities, resources(r.Targets), message
+	} else {
+		e.entity(entityUpdate, Entity{UID: x.Request, Name: x.Request, Type: "access request"}, message)
+	}
+	e.Comment, e.StatusDetail = x.Reason, x.State
+	if x.State == control.Denied {
+		e.SeverityID = low
 	}
 }
 

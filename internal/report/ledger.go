@@ -65,6 +65,8 @@ func (l *Ledger) Add(index int64, e auditlog.Entry) {
 		l.vote(index, *e.Vote, e.At)
 	case e.State != nil:
 		l.state(*e.State, e.At)
+	case e.Extension != nil:
+		l.extension(*e.Extension)
 	case e.Session != nil:
 		l.session(index, *e.Session)
 	case e.Progress != nil:
@@ -141,6 +143,16 @@ func (l *Ledger) state(s auditlog.State, at time.Time) {
 		r.Began, r.Ends = at.UTC(), s.Ends.UTC()
 		r.Granted = seconds(r.Ends.Sub(r.Began.Truncate(time.Second))) // ends are on the second
 	}
+}
+
+// extension moves the end of a grant, and the deadline of what is open of it.
+func (l *Ledger) extension(x auditlog.Extension) {
+	r := l.requests[x.Request]
+	if r == nil || x.State != control.Granted || r.Began.IsZero() {
+		return
+	}
+	r.Ends = x.Ends.UTC()
+	r.Granted = seconds(r.Ends.Sub(r.Began.Truncate(time.Second)))
 }
 
 func (l *Ledger) session(index int64, s control.Session) {

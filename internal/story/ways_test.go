@@ -33,6 +33,9 @@ permit (
 
 @id("auditors")
 permit (principal in Group::"auditors", action in [Action::"audit", Action::"recording-key"], resource == System::"postern");
+
+@id("operators")
+permit (principal in Group::"operators", action in [Action::"revoke"], resource == System::"postern");
 `
 
 // place is a lab in which alice may log in to both hosts.
@@ -43,7 +46,9 @@ type place struct {
 	cert map[string]ssh.Signer // by host
 }
 
-func newPlace(t *testing.T) *place {
+func newPlace(t *testing.T) *place { return newPlaceIn(t, lab.Config{}) }
+
+func newPlaceIn(t *testing.T, cfg lab.Config) *place {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "policy"), 0o700); err != nil {
@@ -52,7 +57,8 @@ func newPlace(t *testing.T) *place {
 	if err := os.WriteFile(filepath.Join(dir, "policy", "rules.cedar"), []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := lab.Up(lab.Config{Dir: dir, Bin: programs(t)})
+	cfg.Dir, cfg.Bin = dir, programs(t)
+	l, err := lab.Up(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"postern/ca/auditlog"
+	"postern/internal/control"
 )
 
 // clockwork is the actor of what happens because time passes.
@@ -19,8 +20,12 @@ func signedOff(e auditlog.Entry) error {
 		want = e.Request.Person
 	case e.Vote != nil:
 		want = e.Vote.Person
+	case e.Extension != nil && e.Extension.State != control.Pending:
+		want = clockwork
 	case e.Revocation != nil:
 		want = e.Revocation.By
+	case e.Risk != nil:
+		want = e.Risk.Bastion
 	case e.Cut != nil:
 		want = e.Cut.Bastion
 	case e.Session != nil:

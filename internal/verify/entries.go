@@ -33,6 +33,9 @@ type verifier struct {
 	owing         map[string][]*request // emergencies of each person that were not reviewed
 	looking       *looking              // the view that was logged right before
 	custody       custody
+	crossings     map[string]bool // session and limit
+	heldBack      map[string]bool // requests that a limit holds
+	crossed       *control.Risk   // whose revocation has to follow
 }
 
 // steppedBack is how far the CA's clock may be set back before it is worth a failure: times in the log decide what was
@@ -60,6 +63,7 @@ func (v *verifier) entry(e auditlog.Entry) {
 	if e.Type != auditlog.TypeCertificate || e.Certificate == nil || e.Certificate.CA != userCA || e.Certificate.Request != "" {
 		v.looking = nil // what a view lets an auditor at follows it at once
 	}
+	v.followed(e.Revocation != nil, e.State != nil && e.State.State == control.Revoked)
 	if err := signedOff(e); err != nil {
 		v.fail("%v", err)
 	}
@@ -74,12 +78,16 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.vote(*e.Vote, e.At)
 	case e.Type == auditlog.TypeState && e.State != nil:
 		v.state(*e.State, e.At)
+	case e.Type == auditlog.TypeExtension && e.Extension != nil:
+		v.extension(*e.Extension, e.Actor, e.At)
 	case e.Type == auditlog.TypeCertificate && e.Certificate != nil:
 		v.certificate(*e.Certificate, e.Actor, e.At)
 	case e.Type == auditlog.TypeRevocation && e.Revocation != nil:
 		v.revocation(*e.Revocation, e.At)
 	case e.Type == auditlog.TypeCut && e.Cut != nil:
 		v.cutReceipt(*e.Cut, e.Actor)
+	case e.Type == auditlog.TypeRisk && e.Risk != nil:
+		v.risk(*e.Risk, e.Actor, e.At)
 	case e.Type == auditlog.TypeSession && e.Session != nil:
 		v.session(*e.Session, e.At)
 	case e.Type == auditlog.TypeProgress && e.Progress != nil:

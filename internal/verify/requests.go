@@ -26,13 +26,15 @@ const most = 1000
 // request is one request as the leaves so far leave it.
 type request struct {
 	control.Request
-	leaf    int64
-	votes   []vote
-	retired []string // approvers who took their approval back
-	cut     bool     // a revocation leaf names it
-	cutAt   time.Time
-	late    bool // that its review is overdue was logged
-	serials map[uint64]*ssh.Certificate
+	leaf     int64
+	votes    []vote
+	more     [][]vote // of each of its extensions
+	sessions []*session
+	retired  []string // approvers who took their approval back
+	cut      bool     // a revocation leaf names it
+	cutAt    time.Time
+	late     bool // that its review is overdue was logged
+	serials  map[uint64]*ssh.Certificate
 }
 
 type vote struct {
@@ -65,7 +67,7 @@ func (v *verifier) request(asked control.Request) {
 	case places > most:
 		v.fail("request %s needs more than %d approvals", asked.ID, most)
 		r.Needs = []control.Need{{Count: 1}} // which nobody meets
-	case asked.State != control.Pending || len(asked.Votes) > 0:
+	case asked.State != control.Pending || len(asked.Votes) > 0 || len(asked.Extensions) > 0:
 		v.fail("request %s begins as %s with %d votes", asked.ID, asked.State, len(asked.Votes))
 	case statement.Digest(asked) != asked.Digest:
 		v.fail("request %s does not have the digest %s", asked.ID, asked.Digest)
@@ -81,6 +83,8 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s may be claimed until %s, longer than the approvers were told", asked.ID, asked.ClaimBy)
 	case len(asked.Targets) == 0:
 		v.fail("request %s is for nothing", asked.ID)
+	case askedLimits(asked) != nil:
+		v.fail("request %s: %v", asked.ID, askedLimits(asked))
 	case len(asked.Destinations) > 0 && !slices.Contains(asked.Capabilities, "forward-local"):
 		v.fail("request %s names destinations without forward-local", asked.ID)
 	case v.held(control.Traits{Person: asked.Person, Keys: []string{asked.Key}, Targets: asked.Targets}) != nil:
@@ -89,7 +93,7 @@ func (v *verifier) request(asked control.Request) {
 		v.destinations(asked)
 	}
 	v.urge(r)
-	r.State = control.Pending
+	r.State, r.Extensions = control.Pending, nil
 }
 
 // destinations makes sure that what an approver read is what a bastion reads: one with a space in it would look like two.
@@ -109,6 +113,12 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 		return
 	}
 	what := fmt.Sprintf("%s of %s by %s", cast.Decision, r.ID, cast.Person)
+	if cast.Extension != 0 {
+		if err := v.extensionVote(r, cast, at); err != nil {
+			v.fail("%s, extension %d: %v", what, cast.Extension, err)
+		}
+		return
+	}
 	key, err := v.goodVote(r, cast, at)
 	if err != nil {
 		// It does not count, so what needed it is found wanting as well.
@@ -125,7 +135,17 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 }
 
 func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.PublicKey, error) {
-	key, err := v.signedBy(cast.Person, cast.Statement, cast.Signature, r.Request)
+	key, err := v.goodSignature(r, r.Request, cast, at)
+	if err != nil {
+		return nil, err
+	}
+	return key, v.mayVote(r, cast, at)
+}
+
+// goodSignature checks that a vote is signed, says this decision about this request, and is by somebody who was not kept away. about says what
+// the FIDO token must prove.
+func (v *verifier) goodSignature(r *request, about control.Request, cast auditlog.Vote, at time.Time) (ssh.PublicKey, error) {
+	key, err := v.signedBy(cast.Person, cast.Statement, cast.Signature, about)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +170,7 @@ func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.P
 			return nil, err
 		}
 	}
-	return key, v.mayVote(r, cast, at)
+	return key, nil
 }
 
 // signedBy verifies a signature over a statement and returns its key, which must be a living key of person. about says
@@ -188,12 +208,13 @@ func (v *verifier) checkStatement(r *request, cast auditlog.Vote) error {
 
 func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 	before := slices.ContainsFunc(r.votes, func(o vote) bool { return o.person == cast.Person })
+	carried := before || slices.ContainsFunc(r.carriers(), func(o vote) bool { return o.person == cast.Person })
 	switch cast.Decision {
 	case control.Withdraw:
 		if !r.live() {
 			return fmt.Errorf("the request was %s already", r.State)
 		}
-		if cast.Person != r.Person && !before {
+		if cast.Person != r.Person && !carried {
 			return fmt.Errorf("they neither asked for it nor approved it")
 		}
 		return nil
@@ -254,9 +275,9 @@ func (v *verifier) filled(needs []control.Need, people []string) bool {
 // approvalsLive says whether every approval that counts is by a key that is still its person's and was not revoked: what is signed or
 // opened on the strength of it is decided then, not when they signed.
 func (v *verifier) approvalsLive(r *request) error {
-	for _, vote := range r.votes {
+	for _, vote := range r.carriers() {
 		switch {
-		case vote.decision != control.Approve || slices.Contains(r.retired, vote.person):
+		case slices.Contains(r.retired, vote.person):
 		case v.dead[vote.key]:
 			return fmt.Errorf("the key with which %s approved %s was revoked before", vote.person, r.ID)
 		case !v.policy.owns(vote.person, vote.public):

@@ -25,6 +25,9 @@ func (v *verifier) session(opened control.Session, at time.Time) {
 	}
 	s := &session{Session: Session{Leaf: v.at, Session: opened, BastionKey: v.policy.bastions[opened.Bastion]}}
 	v.sessions[opened.ID], v.order = s, append(v.order, s)
+	if r := v.requests[opened.Request]; r != nil {
+		r.sessions = append(r.sessions, s)
+	}
 	if err := v.mayOpen(s, at); err != nil {
 		v.fail("session %s: %v", opened.ID, err)
 	}
@@ -55,6 +58,8 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 		return fmt.Errorf("user certificate %d is none of %s", s.Serial, r.ID)
 	case ssh.FingerprintSHA256(user.Key) != s.Key:
 		return fmt.Errorf("user certificate %d is over another key than %s", s.Serial, s.Key)
+	case !at.Before(moment(user.ValidBefore).Add(rounding)):
+		return fmt.Errorf("user certificate %d was over, %s", s.Serial, moment(user.ValidBefore).UTC().Format(time.RFC3339))
 	case s.Person != r.Person:
 		return fmt.Errorf("it is %s's, the grant is %s's", s.Person, r.Person)
 	case opened != (control.Session{}):
@@ -72,6 +77,9 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 	}
 	if _, host, _ := strings.Cut(s.Target, "@"); v.policy.hosts[host] == "" {
 		return fmt.Errorf("the policy knows no host %s", host)
+	}
+	if err := v.limited(s, r); err != nil {
+		return err
 	}
 	return v.sealedTo(s, r)
 }
@@ -162,7 +170,11 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	if cut.Seq != uint64(v.report.Revocations) && !v.partial {
 		v.fail("%s: it should be number %d", what, v.report.Revocations)
 	}
-	if _, err := v.signedBy(cut.By, cut.Statement, cut.Signature, control.Request{}); err != nil {
+	if cut.By == control.ByPolicy && cut.Signature == "" {
+		if err := v.byPolicy(cut); err != nil {
+			v.fail("%s: %v", what, err)
+		}
+	} else if _, err := v.signedBy(cut.By, cut.Statement, cut.Signature, control.Request{}); err != nil {
 		v.fail("%s: %v", what, err)
 	}
 	if apart := at.Sub(cut.At); apart < -rounding || apart > rounding {
@@ -170,6 +182,10 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	}
 	if err := v.saysCut(cut); err != nil {
 		v.fail("%s: %v", what, err)
+	}
+	if v.crossed != nil {
+		v.fail("%s: a limit was crossed right before, and this is not what it cuts", what)
+		v.crossed = nil
 	}
 	for _, id := range cut.Requests {
 		if r := v.requests[id]; r != nil {
@@ -187,6 +203,9 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 }
 
 func (v *verifier) saysCut(cut control.Revocation) error {
+	if cut.By == control.ByPolicy && cut.Signature == "" {
+		return nil // the crossing says it
+	}
 	s, err := statement.Parse(cut.Statement)
 	if err != nil {
 		return err
@@ -223,10 +242,8 @@ func (v *verifier) spared(what string, cut control.Revocation) {
 // traits are what a revocation can name of a request.
 func (r *request) traits() control.Traits {
 	t := control.Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
-	for _, o := range r.votes {
-		if o.decision == control.Approve {
-			t.Approvers, t.Keys = append(t.Approvers, o.person), append(t.Keys, o.key)
-		}
+	for _, o := range r.carriers() {
+		t.Approvers, t.Keys = append(t.Approvers, o.person), append(t.Keys, o.key)
 	}
 	for serial, cert := range r.serials {
 		t.Serials, t.Keys = append(t.Serials, serial), append(t.Keys, ssh.FingerprintSHA256(cert.Key))
@@ -251,6 +268,7 @@ func (v *verifier) overran(s *session) {
 
 // end checks what only shows when everything was read.
 func (v *verifier) end() {
+	v.followed(false, false)
 	for id, certificate := range v.unclaimed {
 		v.at = certificate.leaf
 		v.fail("a session certificate for %s, and no such session was logged", id)

@@ -1,0 +1,127 @@
+package bastion
+
+import (
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/internal/control"
+)
+
+func moved(d time.Duration) control.Moved {
+	return control.Moved{Request: "R-1", Ends: time.Now().Add(d)}
+}
+
+func (w *world) lasting(d time.Duration) {
+	w.answer(func(r *control.OpenReply) { r.Session.Deadline = time.Now().Add(d) })
+}
+
+// A session lives past its first deadline, and ends at the one that it was moved to.
+func TestExtend(t *testing.T) {
+	w := newWorld(t)
+	w.lasting(2 * time.Second)
+	for _, way := range ways {
+		began := time.Now()
+		done, _ := w.running(way, "echo up; sleep 600")
+		m := moved(4 * time.Second)
+		w.b.Extend(m)
+		w.b.Extend(m) // as after every reconnect
+		w.b.Extend(control.Moved{Request: "R-1", Ends: time.Now().Add(time.Second)})
+		w.b.Extend(control.Moved{Request: "R-2", Ends: time.Now().Add(time.Hour)})
+		wants(t, done, "postern: the time of R-1 is over")
+		if took := time.Since(began); took < 3900*time.Millisecond || took > 8*time.Second {
+			t.Errorf("%s: it ended after %s", way, took)
+		}
+		if p := w.ending(); p.End != "deadline" {
+			t.Errorf("%s: ended as %q", way, p.End)
+		}
+		w.b.revoked.mu.Lock()
+		w.b.revoked.moved = nil
+		w.b.revoked.mu.Unlock()
+	}
+}
+
+// The CA decided about the session before, and the bastion hears of the extension first.
+func TestExtendedBeforeItOpens(t *testing.T) {
+	w := newWorld(t)
+	w.lasting(2 * time.Second)
+	w.b.Extend(moved(5 * time.Second))
+	began := time.Now()
+	done, _ := w.running("direct", "echo up; sleep 600")
+	wants(t, done, "postern: the time of R-1 is over")
+	if took := time.Since(began); took < 4*time.Second {
+		t.Errorf("it ended after %s", took)
+	}
+}
+
+// New channels open on the connection that there is, past the first deadline.
+func TestChannelsAfterTheFirstDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.lasting(2 * time.Second)
+	client, _, _ := w.session(t)
+	w.b.Extend(moved(20 * time.Second))
+	time.Sleep(2100 * time.Millisecond)
+	ch, reqs, err := client.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(reqs)
+	if ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ C string }{"echo still here"})); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if out, err := io.ReadAll(ch); err != nil || string(out) != "still here\n" {
+		t.Errorf("%q %v", out, err)
+	}
+	client.Close()
+}
+
+// Whatever the order in which a revocation and an extension come, the session is cut, and none opens.
+func TestExtensionsRaceWithRevocations(t *testing.T) {
+	w := newWorld(t)
+	for i := range 400 {
+		s := &session{
+			b: w.b, grant: &grant{request: "R-1", person: "alice", cert: &ssh.Certificate{Serial: 7}}, reply: &control.OpenReply{},
+			born: time.Now(), deadline: time.Now(), prolonged: make(chan struct{}, 1), log: w.b.Log, link: noLink{},
+		}
+		s.ctx, s.cancel = t.Context(), func() {}
+		w.forget()
+		if err := w.b.register(s); err != nil {
+			t.Fatal(i, err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() { w.b.Extend(moved(time.Hour)) })
+		both.Go(func() {
+			w.b.Revoke(control.Revocation{Seq: 1, Kind: "request", Value: "R-1", Requests: []string{"R-1"}, Until: time.Now().Add(time.Hour)})
+		})
+		both.Wait()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Microsecond) {
+			s.mu.Lock()
+			over := s.over
+			s.mu.Unlock()
+			if over {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d: it goes on", i)
+			}
+		}
+		w.b.Extend(moved(2 * time.Hour)) // too late in any case
+		if err := w.b.register(s); err == nil || !strings.Contains(err.Error(), "revoked") {
+			t.Fatalf("%d: another opens: %v", i, err)
+		}
+		w.ending()
+	}
+}
+
+// noLink is the connection of somebody who is not there.
+type noLink struct{ visitor }
+
+func (noLink) Close() error { return nil }
+
+func (w *world) idle(seconds int64) {
+	w.answer(func(r *control.OpenReply) { r.IdleSeconds = seconds })
+}

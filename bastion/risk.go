@@ -1,0 +1,255 @@
+package bastion
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"postern/bastion/meter"
+	"postern/internal/control"
+	"postern/internal/limit"
+	"postern/recorder"
+)
+
+// risk counts what a session does against its limits, in the flow and before it takes effect: the byte, file or command that is one too many does not pass,
+// where the limit stops. A nil risk has no limits.
+type risk struct {
+	mu      sync.Mutex
+	watched []*watched
+	stopped atomic.Bool // nothing passes any more, in either direction
+}
+
+// watched is a limit and its count.
+type watched struct {
+	limit.Limit
+	count   uint64
+	crossed bool
+	command *regexp.Regexp
+	seen    map[uint64]struct{} // files of a limit on paths, by hash: no more of them than the limit has
+}
+
+// crossing is a limit that was crossed now.
+type crossing struct {
+	limit.Limit
+	count uint64
+}
+
+// seed is for the hashes of paths: who does not know it cannot make two that count as one.
+var seed = maphash.MakeSeed()
+
+func newRisk(text string) (*risk, error) {
+	list, err := limit.Parse(text)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	r := &risk{}
+	for _, l := range list {
+		w := &watched{Limit: l}
+		switch {
+		case l.AtOpening():
+			continue // the CA decides these
+		case l.Counter == limit.Commands:
+			if w.command, err = l.Command(); err != nil {
+				return nil, err
+			}
+		case l.Counter == limit.Paths:
+			w.seen = map[uint64]struct{}{}
+		}
+		r.watched = append(r.watched, w)
+	}
+	return r, nil
+}
+
+func (r *risk) has(counter string) bool {
+	if r == nil {
+		return false
+	}
+	for _, w := range r.watched {
+		if w.Counter == counter {
+			return true
+		}
+	}
+	return false
+}
+
+// stop says whether a limit has stopped the session.
+func (r *risk) stop() bool { return r != nil && r.stopped.Load() }
+
+// bytesOut says how many of the next n bytes of the host may go to the client. Of the limits that stop, the first to be reached decides, to the byte.
+func (r *risk) bytesOut(n int) (pass int, crossed []crossing) {
+	if r == nil {
+		return n, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped.Load() {
+		return 0, nil
+	}
+	pass = n
+	for _, w := range r.watched {
+		if w.Counter == limit.BytesOut && w.Stops() {
+			pass = int(min(uint64(pass), w.Most-w.count))
+		}
+	}
+	for _, w := range r.watched {
+		if w.Counter != limit.BytesOut {
+			continue
+		}
+		before := w.count
+		w.count += uint64(pass)
+		switch {
+		case w.Stops() && pass < n && w.count == w.Most:
+			r.stopped.Store(true)
+			crossed = append(crossed, crossing{w.Limit, before + uint64(n)})
+		case !w.Stops() && !w.crossed && w.count > w.Most:
+			w.crossed = true
+			crossed = append(crossed, crossing{w.Limit, w.count})
+		}
+	}
+	return pass, crossed
+}
+
+// one counts one more of something for the limits that it counts for. It may not take effect when the session is stopped then.
+func (r *risk) one(counter string, counts func(*watched) bool) (crossed []crossing) {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped.Load() {
+		return nil
+	}
+	for _, w := range r.watched {
+		if w.Counter != counter || w.crossed || counts != nil && !counts(w) {
+			continue
+		}
+		if w.count++; w.count <= w.Most {
+			continue
+		}
+		w.crossed = true
+		crossed = append(crossed, crossing{w.Limit, w.count})
+		if w.Stops() {
+			r.stopped.Store(true)
+		}
+	}
+	return crossed
+}
+
+// newFile says whether a file counts for a limit on paths, and did not before.
+func (w *watched) newFile(path string) bool {
+	if !w.Matches(path) {
+		return false
+	}
+	hash := maphash.String(seed, path)
+	if _, known := w.seen[hash]; known {
+		return false
+	}
+	w.seen[hash] = struct{}{}
+	return true
+}
+
+// mayPass counts bytes of the host that go to the client beside what lanes carry: requests and their answers. They pass as a whole or not at all.
+func (s *session) mayPass(n int) bool {
+	pass, crossed := s.risk.bytesOut(n)
+	s.act(crossed)
+	return pass == n
+}
+
+// denied counts what was asked for and refused.
+func (s *session) denied() { s.act(s.risk.one(limit.Denied, nil)) }
+
+// decodedUse counts what a decoder saw in a piece of a protocol. False: the session is stopped, and the piece does not go on.
+func (s *session) decodedUse(log *meter.Log, protocol string) bool {
+	if s.risk == nil {
+		return true
+	}
+	for _, use := range log.Uses() {
+		if use.Read {
+			s.act(s.risk.one(limit.FilesRead, nil))
+		}
+		s.act(s.risk.one(limit.Paths, func(w *watched) bool { return w.newFile(use.Path) }))
+	}
+	// What the host asks of an agent is not the person's doing.
+	if s.risk.has(limit.Denied) && protocol != "agent" {
+		for _, f := range log.Frames() {
+			if f.Type == recorder.TypeEvent && bytes.Contains(f.Data, []byte(`"denied":true`)) {
+				s.denied()
+			}
+		}
+	}
+	return !s.risk.stop()
+}
+
+// command counts a command that is about to start. False: it may not.
+func (c *channel) command(req *ssh.Request) bool {
+	line := stringOf(req.Payload)
+	crossed := c.s.risk.one(limit.Commands, func(w *watched) bool { return w.command.MatchString(line) })
+	stopped := c.s.risk.stop()
+	if stopped {
+		_ = req.Reply(true, nil) // so that the client shows why
+	}
+	c.s.act(crossed)
+	return !stopped
+}
+
+// hostWords is how much a request of the host says.
+func hostWords(req *ssh.Request) int {
+	if req.Type == "eow@openssh.com" || req.Type == "exit-status" {
+		return 0
+	}
+	return len(req.Type) + len(req.Payload)
+}
+
+// act does what limits say that were crossed. What stops has stopped already.
+func (s *session) act(crossed []crossing) {
+	for _, c := range crossed {
+		s.log.Warn("limit crossed", "limit", c.String(), "count", c.count)
+		told := control.Risk{Session: s.reply.Session.ID, Request: s.grant.request, Person: s.grant.person, Bastion: s.b.Name, Limit: c.String(),
+			Count: c.count, Action: c.Action, At: s.b.Now().UTC()}
+		if s.b.Risk != nil {
+			s.b.Risk(told)
+		}
+		go s.note(s.rec, told.Reason())
+		switch {
+		case c.Action == limit.Warn:
+			s.tellAll(told.Reason())
+		case c.Action == limit.Hold:
+			s.hold(told)
+		case c.Revokes():
+			// At once, whatever becomes of the CA; it cuts the same, and what else there is of the person.
+			s.b.Revoke(control.Revocation{Kind: "request", Value: s.grant.request, Requests: []string{s.grant.request}, Reason: told.Reason(),
+				By: control.ByPolicy, At: told.At, Until: s.reply.Session.Deadline})
+		}
+	}
+}
+
+// hold leaves the session as it is, with nothing passing, for as long as somebody may look at it, and then ends it. The CA opens no other one for the grant.
+func (s *session) hold(r control.Risk) {
+	length := s.b.Limits.HoldTime
+	s.tellAll(fmt.Sprintf("%s, so this session is held and ends in %s; ask for a fresh approval with: postern request %s", r.Reason(), length, s.reply.Session.Target))
+	time.AfterFunc(length, func() { s.cut("held", "this session was held, and nobody could go on with it") })
+}
+
+// tellAll tells every program's user, whether or not there is a terminal.
+func (s *session) tellAll(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.channels {
+		go c.tell(text)
+	}
+}
+
+// freeze waits for the end of what is stopped.
+func (s *session) freeze(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+}

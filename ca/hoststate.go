@@ -1,0 +1,97 @@
+package ca
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"postern/internal/control"
+	"postern/internal/store"
+)
+
+const (
+	// silentAfter is without a word from a host; it says one every twenty seconds.
+	silentAfter = 45 * time.Second
+	// oldAfter is what a host may take to write a list after a revocation.
+	oldAfter = 10 * time.Second
+	// endsSoon is of a host certificate of seven days, which is made anew at half of them.
+	endsSoon = 24 * time.Hour
+)
+
+// HostState takes what a host says of itself. It is believed for what is shown and for nothing else: a host that lies about its list harms nobody but
+// itself, and no session is let through or kept because of it.
+func (ca *CA) HostState(c Caller, s control.HostState) error {
+	if c.Kind != "host" {
+		return refuse("only hosts tell their state; this key belongs to %s %s", c.Kind, c.Name)
+	}
+	s.Host, s.At = c.Name, ca.now().UTC()
+	return ca.db.Update(func(tx *store.Tx) error { return write(tx, key(hostStateRows, c.Name), s) })
+}
+
+// Hosts tells how each host stands, by this machine's clock and list.
+func (ca *CA) Hosts(c Caller) ([]control.HostStatus, error) {
+	if !ca.May(c, "audit") && !ca.May(c, "revoke") && !ca.May(c, "operate") {
+		return nil, refuse("%s may not see how the hosts stand: no rule permits audit, revoke or operate", c.Name)
+	}
+	list := []control.HostStatus{}
+	err := ca.db.View(func(tx *store.Tx) error {
+		version, err := last(tx, key(serialRows, revocationSerial))
+		if err != nil {
+			return err
+		}
+		for _, h := range ca.policy.Load().Hosts() {
+			s := control.HostStatus{HostState: control.HostState{Host: h.Name}, CAVersion: version, State: control.HostUnmanaged}
+			if h.Agent != nil {
+				if err := ca.judge(tx, &s, h.HostCA); err != nil {
+					return err
+				}
+			}
+			list = append(list, s)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// judge says what is wrong with a host, the worst first.
+func (ca *CA) judge(tx *store.Tx, s *control.HostStatus, certified bool) error {
+	told, err := read[control.HostState](tx, key(hostStateRows, s.Host))
+	if errors.Is(err, store.ErrNotFound) {
+		s.State, s.Why = control.HostSilent, "it has never said a word; is postern-host running there?"
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.HostState = told
+	now := ca.now()
+	since, err := ca.missing(tx, s.KRLVersion, s.CAVersion)
+	if err != nil {
+		return err
+	}
+	quiet := now.Sub(s.At)
+	switch {
+	case quiet > silentAfter:
+		s.State, s.Why = control.HostSilent, fmt.Sprintf("no word for %s", quiet.Round(time.Second))
+	case s.KRLMissing:
+		s.State, s.Why = control.HostOld, "no revocation list is in force there: sshd refuses every key"
+	case s.KRLVersion > s.CAVersion:
+		s.State, s.Why = control.HostOld, "it has a revocation list that this CA never made; was the CA restored from a backup?"
+	case !since.IsZero() && now.Sub(since) > oldAfter:
+		s.State, s.Why = control.HostOld, fmt.Sprintf("what was revoked %s ago is not revoked there", now.Sub(since).Round(time.Second))
+	case certified && now.After(s.CertificateEnds.Add(-endsSoon)):
+		s.State, s.Why = control.HostCertificate, "its host certificate has ended, or does so within a day"
+	default:
+		s.State = control.HostOK
+	}
+	return nil
+}
+
+// missing is when the first revocation was decided that a host does not have; zero: it has all of them.
+func (ca *CA) missing(tx *store.Tx, has, version uint64) (time.Time, error) {
+	if has >= version {
+		return time.Time{}, nil
+	}
+	rev, err := read[control.Revocation](tx, numbered(revocationRows, has+1))
+	return rev.At, err
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"postern/internal/command"
+	"postern/internal/control"
+)
+
+var hostsCommand = &cli.Command{
+	Name:  "hosts",
+	Usage: "how the hosts stand: whose revocation list is old, whose certificate ends, who is silent",
+	Flags: []cli.Flag{jsonFlag},
+	Action: func(c *cli.Context) error {
+		if err := command.FlagsOnly(c); err != nil {
+			return err
+		}
+		ca, err := connect(c)
+		if err != nil {
+			return err
+		}
+		defer ca.close()
+		hosts, err := control.List[control.HostStatus](c.Context, ca.Client, "hosts")
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return jsonLines(hosts)
+		}
+		return printHosts(hosts, time.Now())
+	},
+}
+
+// printHosts colours whole lines after they were aligned, because a terminal does not count the escapes and the table would.
+func printHosts(hosts []control.HostStatus, now time.Time) error {
+	rows := [][]string{{"HOST", "STATE", "KRL", "WRITTEN", "CERTIFICATE", "LAST WORD", ""}}
+	for _, h := range hosts {
+		rows = append(rows, hostRow(h, now))
+	}
+	return colouredTable(os.Stdout, rows, func(n int) string {
+		switch hosts[n].State {
+		case control.HostOld, control.HostSilent:
+			return red
+		case control.HostCertificate:
+			return yellow
+		}
+		return ""
+	})
+}
+
+func hostRow(h control.HostStatus, now time.Time) []string {
+	row := []string{h.Host, h.State, "-", "-", "-", "never", h.Why}
+	if h.At.IsZero() {
+		if h.State == control.HostUnmanaged {
+			row[5] = "-"
+		}
+		return row
+	}
+	row[5] = since(h.At, now)
+	if !h.KRLMissing {
+		row[2] = fmt.Sprintf("%d of %d", h.KRLVersion, h.CAVersion)
+		row[3] = since(h.KRLWritten, now)
+	}
+	if !h.CertificateEnds.IsZero() {
+		row[4] = "until " + h.CertificateEnds.UTC().Format("2006-01-02 15:04Z")
+	}
+	return row
+}
+
+// since is how long ago something was; other machines' clocks may be ahead.
+func since(at, now time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return max(0, now.Sub(at)).Truncate(time.Second).String() + " ago"
+}
