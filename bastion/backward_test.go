@@ -20,8 +20,8 @@ func TestTheHostReachesBackWhereItWasAskedTo(t *testing.T) {
 	grantForwards(w)
 	for _, way := range ways {
 		port := freePort(t)
-		command := fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; printf hello >&3; exec 3>&-", port)
-		// bash alone keeps both directions open; socat and nc may be missing. What counts is that the service hears it.
+		command := fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; printf hello >&3; exec 3>&-; sleep 2", port)
+		// A client whose command is done leaves, and would not be there any more when the connection comes.
 		got := w.run("", "ssh", "-o", "ExitOnForwardFailure=yes", "-R", fmt.Sprintf("%d:%s", port, service.Addr()), way, "bash", "-c", "'"+command+"'")
 		if got.status != 0 {
 			t.Errorf("%s: %+v", way, got)
