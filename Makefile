@@ -3,6 +3,9 @@ DIR ?= .lab
 SIZE ?= 1G
 FUZZTIME ?= 10s
 
+# What takes longest begins first.
+LONG = ./internal/story ./bastion
+
 # The packages whose goroutines meet run under the race detector too, but for the tests that cut or flip a file at every byte, which are
 # one goroutine, and for floods and attacks by the dozen, which are more of the same: all are twenty times slower under it.
 RACE = ./bastion ./ca ./ca/auditlog ./ca/server ./recorder ./internal/control ./internal/door ./internal/socket ./internal/store
@@ -23,7 +26,7 @@ deps: ## check that OpenSSH and the clients of the stories are here; install wha
 
 test: deps player ## vet, all tests, the end-to-end stories, and the race detector where goroutines meet
 	$(GO) vet ./...
-	$(GO) test ./...
+	$(GO) test $(LONG) ./...
 	$(GO) test -race -skip '$(SLOW)' $(RACE)
 
 lint: ## vet, gofmt and staticcheck
