@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -28,8 +29,11 @@ func (ca *CA) CutReceipt(c Caller, r control.CutReceipt) error {
 		}
 		for _, s := range r.Sessions {
 			session, err := read[control.Session](tx, key(sessionRows, s.Session))
-			if err != nil || session.Bastion != c.Name {
+			if errors.Is(err, store.ErrNotFound) || err == nil && session.Bastion != c.Name {
 				return refuse("%s has no session %.40q", c.Name, s.Session)
+			}
+			if err != nil {
+				return err // the bastion tells it again
 			}
 			if err := checkSurvivors(s); err != nil {
 				return err

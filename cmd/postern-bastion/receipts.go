@@ -33,9 +33,11 @@ func (r *receipts) risk(risk control.Risk) { r.add(told{"risk", risk}) }
 func (r *receipts) add(t told) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) < mostReceipts {
-		r.queue = append(r.queue, t)
+	if len(r.queue) >= mostReceipts {
+		slog.Error("too much waits for the CA; what was done is in this log alone", "command", t.command, "input", t.input)
+		return
 	}
+	r.queue = append(r.queue, t)
 	poke(r.wake())
 }
 

@@ -36,6 +36,7 @@ var watchRequestsCommand = &cli.Command{
 			return err
 		}
 		w := &watcher{cli: c, ca: ca, me: me, ask: term.IsTerminal(int(os.Stdin.Fd())) && !c.Bool("json")}
+		w.decides = w.decide
 		err = w.run(c.Context)
 		if c.Context.Err() != nil {
 			return nil // interrupted, as is the way to end it
@@ -51,6 +52,9 @@ type watcher struct {
 	me    control.Identity
 	ask   bool              // somebody is there to answer
 	queue []control.Request // that wait for an answer, oldest first
+	asked string            // the one that the prompt names; an answer is for it and no other
+
+	decides func(r control.Request, decision, because string) (control.Request, error)
 }
 
 func (w *watcher) run(ctx context.Context) error {
@@ -111,7 +115,7 @@ func (w *watcher) answers(ctx context.Context) <-chan string {
 		in := bufio.NewScanner(os.Stdin)
 		for in.Scan() {
 			select {
-			case lines <- strings.ToLower(strings.TrimSpace(in.Text())):
+			case lines <- strings.TrimSpace(in.Text()):
 			case <-ctx.Done():
 				return
 			}
@@ -134,15 +138,22 @@ func (w *watcher) mine(r control.Request) bool {
 	return (extending || r.State == control.Pending) && r.Person != w.me.Name && needed && !decided
 }
 
-// heard shows a request that is new or changed, and asks about it when its turn comes.
+// heard shows a request that is new or changed, and asks about it when its turn comes. One that was shown keeps its place; one that says something
+// else than what was shown is shown anew, and what was asked about it is vanished back.
 func (w *watcher) heard(r control.Request) error {
-	first := len(w.queue) == 0
-	was := slices.ContainsFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID && len(q.Extensions) == len(r.Extensions) })
-	w.queue = slices.DeleteFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
+	at := slices.IndexFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
+	was := at >= 0 && sameQuestion(w.queue[at], r)
 	mine := w.mine(r)
-	if mine {
+	switch {
+	case mine && was:
+		w.queue[at] = r
+	case at >= 0:
+		w.queue = slices.Delete(w.queue, at, at+1)
+	}
+	if mine && !was {
 		w.queue = append(w.queue, r)
 	}
+	gone := w.asked == r.ID && !(mine && was)
 	switch {
 	case w.cli.Bool("json"):
 		if mine || w.cli.Bool("all") {
@@ -151,16 +162,29 @@ func (w *watcher) heard(r control.Request) error {
 	case mine && !was:
 		fmt.Print("\a")
 		w.show(r)
-		if w.ask && first {
-			w.prompt()
-		}
-	case was && !mine:
-		fmt.Printf("%s is %s\n", colour(bold, r.ID), word(r.State))
-		w.prompt()
-	case w.cli.Bool("all"):
+	case at >= 0 && !mine:
+		fmt.Printf("\n%s is %s\n", colour(bold, r.ID), word(r.State))
+	case !mine && w.cli.Bool("all"):
 		fmt.Printf("%s  %s  %s: %s\n", colour(bold, r.ID), word(r.State), word(r.Person), word(strings.Join(r.Targets, " ")))
 	}
+	// Whoever is typing an answer means the one that is gone: the next is not asked about before they know.
+	if gone {
+		w.asked = vanished
+		fmt.Println("press Enter to go on")
+	} else if w.asked == "" {
+		w.prompt()
+	}
 	return nil
+}
+
+// vanished stands in asked while the last prompt is for something that is gone.
+const vanished = "-"
+
+// sameQuestion says whether a signature under both would say the same.
+func sameQuestion(a, b control.Request) bool {
+	x, waits := a.Extending()
+	y, still := b.Extending()
+	return a.Digest == b.Digest && waits == still && x.Nonce == y.Nonce
 }
 
 func (w *watcher) show(r control.Request) {
@@ -184,27 +208,35 @@ func (w *watcher) show(r control.Request) {
 }
 
 func (w *watcher) prompt() {
+	w.asked = ""
 	if w.ask && len(w.queue) > 0 {
-		fmt.Printf("%s: [a]pprove, [d]eny, [s]kip? ", w.queue[0].ID)
+		w.asked = w.queue[0].ID
+		fmt.Printf("%s: [a]pprove, [d]eny, [s]kip? ", w.asked)
 	}
 }
 
 // answered does what was typed to the request that was asked about. What goes wrong is shown, and the next one comes.
 func (w *watcher) answered(text string) {
-	if len(w.queue) == 0 {
+	at := slices.IndexFunc(w.queue, func(q control.Request) bool { return q.ID == w.asked })
+	if at < 0 {
+		if text != "" && w.asked == vanished {
+			fmt.Println("what that was about is gone; nothing was signed")
+		}
+		w.prompt()
 		return
 	}
-	r := w.queue[0]
-	because, deny := strings.CutPrefix(text, "d ")
-	switch {
-	case text == "a" || text == "approve":
+	r := w.queue[at]
+	verb, because, _ := strings.Cut(text, " ")
+	because = strings.TrimSpace(because)
+	switch verb = strings.ToLower(verb); {
+	case (verb == "a" || verb == "approve") && because == "":
 		w.sign(r, control.Approve, "")
-	case deny && strings.TrimSpace(because) != "":
-		w.sign(r, control.Deny, strings.TrimSpace(because))
-	case text == "d" || text == "deny":
+	case (verb == "d" || verb == "deny") && because != "":
+		w.sign(r, control.Deny, because)
+	case verb == "d" || verb == "deny":
 		fmt.Println("say why: d REASON")
 	case text == "s" || text == "skip":
-		w.queue = w.queue[1:]
+		w.queue = slices.Delete(w.queue, at, at+1)
 		fmt.Printf("%s skipped; later: postern approve %s\n", r.ID, r.ID)
 	case text != "":
 		fmt.Println("a approves, d REASON denies, s skips")
@@ -214,7 +246,7 @@ func (w *watcher) answered(text string) {
 
 // sign shows the statement and signs it: the answer that was typed is the consent to what stands there.
 func (w *watcher) sign(r control.Request, decision, because string) {
-	after, err := w.decide(r, decision, because)
+	after, err := w.decides(r, decision, because)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error()))
 		return
