@@ -33,6 +33,7 @@ const (
 	firstPause = time.Second
 	longPause  = 5 * time.Minute
 	patience   = 24 * time.Hour // after which a message that nobody takes is given up
+	mostNo     = 5              // answers that say no to this one message, before the next has its turn
 	mostAnswer = 64 << 10
 )
 
@@ -140,14 +141,18 @@ func (n *Notifier) deliver(ctx context.Context, h *Hook, m Message) error {
 	if pause == 0 {
 		pause = firstPause
 	}
+	no := 0
 	for began := time.Now(); ; {
 		err := h.send(ctx, m)
+		if errors.Is(err, errNo) {
+			no++
+		}
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case time.Since(began) > patience:
+		case no >= mostNo || time.Since(began) > patience:
 			n.Log.Error("a message was given up", "hook", h.Name, "message", m.ID, "event", m.Event, "error", err)
 			return nil
 		}
@@ -216,11 +221,18 @@ func (h *Hook) post(ctx context.Context, m Message, body []byte) error {
 	}
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, mostAnswer))
-	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		return fmt.Errorf("it answered %d", answer.StatusCode)
+	switch code := answer.StatusCode; {
+	case code >= 200 && code <= 299:
+		return nil
+	case code >= 400 && code <= 499 && code != http.StatusRequestTimeout && code != http.StatusTooEarly && code != http.StatusTooManyRequests:
+		return fmt.Errorf("it answered %d: %w", code, errNo)
+	default:
+		return fmt.Errorf("it answered %d", code)
 	}
-	return nil
 }
+
+// errNo is an answer about this message, which another try will hardly change.
+var errNo = errors.New("it does not want this message")
 
 // signature is t=SECONDS,v1=HEX: HMAC-SHA256 under the secret over the seconds, a dot and the body. The time is in it so that a receiver may refuse what
 // is old.

@@ -212,6 +212,32 @@ func TestAWebhookIsToldSignedInOrderAndOnce(t *testing.T) {
 	}
 }
 
+// A message that a receiver will never take does not keep it from the next.
+func TestAMessageThatIsRefusedHoldsUpNoOther(t *testing.T) {
+	f := newFeed()
+	s, came := receiver(t, func(n int) int {
+		if n <= mostNo {
+			return 400
+		}
+		return 200
+	})
+	stop, logged := run(t, f, t.TempDir(), fmt.Sprintf(`{"hooks": [{"name": "picky", "url": %q, "secret": "secret"}]}`, s.URL))
+	f.add(t, asked("R-NOTTHIS", "x"))
+	f.add(t, asked("R-BUTTHIS", "x"))
+	for range mostNo {
+		if g := next(t, came); g.Request != "R-NOTTHIS" {
+			t.Fatalf("%+v", g)
+		}
+	}
+	if g := next(t, came); g.Request != "R-BUTTHIS" {
+		t.Fatalf("%+v", g)
+	}
+	stop()
+	if !strings.Contains(logged.String(), "given up") {
+		t.Errorf("the log does not say so:\n%s", logged)
+	}
+}
+
 func TestASlowHookHoldsUpNoOther(t *testing.T) {
 	f := newFeed()
 	hang := make(chan struct{})
