@@ -35,7 +35,7 @@ var holdCommand = &cli.Command{
 		Name:   "list",
 		Usage:  "the holds in force",
 		Flags:  []cli.Flag{jsonFlag},
-		Action: listHolds,
+		Action: listing(printHolds, "holds"),
 	}},
 }
 
@@ -160,22 +160,7 @@ func releaseHold(c *cli.Context) error {
 	return nil
 }
 
-func listHolds(c *cli.Context) error {
-	if err := command.FlagsOnly(c); err != nil {
-		return err
-	}
-	ca, err := connect(c)
-	if err != nil {
-		return err
-	}
-	defer ca.close()
-	holds, err := control.List[control.Custody](c.Context, ca.Client, "holds")
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return jsonLines(holds)
-	}
+func printHolds(holds []control.Custody) error {
 	rows := [][]string{{"HOLD", "ON", "BY", "SINCE", "REASON", "SIGNATURE"}}
 	for _, h := range holds {
 		verdict := "good"

@@ -7,32 +7,14 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"postern/internal/command"
 	"postern/internal/control"
 )
 
 var hostsCommand = &cli.Command{
-	Name:  "hosts",
-	Usage: "how the hosts stand: whose revocation list is old, whose certificate ends, who is silent",
-	Flags: []cli.Flag{jsonFlag},
-	Action: func(c *cli.Context) error {
-		if err := command.FlagsOnly(c); err != nil {
-			return err
-		}
-		ca, err := connect(c)
-		if err != nil {
-			return err
-		}
-		defer ca.close()
-		hosts, err := control.List[control.HostStatus](c.Context, ca.Client, "hosts")
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return jsonLines(hosts)
-		}
-		return printHosts(hosts, time.Now())
-	},
+	Name:   "hosts",
+	Usage:  "how the hosts stand: whose revocation list is old, whose certificate ends, who is silent",
+	Flags:  []cli.Flag{jsonFlag},
+	Action: listing(func(hosts []control.HostStatus) error { return printHosts(hosts, time.Now()) }, "hosts"),
 }
 
 // printHosts colours whole lines after they were aligned, because a terminal does not count the escapes and the table would.

@@ -188,39 +188,26 @@ func (s *signing) addRecordingKey(c *cli.Context, want control.RecordingKey, to 
 func recorded(k control.RecordingKey) string { return cmp.Or(k.Purpose, "sessions") }
 
 var recordingKeysCommand = &cli.Command{
-	Name:  "recording-keys",
-	Usage: "the recording keys the CA knows",
-	Flags: []cli.Flag{jsonFlag},
-	Action: func(c *cli.Context) error {
-		if err := command.FlagsOnly(c); err != nil {
-			return err
+	Name:   "recording-keys",
+	Usage:  "the recording keys the CA knows",
+	Flags:  []cli.Flag{jsonFlag},
+	Action: listing(printRecordingKeys, "recording-keys"),
+}
+
+func printRecordingKeys(keys []control.RecordingKey) error {
+	rows := [][]string{{"KEY", "MONTH", "FOR", "AUDITOR", "ADDED", "OPENED BY", "SIGNATURE"}}
+	for _, k := range keys {
+		verdict := "good"
+		if _, err := k.Verify(); err != nil {
+			verdict = "BAD: " + err.Error()
 		}
-		ca, err := connect(c)
-		if err != nil {
-			return err
-		}
-		defer ca.close()
-		keys, err := control.List[control.RecordingKey](c.Context, ca.Client, "recording-keys")
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return jsonLines(keys)
-		}
-		rows := [][]string{{"KEY", "MONTH", "FOR", "AUDITOR", "ADDED", "OPENED BY", "SIGNATURE"}}
-		for _, k := range keys {
-			verdict := "good"
-			if _, err := k.Verify(); err != nil {
-				verdict = "BAD: " + err.Error()
-			}
-			rows = append(rows, []string{k.ID, k.Month, recorded(k), k.Auditor, when(k.Added, time.Now()), openedBy(k), verdict})
-		}
-		if err := table(os.Stdout, rows); err != nil {
-			return err
-		}
-		remindOfKeys(keys, time.Now().UTC())
-		return nil
-	},
+		rows = append(rows, []string{k.ID, k.Month, recorded(k), k.Auditor, when(k.Added, time.Now()), openedBy(k), verdict})
+	}
+	if err := table(os.Stdout, rows); err != nil {
+		return err
+	}
+	remindOfKeys(keys, time.Now().UTC())
+	return nil
 }
 
 func openedBy(k control.RecordingKey) string {

@@ -40,15 +40,6 @@ var requestsCommand = &cli.Command{
 	},
 }
 
-func jsonLines[T any](list []T) error {
-	for _, v := range list {
-		if err := jsonLine(os.Stdout, v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func printRequests(requests []control.Request, now time.Time) error {
 	if len(requests) == 0 {
 		fmt.Fprintln(os.Stderr, "no requests")

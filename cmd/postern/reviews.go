@@ -8,32 +8,14 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"postern/internal/command"
 	"postern/internal/control"
 )
 
 var reviewsCommand = &cli.Command{
-	Name:  "reviews",
-	Usage: "emergencies that were not reviewed yet, the most urgent first",
-	Flags: []cli.Flag{jsonFlag},
-	Action: func(c *cli.Context) error {
-		if err := command.FlagsOnly(c); err != nil {
-			return err
-		}
-		ca, err := connect(c)
-		if err != nil {
-			return err
-		}
-		defer ca.close()
-		open, err := control.List[control.Request](c.Context, ca.Client, "reviews")
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return jsonLines(open)
-		}
-		return printReviews(open, time.Now())
-	},
+	Name:   "reviews",
+	Usage:  "emergencies that were not reviewed yet, the most urgent first",
+	Flags:  []cli.Flag{jsonFlag},
+	Action: listing(func(open []control.Request) error { return printReviews(open, time.Now()) }, "reviews"),
 }
 
 func printReviews(open []control.Request, now time.Time) error {
