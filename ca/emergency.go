@@ -63,7 +63,7 @@ func eachReview(tx *store.Tx, prefix string, fn func(request) error) error {
 func (ca *CA) reviewed(r request) (bool, []control.Need) {
 	var reviewers []string
 	for _, v := range r.Votes {
-		if v.Decision == control.Review && v.Person != r.Person {
+		if v.Decision == control.Review && v.Person != r.Person && v.Person != r.Owing() {
 			reviewers = append(reviewers, v.Person)
 		}
 	}
@@ -101,7 +101,7 @@ func (ca *CA) Review(c Caller, id, because string, signature []byte) (control.Re
 		r.Votes = append(r.Votes, vote)
 		if done, _ := ca.reviewed(r); done {
 			r.Owes.Done = vote.At
-			if err := tx.Delete(reviewRow(r.Person, r.ID)); err != nil {
+			if err := tx.Delete(reviewRow(r.Owing(), r.ID)); err != nil {
 				return err
 			}
 		}
@@ -119,7 +119,7 @@ func (ca *CA) mayReview(c Caller, r request) error {
 	switch {
 	case r.Owes == nil:
 		return refuse("%s is no emergency; only those are reviewed", r.ID)
-	case c.Name == r.Person:
+	case c.Name == r.Person || c.Name == r.Owing():
 		return refuse("%s was %s's own emergency; nobody reviews their own, with any key", r.ID, c.Name)
 	case r.live():
 		return refuse("%s is %s; an emergency is reviewed when it is over", r.ID, r.State)
@@ -127,7 +127,7 @@ func (ca *CA) mayReview(c Caller, r request) error {
 		return refuse("%s was never used; there is nothing to review", r.ID)
 	case !r.Owes.Done.IsZero():
 		return refuse("the review of %s is complete", r.ID)
-	case voted(r, c.Name):
+	case slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Decision == control.Review && v.Person == c.Name }):
 		return refuse("%s has reviewed %s already", c.Name, r.ID)
 	}
 	set := ca.policy.Load()
@@ -171,7 +171,7 @@ func (ca *CA) sweepReviews(now time.Time) error {
 	}
 	return ca.db.Update(func(tx *store.Tx) error {
 		for _, r := range unused {
-			if err := tx.Delete(reviewRow(r.Person, r.ID)); err != nil {
+			if err := tx.Delete(reviewRow(r.Owing(), r.ID)); err != nil {
 				return err
 			}
 		}
@@ -195,7 +195,7 @@ func (ca *CA) late(tx *store.Tx, id string) error {
 		return err
 	}
 	return ca.record(tx, auditlog.Entry{Type: auditlog.TypeOverdue, Actor: "ca",
-		Overdue: &control.Overdue{Request: r.ID, Person: r.Person, By: r.Owes.By}})
+		Overdue: &control.Overdue{Request: r.ID, Person: r.Owing(), By: r.Owes.By}})
 }
 
 // emergencies are the rules of a policy that grant at once, as the log has them.

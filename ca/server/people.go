@@ -14,7 +14,7 @@ import (
 func ask(_ context.Context, c *call) error {
 	a := ca.Ask{Targets: c.args, Reason: c.options["reason"], Rule: c.options["rule"], Emergency: c.has("emergency")}
 	if c.has("only") {
-		a.Only = strings.FieldsFunc(c.options["only"], func(r rune) bool { return r == ',' || r == ' ' })
+		a.Only = words(c.options["only"])
 	}
 	if c.has("for") {
 		d, err := time.ParseDuration(c.options["for"])
@@ -22,6 +22,13 @@ func ask(_ context.Context, c *call) error {
 			return misused("--for %q is not a time in whole seconds or more, such as 20m", c.options["for"])
 		}
 		a.For = d
+	}
+	if c.has("bastion") || c.has("holders") {
+		valid, err := c.duration("valid")
+		if err != nil {
+			return err
+		}
+		a.Sheet = &ca.SheetAsk{Bastion: c.options["bastion"], Names: words(c.options["holders"]), Valid: valid}
 	}
 	r, err := c.ca.Ask(c.caller, a)
 	if err != nil {

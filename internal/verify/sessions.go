@@ -241,7 +241,7 @@ func (v *verifier) spared(what string, cut control.Revocation) {
 
 // traits are what a revocation can name of a request.
 func (r *request) traits() control.Traits {
-	t := control.Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
+	t := r.Request.Traits()
 	for _, o := range r.carriers() {
 		t.Approvers, t.Keys = append(t.Approvers, o.person), append(t.Keys, o.key)
 	}
