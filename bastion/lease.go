@@ -30,6 +30,7 @@ type lease struct {
 	mu          sync.Mutex
 	sent        time.Duration // the newest ping that was answered
 	admit, keep time.Duration // until when; [Uptime]
+	until       time.Duration // the last that admit was, also when it is over
 	term        uint64        // counts the times that keep ended: what began before is over, even if the CA is back
 	lost        *time.Timer
 }
@@ -65,6 +66,7 @@ func (b *Bastion) Renew(sent, admit, keep time.Duration) {
 	lapsed := l.lapse()
 	if sent >= l.sent {
 		l.sent, l.admit, l.keep = sent, sent+min(admit, mostKeep), sent+min(keep, mostKeep)
+		l.until = l.admit
 	}
 	left := l.keep - Uptime()
 	if l.lost == nil {
@@ -76,6 +78,16 @@ func (b *Bastion) Renew(sent, admit, keep time.Duration) {
 	if lapsed {
 		b.lose()
 	}
+	if b.Sheets != nil && b.lease.admits() {
+		b.Sheets.heard(b.Now())
+	}
+}
+
+// last is when the CA's leave to admit ended, or will; 0: there never was one.
+func (l *lease) last() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until
 }
 
 // lapse says whether keep has ended since it was asked last. Sessions of that term are over, though the timer has not said so yet.
@@ -118,7 +130,7 @@ func (b *Bastion) lose() {
 
 // kept says whether the session may go on, and ends it if not.
 func (s *session) kept() bool {
-	if s.b.lease.keeps(s.term) {
+	if s.grant.sealed || s.b.lease.keeps(s.term) { // a sealed grant has no lease, but its deadline
 		return true
 	}
 	go s.cut("lost", errLost.Error())

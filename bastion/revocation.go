@@ -46,8 +46,12 @@ func (b *Bastion) Revoke(r control.Revocation) {
 			reader.end(errors.New(revokedText(r)))
 		}
 	}
+	set := slices.Clone(v.set)
 	v.mu.Unlock()
 	go b.cutAll(r, hit, readers, began)
+	if b.Sheets != nil {
+		b.Sheets.remember(set)
+	}
 }
 
 // Seq is the last revocation this bastion has: the stream resumes after it.
@@ -95,7 +99,7 @@ func (b *Bastion) register(s *session) error {
 	if b.closing {
 		return errClosing
 	}
-	if s.term = b.lease.current(); !b.lease.admits() {
+	if s.term = b.lease.current(); !s.grant.sealed && !b.lease.admits() {
 		return errNoCA
 	}
 	for _, r := range v.set {
