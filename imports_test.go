@@ -65,7 +65,7 @@ var arrows = map[string][]string{
 	"bastion/sftp":  {"bastion/meter", "recorder"},
 	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "internal/algo", "internal/control", "internal/destination", "internal/envelope", "internal/environment", "internal/greeting", "internal/limit", "internal/pace", "internal/socket", "recorder"},
 
-	"cmd/postern":         {"ca/auditlog", "ca/krl", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/limit", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
+	"cmd/postern":         {"ca/auditlog", "ca/krl", "ca/statement", "internal/algo", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/limit", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sheet", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
 	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/notify", "internal/store", "policy"},
 	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/envelope", "internal/identity", "recorder", "recorder/index"},
 	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity"},

@@ -43,7 +43,7 @@ func init() {
 		"review":      {"review ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("review")},
 		"reviews":     {"reviews", 0, 0, nil, reviews},
 		"extend":      {"extend ID --for 15m --reason TEXT", 1, 1, []string{"for", "reason"}, extend},
-		"prepare":     {"prepare ACCOUNT@HOST --bastion NAME --holders NAME|FINGERPRINT,… --reason TEXT [--for 15m] [--valid 720h] [--only CAPABILITY,…] [--rule ID]", 1, 1, []string{"bastion", "holders", "reason", "for", "valid", "only", "rule"}, ask},
+		"prepare":     {"prepare ACCOUNT@HOST --bastion NAME --holders NAME|FINGERPRINT,… --reason TEXT [--for 15m] [--valid 720h] [--only CAPABILITY,…] [--rule ID]", 1, 1, []string{"bastion", "holders", "reason", "for", "valid", "only", "rule"}, prepare},
 		"sheet":       {"sheet ID", 1, 1, nil, sheet},
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
 
@@ -94,6 +94,8 @@ type call struct {
 	in      io.Reader
 	out     io.Writer
 	leases  Leases
+
+	preparing bool // the command is prepare
 }
 
 func (c *call) has(option string) bool { _, ok := c.options[option]; return ok }

@@ -23,12 +23,9 @@ func ask(_ context.Context, c *call) error {
 		}
 		a.For = d
 	}
-	if c.has("bastion") || c.has("holders") {
-		valid, err := c.duration("valid")
-		if err != nil {
-			return err
-		}
-		a.Sheet = &ca.SheetAsk{Bastion: c.options["bastion"], Names: words(c.options["holders"]), Valid: valid}
+	var err error
+	if a.Sheet, err = c.sheetAsk(); err != nil {
+		return err
 	}
 	r, err := c.ca.Ask(c.caller, a)
 	if err != nil {

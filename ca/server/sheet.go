@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/ca"
 	"postern/internal/control"
 )
 
@@ -22,6 +23,23 @@ func (c *call) duration(option string) (time.Duration, error) {
 		return 0, misused("--%s %q is not a time such as 720h", option, c.options[option])
 	}
 	return d, nil
+}
+
+// sheetAsk is what prepare asks for beside what request does; nil: it is a request.
+func (c *call) sheetAsk() (*ca.SheetAsk, error) {
+	if !c.preparing {
+		return nil, nil
+	}
+	if !c.has("bastion") || !c.has("holders") || !c.has("for") {
+		return nil, misused("prepare wants --bastion, --holders and --for; usage: %s", commands["prepare"].usage)
+	}
+	valid, err := c.duration("valid")
+	return &ca.SheetAsk{Bastion: c.options["bastion"], Names: words(c.options["holders"]), Valid: valid}, err
+}
+
+func prepare(ctx context.Context, c *call) error {
+	c.preparing = true
+	return ask(ctx, c)
 }
 
 func sheet(_ context.Context, c *call) error {

@@ -31,6 +31,8 @@ func newApp() *cli.App {
 			reviewCommand,
 			reviewsCommand,
 			certificateCommand,
+			prepareCommand,
+			sheetCommand,
 			extendCommand,
 			doneCommand,
 			sshConfigCommand,
