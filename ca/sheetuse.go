@@ -25,7 +25,7 @@ func (ca *CA) UseSheet(c Caller, u control.SheetUse) error {
 	if len(u.Client) > 200 || len(u.RecordingKey) > 64 || len(u.KeystrokeKey) > 64 {
 		return refuse("what is told of %s is too long", u.Request)
 	}
-	u.Again = false
+	u.Again, u.ReviewBy = false, time.Time{}
 	err := ca.db.Update(func(tx *store.Tx) error {
 		if err := keyAlive(tx, c.Key); err != nil {
 			return err
@@ -41,7 +41,9 @@ func (ca *CA) UseSheet(c Caller, u control.SheetUse) error {
 		if told, err := tx.Has(row); err != nil || told {
 			return err
 		}
-		u.Again = !r.Sheet.Used.IsZero()
+		if u.Again = !r.Sheet.Used.IsZero(); !u.Again {
+			u.ReviewBy = ca.now().UTC().Add(time.Duration(r.Sheet.ReviewSeconds) * time.Second).Truncate(time.Second)
+		}
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeSheetUse, Actor: c.Name, SheetUse: &u}); err != nil {
 			return err
 		}
@@ -87,9 +89,8 @@ func (ca *CA) merge(tx *store.Tx, r request, u control.SheetUse) error {
 	if err != nil {
 		return err
 	}
-	now := ca.now().UTC()
 	r.Sheet.Used, r.Sheet.UsedBy, r.Began = u.Started, u.Person, u.Started
-	r.Owes = &control.ReviewOf{By: now.Add(time.Duration(r.Sheet.ReviewSeconds) * time.Second).Truncate(time.Second), Needs: r.Sheet.ReviewNeeds}
+	r.Owes = &control.ReviewOf{By: u.ReviewBy, Needs: r.Sheet.ReviewNeeds}
 	if err := tx.Set(reviewRow(u.Person, r.ID), nil); err != nil {
 		return err
 	}

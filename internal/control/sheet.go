@@ -212,7 +212,10 @@ type SheetUse struct {
 	KeystrokeKey string    `json:"keystroke_key,omitempty"`
 	Nonce        string    `json:"nonce"` // 32 hex digits: two uses are never the same
 	Signature    string    `json:"signature"`
-	Again        bool      `json:"again,omitempty"` // the CA's word: another use of it is in the log already
+
+	// The CA's word.
+	Again    bool      `json:"again,omitempty"`    // another use of it is in the log already
+	ReviewBy time.Time `json:"review_by,omitzero"` // of the first
 }
 
 // Statement is what the bastion signs.

@@ -203,6 +203,9 @@ func (l *Ledger) emergency(r *Request) Emergency {
 			e.Reviewed = append(e.Reviewed, a.Person)
 		}
 	}
+	if r.Sheet {
+		e.Created = r.Began
+	}
 	wanted := 0
 	for _, need := range r.owes.Needs {
 		wanted += need.Count

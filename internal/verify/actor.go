@@ -30,6 +30,8 @@ func signedOff(e auditlog.Entry) error {
 		want = e.Cut.Bastion
 	case e.Session != nil:
 		want = e.Session.Bastion
+	case e.SheetUse != nil:
+		want = e.SheetUse.Bastion
 	case e.RecordingKey != nil:
 		want = e.RecordingKey.Auditor
 	case e.Rewrap != nil:

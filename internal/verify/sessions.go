@@ -34,6 +34,9 @@ func (v *verifier) session(opened control.Session, at time.Time) {
 }
 
 func (v *verifier) mayOpen(s *session, at time.Time) error {
+	if r := v.requests[s.Request]; r != nil && r.Sheet != nil {
+		return v.sheetSession(s, r)
+	}
 	certificate := v.unclaimed[s.ID]
 	delete(v.unclaimed, s.ID)
 	if certificate == nil || certificate.request != s.Request || certificate.target != s.Target {
@@ -269,6 +272,7 @@ func (v *verifier) overran(s *session) {
 // end checks what only shows when everything was read.
 func (v *verifier) end() {
 	v.followed(false, false)
+	v.unspent()
 	for id, certificate := range v.unclaimed {
 		v.at = certificate.leaf
 		v.fail("a session certificate for %s, and no such session was logged", id)
