@@ -112,6 +112,7 @@ func (r *request) seal(s *control.Sheet, d policy.Decision) error {
 	if s.Until.Before(r.ClaimBy) {
 		r.ClaimBy = s.Until
 	}
+	s.TakeBy = r.ClaimBy
 	s.ReviewSeconds, s.ReviewNeeds = int64(d.Sealed.Review.Within/time.Second), needs(d.Sealed.Review.Needs)
 	r.Sheet = s
 	return nil

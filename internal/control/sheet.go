@@ -36,6 +36,7 @@ const (
 type Sheet struct {
 	Bastion       string    `json:"bastion"` // the only one that takes it
 	Holders       []Holder  `json:"holders"` // who may use it, with which key; sorted
+	TakeBy        time.Time `json:"take_by"` // approved and handed out before this, or expired
 	Until         time.Time `json:"until"`
 	ReviewSeconds int64     `json:"review_seconds"` // after it was used and the CA heard of it
 	ReviewNeeds   []Need    `json:"review_needs"`
@@ -61,8 +62,8 @@ func (s Sheet) String() string {
 	for _, n := range s.ReviewNeeds {
 		needs = append(needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
 	}
-	return fmt.Sprintf("once, without the CA, at %s until %s, for %s; review within %s by %s", s.Bastion, s.Until.UTC().Format(time.RFC3339),
-		strings.Join(holders, ", "), time.Duration(s.ReviewSeconds)*time.Second, strings.Join(needs, ", "))
+	return fmt.Sprintf("once, without the CA, at %s until %s, handed out by %s, for %s; review within %s by %s", s.Bastion, s.Until.UTC().Format(time.RFC3339),
+		s.TakeBy.UTC().Format(time.RFC3339), strings.Join(holders, ", "), time.Duration(s.ReviewSeconds)*time.Second, strings.Join(needs, ", "))
 }
 
 // Holds says whose key it is among the holders.

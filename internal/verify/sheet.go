@@ -55,7 +55,7 @@ func (v *verifier) sheetAsked(asked control.Request) error {
 		return errors.New("a sealed grant of which not everything is recorded")
 	case v.policy.bastions[s.Bastion] == nil:
 		return fmt.Errorf("a sealed grant for bastion %s, which the policy does not know", s.Bastion)
-	case !s.Until.Equal(asked.NotAfter) || asked.ClaimBy.After(s.Until) || s.Until.After(asked.Created.Add(control.SheetMax+rounding)):
+	case !s.Until.Equal(asked.NotAfter) || !s.TakeBy.Equal(asked.ClaimBy) || s.TakeBy.After(s.Until) || s.Until.After(asked.Created.Add(control.SheetMax+rounding)):
 		return fmt.Errorf("a sealed grant until %s, and the request is until %s", s.Until.UTC().Format(time.RFC3339), asked.NotAfter.UTC().Format(time.RFC3339))
 	case len(s.Holders) == 0 || len(s.Holders) > control.MostHolders || s.ReviewSeconds <= 0 || len(s.ReviewNeeds) == 0:
 		return errors.New("a sealed grant for nobody, for too many people, or without a review")
