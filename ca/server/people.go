@@ -127,7 +127,7 @@ func reviews(_ context.Context, c *call) error {
 		if r.Overdue(now) {
 			late = "OVERDUE"
 		}
-		return strings.Join([]string{r.ID, r.State, r.Person, strings.Join(r.Targets, ","), r.Owes.By.Format(time.RFC3339), late, open(r.Owes.Needs), r.Reason}, "\t")
+		return strings.Join([]string{r.ID, r.State, r.Owing(), strings.Join(r.Targets, ","), r.Owes.By.Format(time.RFC3339), late, open(r.Owes.Needs), r.Reason}, "\t")
 	})
 }
 
@@ -166,6 +166,9 @@ func describe(r control.Request) string {
 		return fmt.Sprintf("%s is granted until %s; to extend it until %s waits for %s; approve that with: postern approve %s",
 			r.ID, r.Ends.Format(time.RFC3339), e.Ends.Format(time.RFC3339), waiting(r), r.ID)
 	}
+	if r.Sheet != nil && r.State == control.Approved {
+		return fmt.Sprintf("%s is approved; take its sheet with: postern sheet take %s --out FILE", r.ID, r.ID)
+	}
 	switch r.State {
 	case control.Pending:
 		return fmt.Sprintf("%s is waiting for %s; approve it with: postern approve %s", r.ID, waiting(r), r.ID)
@@ -193,6 +196,12 @@ func details(r control.Request) string {
 		line("keeps", "%s", keeps(*r.Record))
 	}
 	line("for", "%s", duration(r))
+	if r.Sheet != nil {
+		line("sealed grant", "%s", r.Sheet)
+	}
+	if r.Sheet != nil && !r.Sheet.Used.IsZero() {
+		line("used", "by %s at %s (%s)", r.Sheet.UsedBy, r.Sheet.Used.Format(time.RFC3339), r.Sheet.Session)
+	}
 	if r.Owes != nil {
 		line("emergency", "%s", r.Owes)
 		for _, n := range r.Owes.Needs {

@@ -143,7 +143,8 @@ func (a *authority) tellKey(ctx context.Context, client *control.Client) error {
 	return err
 }
 
-// tellUses tells the CA which sheets were used, or the one of a session. What the CA refuses it will refuse again: the bastion's log has it.
+// tellUses tells the CA which sheets were used, or the one of a session. What the CA refuses is told again: a policy that does not know this bastion
+// may know it tomorrow, and a use must not be lost.
 func (a *authority) tellUses(ctx context.Context, client *control.Client, session string) error {
 	if a.bastion.Sheets == nil {
 		return nil
@@ -162,7 +163,9 @@ func (a *authority) tellUses(ctx context.Context, client *control.Client, sessio
 		var no *control.Refused
 		if errors.As(err, &no) && no.Status != 3 {
 			a.log.Error("the CA refuses to hear of a sheet that was used", "request", u.Request, "session", u.Session, "person", u.Person, "error", err)
-		} else if err != nil {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if err := a.bastion.Sheets.Told(u); err != nil {

@@ -32,7 +32,7 @@ func printReviews(open []control.Request, now time.Time) error {
 		if r.Overdue(now) {
 			due = "OVERDUE since " + due
 		}
-		rows = append(rows, []string{r.ID, r.State, r.Person, strings.Join(r.Targets, " "), due, missingOf(r.Owes.Needs), r.Reason})
+		rows = append(rows, []string{r.ID, r.State, r.Owing(), strings.Join(r.Targets, " "), due, missingOf(r.Owes.Needs), r.Reason})
 	}
 	return table(os.Stdout, rows)
 }

@@ -137,6 +137,10 @@ func (t *teller) extension(m *Message, x auditlog.Extension) {
 
 // sheetUse is an emergency that took place while there was no CA to tell of it.
 func (t *teller) sheetUse(m *Message, u control.SheetUse) {
+	if r, known := t.known[u.Request]; known && !u.Again {
+		r.Person = u.Person // what follows is about who used it
+		t.remember(r)
+	}
 	t.request(m, u.Request)
 	m.Event, m.Session, m.Person, m.Targets = "emergency", u.Session, u.Person, []string{u.Target}
 	m.Text = fmt.Sprintf("EMERGENCY: %s used the sheet of %s on %s at %s, while the CA was away, from %s. Its review is due %s: postern review %s", u.Person, u.Request,

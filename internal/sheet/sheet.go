@@ -39,8 +39,8 @@ const (
 	most    = 16 << 10 // bytes of an envelope: of three holders they are under three thousand
 	mostRaw = 64 << 10
 
-	// The passphrase has a hundred random bits, so scrypt need not be slow to be safe; this is a tenth of a second.
-	work = 15
+	// The passphrase has a hundred random bits, so scrypt need not be slow to be safe: who tries them all is not stopped by a second each, and not helped by none.
+	work = 12
 )
 
 var alphabet = base32.StdEncoding.WithPadding(base32.NoPadding)
