@@ -71,7 +71,7 @@ func (c *chronicle) misused() {
 
 func TestEmergencyHonest(t *testing.T) {
 	for name, story := range map[string]func(*chronicle){
-		"late": (*chronicle).urgentStory,
+		"late":                          (*chronicle).urgentStory,
 		"another after one was cleared": func(c *chronicle) { c.urgentStory(); c.emergency("R-3", nil) },
 		"reviewed before there were verdicts": func(c *chronicle) {
 			c.urgently()
