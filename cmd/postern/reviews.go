@@ -82,7 +82,7 @@ func printReviews(open []control.Request, now time.Time) error {
 			due = "OVERDUE since " + due
 		}
 		switch {
-		case r.Owes.Misuse() && waits == "":
+		case r.Owes.Misuse() && !r.Owes.Done.IsZero():
 			due, waits = "MISUSED", "somebody else to clear "+r.Person
 		case r.Owes.Misuse():
 			due += ", MISUSED"
