@@ -259,7 +259,7 @@ func about(e auditlog.Entry) string {
 	case e.Request != nil:
 		return fmt.Sprintf("%s asks for %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Vote != nil:
-		return fmt.Sprintf("%s %s, signed by %s", e.Vote.Decision, e.Vote.Request, e.Vote.Key)
+		return fmt.Sprintf("%s %s, signed by %s", strings.TrimSpace(e.Vote.Decision+" "+e.Vote.Verdict), e.Vote.Request, e.Vote.Key)
 	case e.State != nil:
 		return fmt.Sprintf("%s is %s: %s", e.State.Request, e.State.State, e.State.Why)
 	case e.Certificate != nil:

@@ -110,7 +110,7 @@ func printRequest(r control.Request, now time.Time) error {
 	}
 	pairs = append(pairs, "began", when(r.Began, now), "ends", when(r.Ends, now))
 	for _, v := range r.Votes {
-		pairs = append(pairs, v.Decision, fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
+		pairs = append(pairs, strings.TrimSpace(v.Decision+" "+v.Verdict), fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
 	}
 	for _, e := range r.Extensions {
 		pairs = append(pairs, "extension", fmt.Sprintf("by %s until %s, %s: %s", short(time.Duration(e.ForSeconds)*time.Second), when(e.Ends, now), e.State, e.Reason))

@@ -72,6 +72,13 @@ func vote(e *Event, v auditlog.Vote) {
 		e.SeverityID = low
 	}
 	e.StatusDetail = v.Decision
+	if v.Verdict == control.Misused {
+		e.SeverityID = high
+	}
+	if v.Verdict != "" {
+		e.Message += ": " + v.Verdict
+		e.StatusDetail += " " + v.Verdict
+	}
 }
 
 // state of a request: one that is granted gives its privileges to the person.
