@@ -228,6 +228,9 @@ func (ca *CA) Progress(c Caller, p control.Progress) error {
 		s.Sealed, s.Interrupted = p.Sealed, s.Interrupted || p.Interrupted
 		if p.End != "" && (s.Ended.IsZero() || s.End == "lost") {
 			s.Ended, s.End = ca.now().UTC(), p.End
+			if err := forgetLifts(tx, s.ID); err != nil {
+				return err
+			}
 		}
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeProgress, Actor: c.Name, Progress: &p}); err != nil {
 			return err
@@ -299,6 +302,9 @@ func (ca *CA) lose(tx *store.Tx, id string) error {
 		return err
 	}
 	s.Ended, s.End = ca.now().UTC(), "lost"
+	if err := forgetLifts(tx, s.ID); err != nil {
+		return err
+	}
 	e := auditlog.Entry{Type: auditlog.TypeProgress, Actor: "ca", Progress: &control.Progress{
 		Session: id, Frames: s.Frames, Head: s.Head, Segments: s.Segments, SealedHead: s.SealedHead, End: s.End,
 	}}

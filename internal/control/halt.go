@@ -29,7 +29,7 @@ func (r Request) Held() (Halt, bool) {
 	if r.State != Granted {
 		return Halt{}, false
 	}
-	i := slices.IndexFunc(r.Halts, func(h Halt) bool { return h.State == Pending && len(h.Needs) > 0 })
+	i := slices.IndexFunc(r.Halts, func(h Halt) bool { return h.State == Pending })
 	if i < 0 {
 		return Halt{}, false
 	}

@@ -44,7 +44,7 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 	}
 	l := list[i]
 	opening := l.AtOpening()
-	once := r.Session + " " + r.Limit
+	once := fmt.Sprintf("%s %s %d", r.Session, r.Limit, r.Lifted)
 	switch {
 	case actor != r.Bastion || v.policy.bastions[r.Bastion] == nil:
 		v.fail("%s: it is told of %s by %s", what, r.Bastion, actor)
@@ -60,7 +60,9 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 		v.fail("%s: it is crossed in a session, and in none else", what)
 	case opening && (r.Session == "") != (l.Stops() && !r.Passed):
 		v.fail("%s: session %q opened or not, against what the limit says", what, r.Session)
-	case r.Passed && (l.Action != limit.Hold || !slices.ContainsFunc(req.votes, func(o vote) bool { return o.decision == control.Approve })):
+	case r.Lifted != 0 && r.Lifted != req.liftings(r.Session, r.Limit):
+		v.fail("%s: it says that it was released %d times before", what, r.Lifted)
+	case r.Passed && (l.Action != limit.Hold || !req.freshlyApproved(l)):
 		v.fail("%s: it was passed without a fresh approval", what)
 	case r.Session != "" && v.crossings[once]:
 		v.fail("%s: it was crossed in %s before", what, r.Session)
@@ -68,7 +70,8 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 	v.crossings[once] = true
 	switch {
 	case l.Action == limit.Hold && !r.Passed:
-		v.heldBack[r.Request] = true
+		v.heldBack[r.Request]++
+		v.halting = &r
 	case l.Revokes() && v.hitsAny(r.Cuts()):
 		v.crossed = &r
 	}
@@ -130,7 +133,7 @@ func (v *verifier) limited(s *session, r *request) error {
 		return fmt.Errorf("its limits are not written as they are: %.200q", s.Limits)
 	case !list.Covers(asked):
 		return fmt.Errorf("it is limited to %.200q, the request was to %.200q", s.Limits, r.Limits)
-	case v.heldBack[r.ID]:
+	case v.heldBack[r.ID] > 0:
 		return fmt.Errorf("%s was held by a limit", r.ID)
 	}
 	return nil
