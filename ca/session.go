@@ -141,6 +141,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	}
 	reply.Emergency = r.Emergency
 	reply.Capabilities, reply.Destinations, reply.Environment = d.Allowed, d.Destinations, d.Environment
+	reply.HoldSeconds = int64(d.Hold / time.Second)
 	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey.Bare()
 	crossings, err := ca.assess(tx, c, r, reply.Session)
 	if err != nil {

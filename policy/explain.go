@@ -145,6 +145,9 @@ func (e Explanation) terms() []string {
 	if e.PinSource {
 		terms = append(terms, "the certificate works from the requester's address only")
 	}
+	if e.decision.Hold > 0 {
+		terms = append(terms, "what a limit holds ends after "+Brief(e.decision.Hold))
+	}
 	if e.decision.Idle > 0 {
 		terms = append(terms, "ends after "+Brief(e.decision.Idle)+" without a keystroke or output")
 	}

@@ -13,6 +13,7 @@ import (
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
 	"emergency", "review.waiting", "review.overdue", "extension.waiting", "extension.granted", "extension.denied",
+	"held.waiting", "held.granted", "held.denied",
 	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
@@ -77,6 +78,8 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		t.request(&m, e.Overdue.Request)
 		m.Event, m.Person, m.Why = "review.overdue", e.Overdue.Person, "due "+e.Overdue.By.UTC().Format(time.RFC3339)
 		m.Text = fmt.Sprintf("the review of %s, an emergency of %s, is overdue (%s); until it is signed they have no other one: postern review %s", m.Request, m.Person, m.Why, m.Request)
+	case e.Halt != nil:
+		t.halt(&m, *e.Halt)
 	case e.Extension != nil:
 		t.extension(&m, *e.Extension)
 	case e.Session != nil:
@@ -127,6 +130,22 @@ func (t *teller) extension(m *Message, x auditlog.Extension) {
 	}
 	m.Text = fmt.Sprintf("%s asks to extend %s for %s by %s: %s. It waits for %s: postern approve %s", m.Person, m.Request, strings.Join(m.Targets, ", "),
 		time.Duration(x.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
+}
+
+// halt is what a limit holds, until approvers release it or do not.
+func (t *teller) halt(m *Message, x auditlog.Halt) {
+	t.request(m, x.Request)
+	m.Session, m.Why = x.Session, x.What()
+	if x.State != control.Pending {
+		m.Event = "held." + x.State
+		m.Text = fmt.Sprintf("%s of %s was held, and to go on is %s: %s", m.Request, m.Person, x.State, m.Why)
+		return
+	}
+	m.Event = "held.waiting"
+	for _, n := range x.Needs {
+		m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
+	}
+	m.Text = fmt.Sprintf("%s of %s: %s. It waits for %s: postern approve %s", m.Request, m.Person, m.Why, strings.Join(m.Needs, ", "), m.Request)
 }
 
 func (t *teller) remember(r control.Request) {

@@ -27,6 +27,9 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 	case s != nil && (s.Request != r.Request || s.Bastion != r.Bastion || r.At.Before(s.Started.Add(-skew))):
 		v.fail("%s: session %s is not of that request, bastion and time", what, r.Session)
 	case s == nil && r.Session != "" && v.partial:
+		if r.Action == limit.Hold {
+			v.holds(&r)
+		}
 		return // its limits are not there to compare with
 	case s == nil && r.Session != "":
 		v.fail("%s: session %s never was", what, r.Session)
@@ -70,11 +73,16 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 	v.crossings[once] = true
 	switch {
 	case l.Action == limit.Hold && !r.Passed:
-		v.heldBack[r.Request]++
-		v.halting = &r
+		v.holds(&r)
 	case l.Revokes() && v.hitsAny(r.Cuts()):
 		v.crossed = &r
 	}
+}
+
+// holds is for a limit that keeps a request from opening sessions: what waits for approvals follows, if anybody can give them.
+func (v *verifier) holds(r *control.Risk) {
+	v.heldBack[r.Request]++
+	v.halting = r
 }
 
 func (v *verifier) hitsAny(t control.Target) bool {
