@@ -18,14 +18,24 @@ const (
 	endsSoon = 24 * time.Hour
 )
 
-// HostState takes what a host says of itself. It is believed for what is shown and for nothing else: a host that lies about its list harms nobody but
-// itself, and no session is let through or kept because of it.
-func (ca *CA) HostState(c Caller, s control.HostState) error {
+// HostState takes what a host says of itself, and answers what it is to end. It is believed for what is shown and for nothing else: a host that
+// lies about its list harms nobody but itself, and no session is let through or kept because of it.
+func (ca *CA) HostState(c Caller, s control.HostState) (control.HostOrders, error) {
+	var orders control.HostOrders
 	if c.Kind != "host" {
-		return refuse("only hosts tell their state; this key belongs to %s %s", c.Kind, c.Name)
+		return orders, refuse("only hosts tell their state; this key belongs to %s %s", c.Kind, c.Name)
+	}
+	if len(s.Logins) > control.MaxHostLogins || len(s.CannotEnd) > 200 {
+		return orders, refuse("what %s tells is too much", c.Name)
 	}
 	s.Host, s.At = c.Name, ca.now().UTC()
-	return ca.db.Update(func(tx *store.Tx) error { return write(tx, key(hostStateRows, c.Name), s) })
+	err := ca.db.Update(func(tx *store.Tx) (err error) {
+		if orders.End, err = ca.toEnd(tx, s); err != nil {
+			return err
+		}
+		return write(tx, key(hostStateRows, c.Name), s)
+	})
+	return orders, err
 }
 
 // Hosts tells how each host stands, by this machine's clock and list.

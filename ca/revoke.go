@@ -242,6 +242,7 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	}
 	for i := range hit {
 		r := &hit[i]
+		r.CutBy = rev.Seq
 		rev.Requests = append(rev.Requests, r.ID)
 		if r.NotAfter.After(rev.Until) {
 			rev.Until = r.NotAfter

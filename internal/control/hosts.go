@@ -1,6 +1,9 @@
 package control
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // HostState is what postern-host says of its host: at once when something changed, and every twenty seconds.
 type HostState struct {
@@ -43,6 +46,34 @@ type HostEnded struct {
 	Left     int64     `json:"left,omitempty"`     // of them run on
 	Took     int64     `json:"took_us"`            // microseconds since the order
 	At       time.Time `json:"at,omitzero"`        // when the CA heard
+}
+
+// String is a line for people.
+func (e HostEnded) String() string {
+	words := fmt.Sprintf("%s on %s: %s", e.Session, e.Host, plural(e.Found, "process", "processes"))
+	if e.Found == 0 {
+		words = fmt.Sprintf("%s on %s: nothing was left", e.Session, e.Host)
+	}
+	if e.Detached > 0 {
+		words += fmt.Sprintf(", %d of them detached", e.Detached)
+	}
+	switch {
+	case e.Left > 0:
+		words += fmt.Sprintf("; %s STILL RUN", plural(e.Left, "process", "processes"))
+	case e.Found > 0:
+		words += fmt.Sprintf(", ended within %s", (time.Duration(e.Took) * time.Microsecond).Round(time.Millisecond))
+	}
+	if e.By == ByTree {
+		words += "; what detached itself there cannot be found: sshd does not use PAM with pam_loginuid"
+	}
+	return words
+}
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // The ways in which a host tells the processes of a login from others.
