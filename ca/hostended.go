@@ -82,6 +82,28 @@ func (ca *CA) toEnd(tx *store.Tx, said control.HostState) ([]control.EndOrder, e
 	return list, nil
 }
 
+// followed lists the sessions that hosts follow and that a revocation would have them end.
+func (ca *CA) followed(tx *store.Tx, c Caller, t control.Target, hit []request) (list []string, err error) {
+	err = tx.Scan([]byte(hostStateRows), func(k, _ []byte) error {
+		said, err := read[control.HostState](tx, slices.Clone(k))
+		if err != nil || said.CannotEnd != "" || ca.now().Sub(said.At) > silentAfter {
+			return err
+		}
+		for _, serial := range said.Logins {
+			s, ok, err := ca.hosted(tx, said.Host, serial)
+			if err != nil {
+				return err
+			}
+			ofRequest := slices.ContainsFunc(hit, func(r request) bool { return r.ID == s.Request })
+			if ok && s.Person != c.Name && (ofRequest || t.Hits(control.TraitsOf(s))) {
+				list = append(list, s.ID)
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
 // mostAccounts bounds how often a host may tell of one session: it tells again when something that was left has ended.
 const mostAccounts = 10
 

@@ -52,7 +52,10 @@ func (ca *CA) Reach(c Caller, cut Cut) (control.Reach, error) {
 				}
 			}
 		}
-		reach.Sessions, err = hitSessions(tx, t, hit)
+		if reach.Sessions, err = hitSessions(tx, t, hit); err != nil {
+			return err
+		}
+		reach.Followed, err = ca.followed(tx, c, t, hit)
 		return err
 	})
 	return reach, err

@@ -29,6 +29,7 @@ func (a *agent) state() control.HostState {
 	if a.ending == nil {
 		return s
 	}
+	s.Ends = true
 	if err := a.ending.logins.tidy(time.Now()); err != nil {
 		a.log.Error("cannot see what runs here", "error", err)
 		s.CannotEnd = "it cannot see what runs there"

@@ -14,8 +14,9 @@ type HostState struct {
 	KRLWritten      time.Time `json:"krl_written,omitzero"`      // by the host's clock
 	CertificateEnds time.Time `json:"certificate_ends,omitzero"` // of the host key; zero: there is none
 
+	Ends      bool     `json:"ends,omitempty"`       // it ends what runs for revoked sessions
+	CannotEnd string   `json:"cannot_end,omitempty"` // but cannot, and why
 	Logins    []uint64 `json:"logins,omitempty"`     // serials of the session certificates whose logins it follows
-	CannotEnd string   `json:"cannot_end,omitempty"` // why it cannot end what runs for a login; empty: it can, or it is an older one that does not try
 }
 
 // MaxHostLogins is how many logins one message tells of.
