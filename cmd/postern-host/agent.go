@@ -113,10 +113,10 @@ func (a *agent) follow(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := a.speak(ctx, client); err != nil {
+		if err := a.tell(ctx, client); err != nil {
 			return err
 		}
-		if err := a.tell(ctx, client); err != nil {
+		if err := a.speak(ctx, client); err != nil {
 			return err
 		}
 		if due, err = a.await(ctx, client, wake{tick, speak, news}); err != nil {

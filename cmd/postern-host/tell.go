@@ -33,9 +33,9 @@ type toldLogin struct {
 func tell(socket string, login toldLogin) error {
 	deadline := time.Now().Add(tellTime)
 	conn, err := net.DialTimeout("unix", socket, tellTime)
-	for err != nil && time.Now().Before(deadline) { // the agent may be starting anew
+	for starting(err) && time.Now().Before(deadline) {
 		time.Sleep(20 * time.Millisecond)
-		conn, err = net.DialTimeout("unix", socket, time.Until(deadline))
+		conn, err = net.DialTimeout("unix", socket, tellTime)
 	}
 	if err != nil {
 		return err
@@ -53,6 +53,11 @@ func tell(socket string, login toldLogin) error {
 		return errors.New(answer)
 	}
 	return nil
+}
+
+// starting says whether nobody listens, because the agent is being started anew perhaps.
+func starting(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
 }
 
 // listener takes what sshd's processes tell of logins.
