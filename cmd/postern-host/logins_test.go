@@ -208,11 +208,11 @@ func TestOnlySSHDTells(t *testing.T) {
 	f.install(t)
 	signer := ssh.FingerprintSHA256(f.sshd.ca.PublicKey())
 	// This test is started by no sshd.
-	if err := tell(f.file("logins"), toldLogin{7, signer}); err == nil || !strings.Contains(err.Error(), "is not sshd") {
+	if err := tell(f.file("logins"), toldLogin{Serial: 7, Signer: signer}); err == nil || !strings.Contains(err.Error(), "is not sshd") {
 		t.Errorf("a login of nobody's: %v", err)
 	}
 	stranger, _ := newSigner(t)
-	if err := tell(f.file("logins"), toldLogin{7, ssh.FingerprintSHA256(stranger.PublicKey())}); err == nil || !strings.Contains(err.Error(), "not by the session CA") {
+	if err := tell(f.file("logins"), toldLogin{Serial: 7, Signer: ssh.FingerprintSHA256(stranger.PublicKey())}); err == nil || !strings.Contains(err.Error(), "not by the session CA") {
 		t.Errorf("a certificate of another CA: %v", err)
 	}
 	for _, nonsense := range []string{"", "{", strings.Repeat("[", 1<<16)} {

@@ -40,7 +40,7 @@ var principalsCommand = &cli.Command{
 			return nil
 		}
 		// Whether somebody may log in does not depend on it, and sshd refuses who got an error.
-		if err := tell(c.String("tell"), toldLogin{c.Uint64("serial"), c.String("signer")}); err != nil {
+		if err := tell(c.String("tell"), toldLogin{Serial: c.Uint64("serial"), Signer: c.String("signer")}); err != nil {
 			fmt.Fprintln(os.Stderr, "postern-host:", err)
 		}
 		return nil

@@ -26,6 +26,7 @@ const (
 type toldLogin struct {
 	Serial uint64 `json:"serial"`
 	Signer string `json:"signer"` // fingerprint of the CA
+	Opened bool   `json:"opened"` // the session is open; the others say nothing
 }
 
 // tell is the half of sshd's AuthorizedPrincipalsCommand. The other half is in the agent, which sees by itself which process of sshd started
@@ -123,6 +124,9 @@ func (l *listener) take(conn *net.UnixConn) error {
 	if err := json.NewDecoder(io.LimitReader(conn, maxTold)).Decode(&told); err != nil {
 		return err
 	}
+	if told.Opened {
+		return l.opened(int(peer.Pid))
+	}
 	if told.Signer != l.signer {
 		return fmt.Errorf("the certificate is signed by %.60q and not by the session CA", told.Signer)
 	}
@@ -131,6 +135,24 @@ func (l *listener) take(conn *net.UnixConn) error {
 		return err
 	}
 	return l.logins.told(speaker.Parent, told.Serial)
+}
+
+// opened looks at once at a login whose session sshd has just opened.
+func (l *listener) opened(speaker int) error {
+	process, err := l.logins.proc.Look(speaker)
+	if err != nil {
+		return err
+	}
+	sshd, err := l.logins.proc.Look(process.Parent)
+	if err != nil {
+		return err
+	}
+	l.logins.mu.Lock()
+	defer l.logins.mu.Unlock()
+	if known := l.logins.known[sshd.ID]; known != nil {
+		l.logins.look(known)
+	}
+	return nil
 }
 
 func credentials(conn *net.UnixConn) (peer *unix.Ucred, err error) {

@@ -11,6 +11,8 @@ import (
 const (
 	// glance is between two looks while processes are left to end by themselves.
 	glance = 5 * time.Millisecond
+	// longGlance is between two looks at what a SIGKILL has not ended yet: it waits for a disk.
+	longGlance = 200 * time.Millisecond
 	// persistence is how long it is tried after the grace.
 	persistence = 5 * time.Second
 	// stopping is how many passes at most only stop: what forks faster than that is killed while it runs.
@@ -56,12 +58,13 @@ type crew struct {
 	ran      int         // how many of them ran
 	detached int         // of those that the first sweep found
 	swept    bool
+	denied   bool // we may not signal one of them, so there is no sense in trying for long
 }
 
 // kill stops everything before it kills anything. What is stopped starts nothing, and what is killed makes room for something else: so a
 // program that forks without end is caught.
 func (c *crew) kill() (left int) {
-	quiet := 0
+	quiet, pause := 0, glance
 	for end := time.Now().Add(persistence); ; {
 		for before, n := -1, 0; before != c.ran && n < stopping; n++ {
 			before = c.ran
@@ -71,11 +74,12 @@ func (c *crew) kill() (left int) {
 		if quiet++; left > 0 {
 			quiet = 0
 		}
-		if quiet == certainty || time.Now().After(end) {
+		if quiet == certainty || c.denied || time.Now().After(end) {
 			return left
 		}
 		if left > 0 {
-			time.Sleep(glance)
+			time.Sleep(pause)
+			pause = min(2*pause, longGlance)
 		}
 	}
 }
@@ -105,7 +109,7 @@ func (c *crew) sweep(signals ...unix.Signal) (running int) {
 	}
 	err := c.each(func(process Process, late bool) {
 		switch {
-		case process.PID <= 1 || c.ours[process.PID]:
+		case process.PID <= 1 || c.ours[process.PID] || c.listener(process):
 		case c.marked(process):
 			found(process, late)
 		default:
@@ -143,6 +147,16 @@ func (c *crew) astray(here map[int]Process) (n int) {
 		}
 	}
 	return n
+}
+
+// listener says whether a process is sshd as it waits for everybody. Without systemd an admin who restarts it does so within their login, and its end
+// would lock everybody out. Root can pass for it, as root can leave the login by other ways.
+func (c *crew) listener(process Process) bool {
+	if process.Parent != 1 || process.Name != "sshd" || process.ID == c.login.Leader {
+		return false
+	}
+	uid, err := c.UID(process.PID)
+	return err == nil && uid == 0
 }
 
 // marked says whether a process is certainly of the login, whoever its parent is.
@@ -185,7 +199,10 @@ func (c *crew) send(id ID, signals []unix.Signal) {
 		return
 	}
 	for _, s := range signals {
-		unix.PidfdSendSignal(fd, s, nil, 0) // what cannot be signalled is counted as left
+		if unix.PidfdSendSignal(fd, s, nil, 0) == unix.EPERM { // it is counted as left
+			c.denied = true
+			return
+		}
 	}
 }
 
@@ -196,6 +213,9 @@ func (p Proc) Able() error {
 		return errNoPidfd
 	}
 	unix.Close(fd)
+	if _, err := p.Look(1); err != nil {
+		return errNoSight
+	}
 	if unix.Kill(1, 0) != nil {
 		return errNoKill
 	}
@@ -204,5 +224,6 @@ func (p Proc) Able() error {
 
 var (
 	errNoPidfd = errors.New("this kernel has no pidfd_open (Linux 5.3), so a signal could reach another process")
+	errNoSight = errors.New("/proc hides the processes of others from it (hidepid); give its unit ProtectProc=default")
 	errNoKill  = errors.New("it may not signal the processes of others; give it CAP_KILL, as postern-host.service does")
 )

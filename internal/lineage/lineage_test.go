@@ -135,13 +135,17 @@ func fake(t *testing.T, processes ...[4]any) Proc {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		for name, text := range map[string]string{
-			"stat":      fmt.Sprintf("%v (sshd: ) R 1) S %v 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %v00 0 0\n", p[0], p[1], p[0]),
+		name := "sshd: ) R 1"
+		if p[0] == first+11 {
+			name = "sshd"
+		}
+		for file, text := range map[string]string{
+			"stat":      fmt.Sprintf("%v (%s) S %v 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %v00 0 0\n", p[0], name, p[1], p[0]),
 			"sessionid": fmt.Sprint(p[2]),
 			"cgroup":    fmt.Sprintf("12:pids:/x\n0::%v\n", p[3]),
 			"status":    "Name:\tsshd\nUid:\t0\t0\t0\t0\n",
 		} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -172,6 +176,7 @@ func TestWhatIsOfALogin(t *testing.T) {
 		[4]any{first + 8, 1, unset, ssh},             // sshd itself
 		[4]any{first + 9, first + 8, unset, ssh},     // somebody who is logging in
 		[4]any{first + 10, 1, unset, "/"},            // a daemon
+		[4]any{first + 11, 1, 7, mine},               // sshd, which was started anew in the login
 	)
 	for name, test := range map[string]struct {
 		l    Login
