@@ -23,3 +23,9 @@ type CutSession struct {
 	Closed    int64    `json:"closed_us"`              // the connections to the admin and to the host were closed
 	Survivors []string `json:"survivors,omitempty"`    // what may run on, and why
 }
+
+// Told is a line of receipts: what a bastion did about a revocation, or what a host did.
+type Told struct {
+	CutReceipt
+	HostEnded *HostEnded `json:"host_ended,omitempty"`
+}

@@ -104,6 +104,8 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 	case e.Cut != nil:
 		m.Event = "cut"
 		m.Text = fmt.Sprintf("%s ended %d sessions for revocation %d", e.Cut.Bastion, len(e.Cut.Sessions), e.Cut.Seq)
+	case e.HostEnded != nil:
+		m.Event, m.Session, m.Text = "host.ended", e.HostEnded.Session, e.HostEnded.String()
 	case e.View != nil:
 		m.Event, m.Reason = "recording.viewed", e.View.Reason
 		m.Text = fmt.Sprintf("%s looks at %d recordings (%s): %s", e.Actor, len(e.View.Sessions), e.View.Kind, m.Reason)
