@@ -182,7 +182,7 @@ func TestLengthsFollowTheNewestAnswer(t *testing.T) {
 		{-time.Second, 60 * time.Second, 3 * time.Hour, 10 * time.Second, time.Hour},
 		{1, 5 * time.Second, 30 * time.Second, 5*time.Second + 1, 30*time.Second + 1},
 		{2, 1 << 62, 1 << 62, mostKeep + 2, mostKeep + 2},
-		{3, 0, 0, 3, 3},
+		{3, time.Second, time.Minute, time.Second + 3, time.Minute + 3},
 	} {
 		b.Renew(now+step.sent, step.admit, step.keep)
 		b.lease.mu.Lock()

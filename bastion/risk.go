@@ -24,6 +24,7 @@ type risk struct {
 	mu      sync.Mutex
 	watched []*watched
 	stopped atomic.Bool // nothing passes any more, in either direction
+	cut     *crossing   // what revokes: the session has ended as revoked from then on, whoever closes it first
 }
 
 // watched is a limit and its count.
@@ -106,8 +107,7 @@ func (r *risk) bytesOut(n int) (pass int, crossed []crossing) {
 		w.count += uint64(pass)
 		switch {
 		case w.Stops() && pass < n && w.count == w.Most:
-			r.stopped.Store(true)
-			crossed = append(crossed, crossing{w.Limit, before + uint64(n)})
+			crossed = append(crossed, r.stopAt(crossing{w.Limit, before + uint64(n)}))
 		case !w.Stops() && !w.crossed && w.count > w.Most:
 			w.crossed = true
 			crossed = append(crossed, crossing{w.Limit, w.count})
@@ -134,12 +134,35 @@ func (r *risk) one(counter string, counts func(*watched) bool) (crossed []crossi
 			continue
 		}
 		w.crossed = true
-		crossed = append(crossed, crossing{w.Limit, w.count})
+		c := crossing{w.Limit, w.count}
 		if w.Stops() {
-			r.stopped.Store(true)
+			c = r.stopAt(c)
 		}
+		crossed = append(crossed, c)
 	}
 	return crossed
+}
+
+// stopAt is called with mu held.
+func (r *risk) stopAt(c crossing) crossing {
+	r.stopped.Store(true)
+	if c.Revokes() && r.cut == nil {
+		r.cut = &c
+	}
+	return c
+}
+
+// revoked is what was crossed that revokes, if anything was.
+func (r *risk) revoked() (c crossing, ok bool) {
+	if r == nil {
+		return c, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cut == nil {
+		return c, false
+	}
+	return *r.cut, true
 }
 
 // newFile says whether a file counts for a limit on paths, and did not before.
@@ -211,8 +234,7 @@ func hostWords(req *ssh.Request) int {
 func (s *session) act(crossed []crossing) {
 	for _, c := range crossed {
 		s.log.Warn("limit crossed", "limit", c.String(), "count", c.count)
-		told := control.Risk{Session: s.reply.Session.ID, Request: s.grant.request, Person: s.grant.person, Bastion: s.b.Name, Limit: c.String(),
-			Count: c.count, Action: c.Action, At: s.b.Now().UTC()}
+		told := s.crossed(c)
 		if s.b.Risk != nil {
 			s.b.Risk(told)
 		}
@@ -224,10 +246,28 @@ func (s *session) act(crossed []crossing) {
 			s.hold(told)
 		case c.Revokes():
 			// At once, whatever becomes of the CA; it cuts the same, and what else there is of the person.
-			s.b.Revoke(control.Revocation{Kind: "request", Value: s.grant.request, Requests: []string{s.grant.request}, Reason: told.Reason(),
-				By: control.ByPolicy, At: told.At, Until: s.reply.Session.Deadline})
+			s.b.Revoke(s.revocation(told))
 		}
 	}
+}
+
+func (s *session) crossed(c crossing) control.Risk {
+	return control.Risk{Session: s.reply.Session.ID, Request: s.grant.request, Person: s.grant.person, Bastion: s.b.Name, Limit: c.String(),
+		Count: c.count, Action: c.Action, At: s.b.Now().UTC()}
+}
+
+func (s *session) revocation(told control.Risk) control.Revocation {
+	return control.Revocation{Kind: "request", Value: s.grant.request, Requests: []string{s.grant.request}, Reason: told.Reason(),
+		By: control.ByPolicy, At: told.At, Until: s.reply.Session.Deadline}
+}
+
+// sentence is how the session ends that is cut for a reason: who crossed a limit that revokes, and leaves before the cut comes, was revoked all the same.
+func (s *session) sentence(reason, why string) (string, string) {
+	c, ok := s.risk.revoked()
+	if !ok || reason == "revoked" {
+		return reason, why
+	}
+	return "revoked", revokedText(s.revocation(s.crossed(c)))
 }
 
 // hold leaves the session as it is, with nothing passing, for as long as somebody may look at it, and then ends it. The CA opens no other one for the grant.

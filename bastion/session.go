@@ -314,6 +314,7 @@ func (s *session) cut(reason, why string) (e ending) {
 		s.mu.Unlock()
 		return e
 	}
+	reason, why = s.sentence(reason, why)
 	s.over, s.why = true, why
 	host, rec := s.host, s.rec
 	channels := make([]*channel, 0, len(s.channels))
