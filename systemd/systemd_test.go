@@ -198,7 +198,7 @@ func TestUsers(t *testing.T) {
 // postern-host may signal the processes of others, to end what runs for revoked sessions; no other program may do anything that its user may not.
 func TestCapabilities(t *testing.T) {
 	line := regexp.MustCompile(`(?m)^(CapabilityBoundingSet|AmbientCapabilities)=(.*)$`)
-	for _, program := range programs {
+	for program := range services {
 		text, err := os.ReadFile(program + ".service")
 		if err != nil {
 			t.Fatal(err)
