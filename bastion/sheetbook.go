@@ -91,14 +91,14 @@ func (h *Sheets) Open(b *Bastion) error {
 func (h *Sheets) Ready(r control.Ready) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	was := h.known.Ready
-	if r.RecordingKey.ID != "" {
-		h.known.RecordingKey = r.RecordingKey
+	fresh := false
+	if k := r.RecordingKey; k.ID != "" && k.ID != h.known.RecordingKey.ID {
+		h.known.RecordingKey, fresh = k, true
 	}
-	if r.KeystrokeKey != nil {
-		h.known.KeystrokeKey = r.KeystrokeKey
+	if k := r.KeystrokeKey; k != nil && (h.known.KeystrokeKey == nil || k.ID != h.known.KeystrokeKey.ID) {
+		h.known.KeystrokeKey, fresh = k, true
 	}
-	if was.RecordingKey.ID != h.known.RecordingKey.ID || was.KeystrokeKey != h.known.KeystrokeKey {
+	if fresh {
 		h.save()
 	}
 }

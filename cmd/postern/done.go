@@ -65,7 +65,7 @@ func (c *client) ownGrant(cc *cli.Context, id, verb string) (control.Request, er
 	var mine []control.Request
 	var ids []string
 	for _, r := range all {
-		if r.Person == me.Name {
+		if r.Person == me.Name && r.Sheet == nil { // a sheet in a drawer is not what anybody means
 			mine, ids = append(mine, r), append(ids, r.ID)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package sheet writes a sealed grant as text that can be printed, typed again and kept on a stick, and reads it back. Start with [Write] and
 // [Read].
 //
-// A sheet is what [control.Made] holds, in JSON, compressed, in an age file whose only recipient is a passphrase, as lines of base32:
+// A sheet is what [control.Made] holds, in the types of RFC 4251, compressed, in an age file whose only recipient is a passphrase, as lines of base32:
 //
 //	postern sheet 1: R-7K2M4Q, root@phi1 through bastion-1, until 2026-12-22
 //	 1  MFXGI ZJNMV XGG4T ZOB2G S33OF ZXXEZ ZPOYY QUWRT  5K
@@ -19,7 +19,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +27,7 @@ import (
 	"strings"
 
 	"filippo.io/age"
+	"golang.org/x/crypto/ssh"
 
 	"postern/internal/control"
 )
@@ -61,10 +61,7 @@ func typed(passphrase string) string {
 
 // Write is the text of a sheet. title is for people: what it is, and until when.
 func Write(made control.Made, passphrase, title string) (string, error) {
-	plain, err := json.Marshal(made)
-	if err != nil {
-		return "", err
-	}
+	plain := marshal(made)
 	var sealed bytes.Buffer
 	to, err := age.NewScryptRecipient(typed(passphrase))
 	if err != nil {
@@ -89,6 +86,45 @@ func Write(made control.Made, passphrase, title string) (string, error) {
 		return "", fmt.Errorf("the sheet has %d bytes, at most %d fit", sealed.Len(), most)
 	}
 	return first + title + "\n\n" + lines(framed(sealed.Bytes())), nil
+}
+
+// wire is what a sheet holds, in the types of RFC 4251. Certificates are strings, one after the other.
+type wire struct {
+	Version      string
+	Terms        []byte
+	Envelope     []byte
+	Certificates []byte
+}
+
+type text struct{ B []byte }
+
+const version = "postern-sheet-v1"
+
+func marshal(made control.Made) []byte {
+	w := wire{Version: version, Terms: made.Terms, Envelope: made.Envelope}
+	for _, c := range made.Certificates {
+		w.Certificates = append(w.Certificates, ssh.Marshal(text{c})...)
+	}
+	return ssh.Marshal(w)
+}
+
+func unmarshal(b []byte) (control.Made, error) {
+	var w wire
+	if err := ssh.Unmarshal(b, &w); err != nil {
+		return control.Made{}, err
+	}
+	if w.Version != version {
+		return control.Made{}, fmt.Errorf("it is of version %.40q, and this program reads %q", w.Version, version)
+	}
+	made := control.Made{Terms: w.Terms, Envelope: w.Envelope}
+	for rest := w.Certificates; len(rest) > 0; {
+		if len(rest) < 4 || uint64(binary.BigEndian.Uint32(rest)) > uint64(len(rest)-4) {
+			return made, errors.New("a certificate is cut short")
+		}
+		n := 4 + int(binary.BigEndian.Uint32(rest))
+		made.Certificates, rest = append(made.Certificates, rest[4:n]), rest[n:]
+	}
+	return made, nil
 }
 
 func framed(b []byte) []byte {
@@ -146,7 +182,7 @@ func Read(text, passphrase string) (control.Made, error) {
 	}
 	plain, err := io.ReadAll(io.LimitReader(flate.NewReader(r), mostRaw))
 	if err == nil {
-		err = json.Unmarshal(plain, &made)
+		made, err = unmarshal(plain)
 	}
 	if err != nil {
 		return made, fmt.Errorf("the sheet opens, but what is in it cannot be read: %w", err)
