@@ -46,12 +46,11 @@ func (b *Bastion) Revoke(r control.Revocation) {
 			reader.end(errors.New(revokedText(r)))
 		}
 	}
-	set := slices.Clone(v.set)
 	v.mu.Unlock()
 	// Here, so that nothing passes once the revocation was taken; those who end already are not cut.
 	go b.cutAll(r, stopAll(hit, "revoked", revokedText(r)), readers, began)
 	if b.Sheets != nil {
-		b.Sheets.remember(set)
+		b.Sheets.remember()
 	}
 }
 
@@ -69,6 +68,13 @@ func (b *Bastion) Seq() uint64 {
 	b.revoked.mu.Lock()
 	defer b.revoked.mu.Unlock()
 	return b.revoked.seq
+}
+
+// known is a copy of the set.
+func (v *revocations) known() []control.Revocation {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.set)
 }
 
 // prune forgets what hits nothing any more. A minute stays, for clocks that differ.

@@ -163,7 +163,12 @@ func TestSheetIsRefused(t *testing.T) {
 			d.b.Revoke(control.Revocation{Seq: 2, Kind: "person", Value: "adam", Holds: d.now.Add(time.Hour), Until: d.now.Add(time.Hour)})
 		}},
 		{name: "revoked, and the bastion started anew", says: "revoked", lie: func(d *drawer) {
-			d.b.Revoke(control.Revocation{Seq: 6, Kind: "person", Value: "adam", Until: d.terms.Until})
+			for seq := range uint64(20) {
+				d.b.Revoke(control.Revocation{Seq: seq + 6, Kind: "person", Value: "adam", Until: d.terms.Until})
+			}
+			d.b.Sheets.mu.Lock()
+			d.b.Sheets.save() // what comes a moment later
+			d.b.Sheets.mu.Unlock()
 			d.b = d.bastion()
 		}},
 		{name: "used", says: "good once", lie: func(d *drawer) { must(0, d.b.Sheets.burn(control.SheetUse{Request: "R-7K2M4Q", Person: "pat"})) }},

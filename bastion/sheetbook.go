@@ -44,8 +44,11 @@ type Sheets struct {
 	mu      sync.Mutex
 	began   time.Duration // by [Uptime]
 	known   known
+	set     func() []control.Revocation
 	written time.Time // known.Heard, as the file has it
-	broken  error     // the file could not be written: nothing is taken until it can
+	saved   time.Time
+	later   *time.Timer // saves what came too soon after
+	broken  error       // the file could not be written: nothing is taken until it can
 	waiting map[string]*presented
 }
 
@@ -69,7 +72,7 @@ func (h *Sheets) Open(b *Bastion) error {
 	if err := os.MkdirAll(filepath.Join(h.Dir, "used"), 0o700); err != nil {
 		return err
 	}
-	h.began, h.waiting = Uptime(), map[string]*presented{}
+	h.began, h.waiting, h.set = Uptime(), map[string]*presented{}, b.revoked.known
 	data, err := os.ReadFile(filepath.Join(h.Dir, knownFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -103,12 +106,21 @@ func (h *Sheets) Ready(r control.Ready) {
 	}
 }
 
-// remember keeps the revocations there are.
-func (h *Sheets) remember(set []control.Revocation) {
+// remember keeps the revocations there are: at once, or of many in a row all together a moment later.
+func (h *Sheets) remember() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.known.Revocations = set
-	h.save()
+	switch {
+	case time.Since(h.saved) > time.Second:
+		h.save()
+	case h.later == nil:
+		h.later = time.AfterFunc(time.Second, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.later = nil
+			h.save()
+		})
+	}
 }
 
 // heard says that the CA answered. What was presented goes: with a CA there is no need for it.
@@ -124,6 +136,7 @@ func (h *Sheets) heard(now time.Time) {
 
 // save replaces the file, durably.
 func (h *Sheets) save() {
+	h.known.Revocations, h.saved = h.set(), time.Now()
 	data, err := json.Marshal(h.known)
 	if err == nil {
 		err = replaceFile(filepath.Join(h.Dir, knownFile), data)

@@ -280,8 +280,12 @@ func (v *verifier) sheetUse(u control.SheetUse, at time.Time) {
 }
 
 func (v *verifier) goodUse(r *request, u control.SheetUse, at time.Time) error {
-	if err := u.Verify(v.policy.bastions[u.Bastion]); err != nil {
+	bastion := v.policy.bastions[u.Bastion]
+	if err := u.Verify(bastion); err != nil {
 		return err
+	}
+	if v.dead[ssh.FingerprintSHA256(bastion)] {
+		return fmt.Errorf("the key of bastion %s was revoked before", u.Bastion)
 	}
 	s := r.sealed
 	person, held := r.Sheet.Holds(u.Key)
