@@ -145,7 +145,7 @@ func newAuthority(c *cli.Context, id *identity.Key) (*authority, error) {
 		},
 		names: n, log: slog.Default(), policy: make(chan struct{}, 1), stirred: make(chan struct{}, 1),
 		custody: &bastion.Custody{
-			File: filepath.Join(c.String("dir"), "holds"), Name: n.self, CA: control.DefaultName, Signer: id.SSH, Auditors: trusted,
+			File: filepath.Join(c.String("dir"), "holds"), Name: n.self, CA: control.NameIn(trust), Signer: id.SSH, Auditors: trusted,
 			AtLeast: time.Duration(c.Int("retain-at-least")) * 24 * time.Hour, Voices: c.Int("shred-auditors"),
 		},
 	}, nil

@@ -23,7 +23,7 @@ var serveCommand = &cli.Command{
 	Flags: []cli.Flag{
 		dirFlag,
 		&cli.StringFlag{Name: "ca", Usage: "`HOST:PORT` of the control plane", EnvVars: []string{"POSTERN_CA"}},
-		&cli.StringFlag{Name: "ca-name", Usage: "the `NAME` in the CA's host certificate", Value: control.DefaultName, EnvVars: []string{"POSTERN_CA_NAME"}},
+		&cli.StringFlag{Name: "ca-name", Usage: "the `NAME` in the CA's host certificate", DefaultText: "as log.vkey in --trust says", EnvVars: []string{"POSTERN_CA_NAME"}},
 		&cli.StringFlag{Name: "trust", Usage: "`DIR`ectory with known_hosts and host_ca.pub", EnvVars: []string{"POSTERN_TRUST"}},
 		&cli.StringFlag{Name: "revoked-keys", Usage: "the `FILE` that sshd's RevokedKeys names", EnvVars: []string{"POSTERN_REVOKED_KEYS"}},
 		&cli.StringFlag{Name: "host-key", Usage: "`FILE` with the public half of sshd's HostKey; empty: keep no host certificate", EnvVars: []string{"POSTERN_HOST_KEY"}},

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +33,7 @@ const (
 // Config says how to reach a CA.
 type Config struct {
 	Address    string       // host:port
-	Name       string       // of the CA; empty: DefaultName
+	Name       string       // of the CA; empty: [NameIn] the directory of KnownHosts
 	User       string       // empty: "postern"; the CA goes by the key
 	Signers    []ssh.Signer // tried in order
 	KnownHosts string       // file with the gateway CA's @cert-authority line
@@ -61,7 +62,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	name := cfg.Name
 	if name == "" {
-		name = DefaultName
+		name = NameIn(filepath.Dir(cfg.KnownHosts))
 	}
 	user := cfg.User
 	if user == "" {
@@ -81,6 +82,9 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	algo.Harden(&ssc.Config)
 	patience := cmp.Or(cfg.Patience, handshakeTime)
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", cfg.Address)
+	if op := new(net.OpError); errors.As(err, &op) { // which would say the address again
+		return nil, fmt.Errorf("CA %s cannot be reached: %w; is this its HOST:PORT, and does postern-ca run there?", cfg.Address, op.Err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("CA %s: %w", cfg.Address, err)
 	}
