@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -53,7 +54,7 @@ var serveCommand = &cli.Command{
 		}
 		rules, err := policy.Load(os.DirFS(c.String("policy")))
 		if err != nil {
-			return err
+			return fmt.Errorf("the policy in %s does not load:\n%w", c.String("policy"), err)
 		}
 		db, err := store.Open(filepath.Join(c.String("dir"), "state"), set.Store)
 		if err != nil {
