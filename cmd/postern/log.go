@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,7 +118,7 @@ func (c *client) printLog(cc *cli.Context, w wanted) error {
 	defer stream.Close()
 	var grown auditlog.Range
 	out := bufio.NewWriter(os.Stdout)
-	p := &leafPrinter{wanted: w, out: out, mapper: &ocsf.Mapper{Product: version()}, raw: cc.Bool("json")}
+	p := &leafPrinter{wanted: w, out: out, mapper: &ocsf.Mapper{Product: command.Version()}, raw: cc.Bool("json")}
 	p.begin()
 	for {
 		var leaf control.Leaf
@@ -235,14 +234,6 @@ func (p *leafPrinter) line(before, after string, v any) error {
 	}
 	_, err := io.WriteString(p.out, before+string(report.Plain(bytes.TrimSpace(b.Bytes())))+after)
 	return err
-}
-
-// version of this program, as its build says.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return ""
 }
 
 // about is one line on what an entry says.

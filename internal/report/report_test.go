@@ -384,3 +384,13 @@ func TestDocumentNamesEveryMember(t *testing.T) {
 		t.Errorf("only %d types", len(seen))
 	}
 }
+
+// Each way in which a bastion ends a session has words that its operator's auditor understands.
+func TestWhySessionsEnd(t *testing.T) {
+	for end, says := range map[string]string{"": "", "closed": "", "deadline": "time", "idle": "nothing was done", "held": "limit", "bastion": "was stopped", "interrupted": "died",
+		"host": "the host", "lost": "lost the CA", "recorder": "recorded"} {
+		if why := new(Ledger).why(&entered{Session: control.Session{End: end}}); !strings.Contains(why, says) || (why == "") != (says == "") {
+			t.Errorf("%q: %q", end, why)
+		}
+	}
+}
