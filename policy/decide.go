@@ -40,6 +40,7 @@ type Decision struct {
 	PIN          bool          // and its PIN
 	PinSource    bool          // certificates work from the requester's address only
 	Idle         time.Duration // 0: no limit
+	Hold         time.Duration // how long a limit holds a session at most; 0: as its bastion will
 	Keystrokes   bool          // record what is typed
 	Environment  []string      // variables that pass, a trailing * allowed
 	Files        string        // how much is kept of the contents of files: FilesFull, FilesHead or FilesHash
@@ -303,7 +304,7 @@ func unite(verdicts []verdict) Decision {
 	}
 	slices.Sort(d.Rules)
 	d.Rules = slices.Compact(d.Rules)
-	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
+	d.Needs, d.Max, d.Claim, d.Idle, d.Hold = slices.Clone(all.needs), all.max, all.claim, all.idle, all.hold
 	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
 	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
 	d.RetainDays, d.Review, d.Limits = all.retain, all.review, slices.Clone(all.limits)

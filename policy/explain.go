@@ -150,6 +150,9 @@ func (e Explanation) terms() []string {
 	if e.PinSource {
 		terms = append(terms, "the certificate works from the requester's address only")
 	}
+	if e.decision.Hold > 0 {
+		terms = append(terms, "what a limit holds ends after "+Brief(e.decision.Hold))
+	}
 	if e.decision.Idle > 0 {
 		terms = append(terms, "ends after "+Brief(e.decision.Idle)+" in which nothing is typed, or without a terminal nothing passes")
 	}

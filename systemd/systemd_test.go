@@ -194,3 +194,27 @@ func TestUsers(t *testing.T) {
 		}
 	}
 }
+
+// postern-host may signal the processes of others, to end what runs for revoked sessions; no other program may do anything that its user may not.
+func TestCapabilities(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^(CapabilityBoundingSet|AmbientCapabilities)=(.*)$`)
+	for program := range services {
+		text, err := os.ReadFile(program + ".service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if program == "postern-host" {
+			want = "CAP_KILL"
+		}
+		found := line.FindAllStringSubmatch(string(text), -1)
+		if len(found) != 2 {
+			t.Errorf("%s.service says %q", program, found)
+		}
+		for _, f := range found {
+			if f[2] != want {
+				t.Errorf("%s.service: %s", program, f[0])
+			}
+		}
+	}
+}
