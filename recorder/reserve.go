@@ -66,11 +66,12 @@ func (c *Config) roomFor(size int64) error {
 	return err
 }
 
-// watch looks at the disk as time passes.
+// watch looks at the disk as time passes. A file that could not be made is tried again, so that nobody is refused for want of room that there is by now.
 func (s *Store) watch() {
 	if s.cfg.LowSpace < 0 {
 		return
 	}
+	_ = s.files.trouble()
 	if free, err := s.cfg.Disk.Free(s.cfg.Dir); err == nil {
 		s.weigh(free)
 	}
