@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"internal/environment": {},
 	"internal/identity":    {},
 	"internal/limit":       {},
+	"internal/lineage":     {},
 	"internal/rawssh":      {},
 	"internal/socket":      {},
 	"internal/sshaudit":    {},
@@ -66,7 +67,7 @@ var arrows = map[string][]string{
 	"cmd/postern":         {"ca/auditlog", "ca/krl", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/limit", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
 	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/notify", "internal/store", "policy"},
 	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder", "recorder/index"},
-	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity"},
+	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity", "internal/lineage"},
 
 	// Tools around it.
 	"internal/lab":      {},

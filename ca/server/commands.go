@@ -77,6 +77,7 @@ func init() {
 		"risk":                 {"risk <JSON", 0, 0, nil, risk},
 		"session-progress":     {"session-progress <JSON", 0, 0, nil, sessionProgress},
 		"host-state":           {"host-state <JSON", 0, 0, nil, hostState},
+		"host-ended":           {"host-ended <JSON", 0, 0, nil, hostEnded},
 		"host-certificate":     {"host-certificate <PUBLIC-KEY", 0, 0, nil, hostCertificate},
 	}
 }

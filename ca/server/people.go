@@ -173,6 +173,10 @@ func sessions(_ context.Context, c *call) error {
 }
 
 func describe(r control.Request) string {
+	if h, held := r.Held(); held {
+		return fmt.Sprintf("%s of %s is granted until %s, and %s; to go on waits for %s; approve that with: postern approve %s",
+			r.ID, r.Person, r.Ends.Format(time.RFC3339), h.What(), waiting(r), r.ID)
+	}
 	if e, waits := r.Extending(); waits {
 		return fmt.Sprintf("%s is granted until %s; to extend it until %s waits for %s; approve that with: postern approve %s",
 			r.ID, r.Ends.Format(time.RFC3339), e.Ends.Format(time.RFC3339), waiting(r), r.ID)
@@ -230,6 +234,12 @@ func details(r control.Request) string {
 	for _, v := range r.Votes {
 		line(strings.TrimSpace(v.Decision+" "+v.Verdict), "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
 	}
+	for _, h := range r.Halts {
+		line("held", "%d, %s: %s", h.Number, h.State, h.What())
+		for _, v := range h.Votes {
+			line("  "+v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
+		}
+	}
 	for _, e := range r.Extensions {
 		line("extension", "%d, %s: by %s until %s: %s", e.Number, e.State, time.Duration(e.ForSeconds)*time.Second, e.Ends.Format(time.RFC3339), e.Reason)
 		for _, v := range e.Votes {
@@ -255,6 +265,9 @@ func keeps(r control.Record) string {
 }
 
 func waiting(r control.Request) string {
+	if h, held := r.Held(); held {
+		return open(h.Needs)
+	}
 	if e, waits := r.Extending(); waits {
 		return open(e.Needs)
 	}

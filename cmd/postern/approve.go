@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ var yesFlag = &cli.BoolFlag{Name: "yes", Usage: "sign without asking"}
 
 var approveCommand = &cli.Command{
 	Name:      "approve",
-	Usage:     "show the statement, and sign it with your key",
+	Usage:     "show the statement, and sign it with your key: for a request, more time, or what a limit holds",
 	ArgsUsage: "R-…",
 	Flags:     []cli.Flag{yesFlag, jsonFlag},
 	Action:    func(c *cli.Context) error { return decide(c, control.Approve) },
@@ -136,7 +137,9 @@ func (c *client) toSign(cc *cli.Context, request control.Request, s said) (strin
 		return "", nil, err
 	}
 	token := request.Touch || request.PIN
-	if e, waits := request.Extending(); waits && s.decision != control.Withdraw {
+	if h, held := request.Held(); held && s.decision != control.Withdraw {
+		token = h.Touch || h.PIN
+	} else if e, waits := request.Extending(); waits && s.decision != control.Withdraw {
 		token = e.Touch || e.PIN
 	}
 	signer, err := c.keys.forDecision(me.Key, token)
@@ -203,8 +206,30 @@ func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
 	return sshsig.Sign(signer, control.Namespace, []byte(text))
 }
 
+// lastHalt is what holds a request, or held it, if the last signature about a request that runs was about that.
+func lastHalt(r control.Request) *control.Halt {
+	var halt *control.Halt
+	var newest time.Time
+	for i, h := range r.Halts {
+		for _, v := range h.Votes {
+			if !v.At.Before(newest) {
+				halt, newest = &r.Halts[i], v.At
+			}
+		}
+	}
+	for _, e := range r.Extensions {
+		for _, v := range e.Votes {
+			if v.At.After(newest) {
+				return nil
+			}
+		}
+	}
+	return halt
+}
+
 func printDecided(r control.Request, decision string) error {
 	_, waits := r.Extending()
+	_, held := r.Held()
 	switch n := len(r.Extensions); {
 	case decision == control.Review && r.Owes != nil && r.Owes.Done.IsZero():
 		fmt.Printf("%s  signed; its review still waits for %s\n", colour(bold, r.ID), missingOf(r.Owes.Needs))
@@ -214,6 +239,13 @@ func printDecided(r control.Request, decision string) error {
 		fmt.Printf("%s  signed; the review is complete\n", colour(bold, r.ID))
 	case decision == control.Clear:
 		fmt.Printf("%s  signed; %s may have emergencies again\n", colour(bold, r.ID), word(r.Person))
+	case held && decision != control.Withdraw:
+		h, _ := r.Held()
+		fmt.Printf("%s  signed; %s, and waits for %s: postern approve %s\n", colour(bold, r.ID), h.What(), waitingFor(r), r.ID)
+	case lastHalt(r) != nil && r.State == control.Granted && decision == control.Approve:
+		fmt.Printf("%s  signed; %s goes on\n", colour(bold, r.ID), cmp.Or(lastHalt(r).Session, "the grant"))
+	case lastHalt(r) != nil && r.State == control.Granted && decision == control.Deny:
+		fmt.Printf("%s  not released; %s ends, and the grant opens no other session\n", colour(bold, r.ID), cmp.Or(lastHalt(r).Session, "the grant"))
 	case waits && decision == control.Approve:
 		fmt.Printf("%s  signed; to extend it still waits for %s\n", colour(bold, r.ID), waitingFor(r))
 	case n > 0 && r.State == control.Granted && r.Extensions[n-1].State == control.Denied:

@@ -268,8 +268,12 @@ func about(e auditlog.Entry) string {
 		return fmt.Sprintf("%d %s: %s", e.Revocation.Seq, e.Revocation.Target(), e.Revocation.Reason)
 	case e.Risk != nil:
 		return fmt.Sprintf("%s of %s: %s (%d): %s", e.Risk.Request, e.Risk.Person, e.Risk.Reason(), e.Risk.Count, e.Risk.Action)
+	case e.Halt != nil:
+		return fmt.Sprintf("%s, %s: %s", e.Halt.Request, e.Halt.State, e.Halt.What())
 	case e.Cut != nil:
 		return fmt.Sprintf("%s ended %s for revocation %d", e.Cut.Bastion, count(len(e.Cut.Sessions), "session"), e.Cut.Seq)
+	case e.HostEnded != nil:
+		return e.HostEnded.String()
 	case e.Session != nil:
 		return fmt.Sprintf("%s of %s to %s through %s", e.Session.ID, e.Session.Request, e.Session.Target, e.Session.Bastion)
 	case e.Progress != nil:

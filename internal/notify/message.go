@@ -14,6 +14,7 @@ import (
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
 	"emergency", "review.waiting", "review.overdue", "review.misused", "review.cleared", "extension.waiting", "extension.granted", "extension.denied",
+	"held.waiting", "held.granted", "held.denied",
 	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
@@ -82,6 +83,8 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 	case e.Vote != nil:
 		told := t.finding(&m, *e.Vote)
 		return m, told
+	case e.Halt != nil:
+		t.halt(&m, *e.Halt)
 	case e.Extension != nil:
 		t.extension(&m, *e.Extension)
 	case e.Session != nil:
@@ -101,6 +104,8 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 	case e.Cut != nil:
 		m.Event = "cut"
 		m.Text = fmt.Sprintf("%s ended %d sessions for revocation %d", e.Cut.Bastion, len(e.Cut.Sessions), e.Cut.Seq)
+	case e.HostEnded != nil:
+		m.Event, m.Session, m.Text = "host.ended", e.HostEnded.Session, e.HostEnded.String()
 	case e.View != nil:
 		m.Event, m.Reason = "recording.viewed", e.View.Reason
 		m.Text = fmt.Sprintf("%s looks at %d recordings (%s): %s", e.Actor, len(e.View.Sessions), e.View.Kind, m.Reason)
@@ -152,6 +157,22 @@ func (t *teller) extension(m *Message, x auditlog.Extension) {
 	}
 	m.Text = fmt.Sprintf("%s asks to extend %s for %s by %s: %s. It waits for %s: postern approve %s", m.Person, m.Request, strings.Join(m.Targets, ", "),
 		time.Duration(x.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
+}
+
+// halt is what a limit holds, until approvers release it or do not.
+func (t *teller) halt(m *Message, x auditlog.Halt) {
+	t.request(m, x.Request)
+	m.Session, m.Why = x.Session, x.What()
+	if x.State != control.Pending {
+		m.Event = "held." + x.State
+		m.Text = fmt.Sprintf("%s of %s was held, and to go on is %s: %s", m.Request, m.Person, x.State, m.Why)
+		return
+	}
+	m.Event = "held.waiting"
+	for _, n := range x.Needs {
+		m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
+	}
+	m.Text = fmt.Sprintf("%s of %s: %s. It waits for %s: postern approve %s", m.Request, m.Person, m.Why, strings.Join(m.Needs, ", "), m.Request)
 }
 
 func (t *teller) remember(r control.Request) {

@@ -87,7 +87,7 @@ func (l *Ledger) Add(index int64, e auditlog.Entry) {
 		l.keeping(index, e.At, e.Actor, "order to destroy the key of "+cmp.Or(e.Deletion.Session, e.Deletion.Key), reasonOf(*e.Deletion))
 	case e.Receipt != nil:
 		l.receipt(index, *e.Receipt, e.At)
-	case e.Certificate != nil, e.Policy != nil, e.Overdue != nil:
+	case e.Certificate != nil, e.Policy != nil, e.Overdue != nil, e.Halt != nil: // who released it is among the decisions
 	default:
 		l.other[e.Type]++
 	}
