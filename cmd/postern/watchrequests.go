@@ -160,8 +160,19 @@ func (w *watcher) heard(r control.Request) error {
 		fmt.Println("press Enter to go on")
 	} else if w.asked == "" {
 		w.prompt()
+	} else if mine != was || at >= 0 && !mine || w.cli.Bool("all") {
+		w.remind() // what was just shown is not what an answer is for
 	}
 	return nil
+}
+
+// remind prints the prompt again that something else was shown below.
+func (w *watcher) remind() {
+	for _, r := range w.queue {
+		if w.ask && r.ID == w.asked {
+			fmt.Printf("%s: %s? ", w.asked, prompts[w.asks(r)])
+		}
+	}
 }
 
 // vanished stands in asked while the last prompt is for something that is gone.
@@ -211,9 +222,8 @@ func (w *watcher) show(r control.Request) {
 func (w *watcher) prompt() {
 	w.asked = ""
 	if w.ask && len(w.queue) > 0 {
-		r := w.queue[0]
-		w.asked = r.ID
-		fmt.Printf("%s: %s? ", w.asked, prompts[w.asks(r)])
+		w.asked = w.queue[0].ID
+		w.remind()
 	}
 }
 
