@@ -73,7 +73,7 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 	// Whether it is an emergency the CA says; the recorder asks for room again when it is known.
 	if err := errors.Join(b.Recorder.Err(), b.Recorder.Room(true)); err != nil {
 		b.Log.Error("no session can be recorded", "error", err)
-		return nil, errNoRecorder
+		return nil, noRecorder(err, true)
 	}
 	key, err := newSessionKey()
 	if err != nil {
@@ -138,8 +138,6 @@ func (s *session) reason(err error) error {
 	return err
 }
 
-var errNoRecorder = errors.New("this bastion cannot record at the moment, so no session opens; tell your operator")
-
 // failed is an error with how the session is said to have ended.
 type failed struct {
 	end string
@@ -185,7 +183,7 @@ func (s *session) begin(key ssh.Signer) error {
 	}
 	if cerr != nil {
 		s.log.Error("recording cannot begin", "error", cerr)
-		err = errors.Join(failed{"recorder", errNoRecorder}, closeConn(host))
+		err = errors.Join(failed{"recorder", noRecorder(cerr, s.reply.Emergency)}, closeConn(host))
 	}
 	if err != nil {
 		return err
@@ -283,7 +281,7 @@ func (s *session) attend(clock *clock) {
 			s.cut("host", s.reply.HostName+" closed the connection")
 			return
 		case <-s.rec.Failed():
-			s.unrecorded(recorder.ErrFailed)
+			s.unrecorded(s.rec.Why())
 			return
 		case <-s.prolonged:
 			s.prolong(clock)
@@ -320,7 +318,7 @@ func (s *session) unrecorded(err error) {
 		return
 	}
 	s.log.Error("session cannot be recorded", "error", err)
-	s.cut("recorder", "this session cannot be recorded any more, so it ends; tell your operator")
+	s.cut("recorder", s.lastWords(err))
 }
 
 func head(rec *recorder.Writer) (uint64, string) {

@@ -6,6 +6,9 @@ import (
 	"postern/internal/control"
 )
 
+// Said is the decision, with the verdict of a review.
+func (a Approval) Said() string { return strings.TrimSpace(a.Decision + " " + a.Verdict) }
+
 // Owes says that something is still to be done about it.
 func (e Emergency) Owes() bool {
 	return e.State == "open" || e.State == "overdue" || e.State == "misused"
