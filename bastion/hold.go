@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -131,10 +132,43 @@ func (s *session) tellAll(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.channels {
+		c.herald.add(c, text)
+	}
+}
+
+// herald tells a program's user one thing after the other, without anybody waiting for it.
+type herald struct {
+	mu    sync.Mutex
+	queue []string
+	busy  bool
+}
+
+func (h *herald) add(c *channel, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue) < 16 {
+		h.queue = append(h.queue, text)
+	}
+	if !h.busy {
+		h.busy = true
+		go h.run(c)
+	}
+}
+
+func (h *herald) run(c *channel) {
+	for {
+		h.mu.Lock()
+		if h.busy = len(h.queue) > 0; !h.busy {
+			h.mu.Unlock()
+			return
+		}
+		text := h.queue[0]
+		h.queue = h.queue[1:]
+		h.mu.Unlock()
 		if c.started() && c.screen != nil {
-			go c.screen.notify(text)
+			c.screen.interrupt(text)
 		} else {
-			go c.tell(text)
+			c.tell(text)
 		}
 	}
 }
