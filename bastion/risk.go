@@ -290,9 +290,6 @@ func (s *session) act(crossed []crossing) {
 	for _, c := range crossed {
 		s.log.Warn("limit crossed", "limit", c.String(), "count", c.count)
 		told := s.crossed(c)
-		if s.b.Risk != nil {
-			s.b.Risk(told)
-		}
 		s.remark(told.Reason())
 		switch {
 		case c.Action == limit.Warn:
@@ -302,6 +299,9 @@ func (s *session) act(crossed []crossing) {
 		case c.Revokes():
 			// At once, whatever becomes of the CA; it cuts the same, and what else there is of the person.
 			s.b.Revoke(s.revocation(told))
+		}
+		if s.b.Risk != nil {
+			s.b.Risk(told)
 		}
 	}
 }

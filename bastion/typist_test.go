@@ -62,7 +62,7 @@ func TestTypedCommands(t *testing.T) {
 		keys, enter, _ := strings.Cut(keys, "|")
 		_, _ = io.WriteString(at.in, keys)
 		if enter != "" {
-			at.out.wait(t, "`ch sto'")
+			at.out.wait(t, "reverse-i-search")
 			_, _ = io.WriteString(at.in, enter)
 		}
 		var r control.Risk
