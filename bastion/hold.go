@@ -46,8 +46,8 @@ func (r *risk) find(text string, lifted uint64) *watched {
 
 // expire ends the session's chance of a release. False: that hold is over already.
 func (r *risk) expire(text string, lifted uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	if r.find(text, lifted) == nil {
 		return false
 	}
@@ -57,17 +57,15 @@ func (r *risk) expire(text string, lifted uint64) bool {
 
 // lift ends one hold; the limit counts afresh. It says whether that hold was there to be ended, and which others are.
 func (r *risk) lift(l control.Lifted) (lifted bool, others []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	w := r.find(l.Limit, l.Before)
 	if w == nil || r.over || r.cut != nil {
 		return false, nil
 	}
-	w.held, w.crossed, w.count = false, false, 0
+	w.held, w.crossed = false, false
 	w.lifted++
-	if w.seen != nil {
-		w.seen = map[uint64]struct{}{w.last: {}} // the file that was released is not held again
-	}
+	w.afresh()
 	for _, o := range r.watched {
 		if o.held {
 			others = append(others, o.String())

@@ -174,7 +174,9 @@ func (s *session) begin(key ssh.Signer) error {
 		s.log.Error("the CA's answer is unusable", "error", err)
 		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
 	}
+	s.risk.share(s.b.grants.enter(s.grant.request, s.b.Now(), s.ends()), s.reply.Used)
 	if err := s.b.register(s); err != nil {
+		s.b.grants.leave(s.grant.request, s.ends())
 		return failed{"revoked", err}
 	}
 	created := make(chan error, 1)
@@ -381,6 +383,7 @@ func (s *session) settle(reason string, host ssh.Conn, rec *recorder.Writer, lin
 		})
 		p.Frames, p.Head = head(rec)
 	}
+	p.Counts = s.risk.leave()
 	s.b.Progress(p)
 	s.b.unregister(s)
 	s.log.Info("session ended", "end", reason, "frames", p.Frames)
