@@ -94,6 +94,7 @@ func (s *session) program(ch ssh.NewChannel) {
 	sides.Go(func() { s.b.guard(s, func() { c.hostRequests(hostReqs) }) })
 	sides.Go(func() { s.b.guard(s, c.finish) })
 	c.clientRequests(clientReqs)
+	s.letGo()
 	host.Close() // the admin closed, or is gone
 	sides.Wait()
 	c.in.Wait()
@@ -257,11 +258,17 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	if v.starts {
 		c.begins.Lock()
 		defer c.begins.Unlock()
+		if c.ctx.Err() != nil {
+			return
+		}
 	}
 	// We need to know what became of these two even if the admin does not ask.
 	ask := req.WantReply || v.starts || req.Type == "pty-req"
 	ok, err := c.host.SendRequest(req.Type, ask, req.Payload)
 	ok = ok && err == nil
+	if ok && v.starts && c.ctx.Err() != nil {
+		c.kill() // it started in the moment of a cut, whose own signal may have come before
+	}
 	if ok && req.Type == "pty-req" {
 		c.pty.Store(true)
 	}

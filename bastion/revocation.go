@@ -47,7 +47,17 @@ func (b *Bastion) Revoke(r control.Revocation) {
 		}
 	}
 	v.mu.Unlock()
-	go b.cutAll(r, hit, readers, began)
+	// Here, so that nothing passes once the revocation was taken; those who end already are not cut.
+	go b.cutAll(r, stopAll(hit, "revoked", revokedText(r)), readers, began)
+}
+
+func stopAll(list []*session, reason, why string) (stopped []*ending) {
+	for _, s := range list {
+		if e := s.stop(reason, why); e != nil {
+			stopped = append(stopped, e)
+		}
+	}
+	return stopped
 }
 
 // Seq is the last revocation this bastion has: the stream resumes after it.
@@ -188,10 +198,7 @@ func (b *Bastion) Close(limit time.Duration) error {
 	b.revoked.mu.Lock()
 	b.closing = true
 	b.revoked.mu.Unlock()
-	live := b.revoked.sessions()
-	for _, s := range live {
-		go s.cut("bastion", "this bastion is shutting down")
-	}
+	go end(stopAll(b.revoked.sessions(), "bastion", "this bastion is shutting down"), nil)
 	done := make(chan struct{})
 	go func() { b.revoked.ended.Wait(); close(done) }()
 	select {

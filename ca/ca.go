@@ -295,6 +295,7 @@ const (
 	activeRows     = "active/"       // seq of revocations that are not past
 	holdingRows    = "holding/"      // seq of those of them that keep something away for a time
 	receiptRows    = "cut/"          // seq / bastion / part to control.CutReceipt
+	hostEndedRows  = "hostended/"    // seq / S-… to control.HostEnded
 	riskRows       = "risk/"         // S-… / limit that it crossed
 	liftRows       = "lift/"         // S-… / limit that held it, to liftRow
 	usedRows       = "used/"         // R-… to what its sessions that ended have counted, by limit

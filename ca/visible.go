@@ -88,3 +88,13 @@ func (ca *CA) shown(r request) request {
 	}
 	return r
 }
+
+// Asked is a request as the CA knows it, for who tells others about it.
+func (ca *CA) Asked(id string) (control.Request, bool) {
+	var r request
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		r, err = load(tx, id)
+		return err
+	})
+	return r.Request, err == nil
+}

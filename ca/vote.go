@@ -43,7 +43,7 @@ func (ca *CA) because(decision, because string) (string, error) {
 			return "", refuse("an approval carries no reason of its own")
 		}
 		return "", nil
-	case control.Deny, control.Revoke, control.Review:
+	case control.Deny, control.Revoke:
 		return cleanReason(because)
 	case control.Withdraw:
 		if because == "" {
@@ -51,7 +51,7 @@ func (ca *CA) because(decision, because string) (string, error) {
 		}
 		return cleanReason(because)
 	}
-	return "", refuse("unknown decision %q (decisions are: approve, deny, withdraw, revoke, review)", decision)
+	return "", refuse("unknown decision %q (decisions are: approve, deny, withdraw, revoke, review, clear)", decision)
 }
 
 // Vote takes a signed decision: approve, deny or withdraw. The signature must be the caller's own, over exactly

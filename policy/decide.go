@@ -189,15 +189,17 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 	for _, reason := range diagnostic.Reasons {
 		v.permits = append(v.permits, named(reason.PolicyID))
 	}
-	if v.permits = q.applies(v.permits); len(v.permits) == 0 {
-		v.noRule = true
-		return v
-	}
-	if q.Rule != "" {
+	all := v.permits
+	v.permits = q.applies(all)
+	if q.Rule != "" && (len(v.permits) > 0 || all.has(q.Rule)) {
 		if v.permits = v.permits.only(q.Rule); len(v.permits) == 0 {
-			v.why = fmt.Sprintf("rule %s does not allow it (those that do: %s)", q.Rule, ids(diagnostic.Reasons))
+			v.why = q.elsewhere(all)
 			return v
 		}
+	}
+	if len(v.permits) == 0 {
+		v.noRule = true
+		return v
 	}
 	if capability != ForwardLocal {
 		return s.bind(q, v)
@@ -208,6 +210,22 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 		v.allowed, v.why = false, nowhere
 	}
 	return v
+}
+
+// elsewhere says why the rule that was named does not count among the permits that matched.
+func (q Query) elsewhere(matched rules) string {
+	switch {
+	case !matched.has(q.Rule):
+	case q.Emergency:
+		return fmt.Sprintf("rule %s is not for emergencies: ask without --emergency", q.Rule)
+	default:
+		return fmt.Sprintf("rule %s is for emergencies: ask with --emergency", q.Rule)
+	}
+	var others []string
+	for _, r := range q.applies(matched) {
+		others = append(others, r.id)
+	}
+	return fmt.Sprintf("rule %s does not allow it (those that do: %s)", q.Rule, strings.Join(others, ", "))
 }
 
 // bind finds what the permits oblige to, and whether that can be met.
@@ -236,6 +254,10 @@ func (s *Set) bind(q Query, v verdict) verdict {
 	return v
 }
 
+func (rs rules) has(id string) bool {
+	return slices.ContainsFunc(rs, func(r *rule) bool { return r.id == id })
+}
+
 func (rs rules) only(id string) rules {
 	return slices.DeleteFunc(rs, func(r *rule) bool { return r.id != id })
 }
@@ -249,14 +271,6 @@ func (rs rules) place() string {
 		names = append(names, r.id)
 	}
 	return "rules " + strings.Join(names, ", ")
-}
-
-func ids(reasons []cedar.DiagnosticReason) string {
-	var names []string
-	for _, reason := range reasons {
-		names = append(names, string(reason.PolicyID))
-	}
-	return strings.Join(names, ", ")
 }
 
 // unite puts together what is allowed.

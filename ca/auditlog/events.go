@@ -20,6 +20,7 @@ const (
 	TypeCertificate  = "certificate"   // a CA key signed
 	TypeRevocation   = "revocation"    // something was cut
 	TypeCut          = "cut"           // what a bastion did about a revocation
+	TypeHostEnded    = "host-ended"    // what a host ended that ran of a revoked session
 	TypeRisk         = "risk"          // a limit of a session was crossed
 	TypeSession      = "session"       // a bastion opened a session
 	TypeProgress     = "progress"      // the head of a recording, running or ended
@@ -48,6 +49,7 @@ type Entry struct {
 	Certificate  *Certificate          `json:"certificate,omitempty"`
 	Revocation   *control.Revocation   `json:"revocation,omitempty"`
 	Cut          *control.CutReceipt   `json:"cut,omitempty"`
+	HostEnded    *control.HostEnded    `json:"host_ended,omitempty"`
 	Risk         *control.Risk         `json:"risk,omitempty"`
 	Session      *control.Session      `json:"session,omitempty"`
 	Progress     *control.Progress     `json:"progress,omitempty"`

@@ -21,7 +21,7 @@ const first = "postern statement v1"
 // Statement is one decision of one person, about a request or, for a revocation, about a target.
 type Statement struct {
 	CA       string
-	Decision string // approve, deny, withdraw, revoke, extend, lift or review
+	Decision string // approve, deny, withdraw, revoke, extend, lift, review or clear
 	Person   string // who signs
 
 	// About a request.
@@ -61,6 +61,7 @@ type Statement struct {
 	Target   string // of [control.ParseTarget]; For is how long it is kept away, if it is
 	Sequence uint64 // how many revocations of that target came before
 
+	Verdict string // of a review; empty in those of before there were verdicts
 	Because string // why, when the decision is neither an approval, nor to extend or lift
 }
 
@@ -86,6 +87,12 @@ func About(r control.Request, ca, decision, person, because string) Statement {
 	}
 	s.Extension, s.ExtendBy, s.ExtendTo = e.Number, time.Duration(e.ForSeconds)*time.Second, e.Ends
 	s.ExtendReason, s.ExtendNonce = e.Reason, e.Nonce
+	return s
+}
+
+// Finding is a statement of a review with what it found.
+func (s Statement) Finding(verdict string) Statement {
+	s.Verdict = verdict
 	return s
 }
 
@@ -201,6 +208,9 @@ func (s Statement) fields() []field {
 			fs = append(fs, field{"for", s.For.String()})
 		}
 	}
+	if s.Verdict != "" {
+		fs = append(fs, field{"verdict", s.Verdict})
+	}
 	if s.Decision != control.Approve && s.Decision != control.Extend && s.Decision != control.Lift {
 		fs = append(fs, field{"because", strconv.Quote(s.Because)})
 	}
@@ -298,6 +308,11 @@ func (s *Statement) set(name, value string) (err error) {
 		s.Target = value
 	case "sequence":
 		s.Sequence, err = strconv.ParseUint(value, 10, 64)
+	case "verdict":
+		s.Verdict = value
+		if s.Decision != control.Review || value != control.Justified && value != control.Misused {
+			return fmt.Errorf("%q of decision %s", value, s.Decision)
+		}
 	case "because":
 		s.Because, err = strconv.Unquote(value)
 	default:

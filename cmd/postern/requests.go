@@ -112,7 +112,7 @@ func printRequest(r control.Request, now time.Time) error {
 	}
 	pairs = append(pairs, "began", when(r.Began, now), "ends", when(r.Ends, now))
 	for _, v := range r.Votes {
-		pairs = append(pairs, v.Decision, fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
+		pairs = append(pairs, strings.TrimSpace(v.Decision+" "+v.Verdict), fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
 	}
 	for _, h := range r.Halts {
 		pairs = append(pairs, "held", fmt.Sprintf("%s, %s: %s", when(h.At, now), h.State, h.What()))

@@ -25,6 +25,7 @@ const (
 	Withdraw = "withdraw"
 	Revoke   = "revoke"
 	Review   = "review" // of an emergency that is over
+	Clear    = "clear"  // of one that was found misused: its person may have another
 	Extend   = "extend" // an approval of an [Extension]
 	Lift     = "lift"   // an approval of going on after a [Halt]
 )
@@ -82,6 +83,7 @@ type Need struct {
 // Vote is one signed decision about a request, kept with its exact bytes.
 type Vote struct {
 	Decision  string    `json:"decision"`
+	Verdict   string    `json:"verdict,omitempty"` // of a review
 	Person    string    `json:"person"`
 	Key       string    `json:"key"`    // fingerprint
 	Public    string    `json:"public"` // authorized_keys form

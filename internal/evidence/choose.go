@@ -109,6 +109,8 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return e.Risk.Request == c.request
 	case e.Cut != nil:
 		return slices.ContainsFunc(e.Cut.Sessions, func(s control.CutSession) bool { return ours(s.Session) })
+	case e.HostEnded != nil:
+		return ours(e.HostEnded.Session)
 	case e.Session != nil:
 		return ours(e.Session.ID)
 	case e.Progress != nil:

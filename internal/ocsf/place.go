@@ -76,6 +76,13 @@ func vote(e *Event, v auditlog.Vote) {
 		e.SeverityID = low
 	}
 	e.StatusDetail = v.Decision
+	if v.Verdict == control.Misused {
+		e.SeverityID = high
+	}
+	if v.Verdict != "" {
+		e.Message += ": " + v.Verdict
+		e.StatusDetail += " " + v.Verdict
+	}
 }
 
 // state of a request: one that is granted gives its privileges to the person.
@@ -250,6 +257,12 @@ func keeping(e *Event, entry auditlog.Entry) bool {
 	case entry.Cut != nil:
 		id := fmt.Sprintf("revocation %d", entry.Cut.Seq)
 		e.entity(entityUpdate, Entity{UID: id, Name: id, Type: "revocation"}, fmt.Sprintf("%s ended %d sessions for %s", entry.Cut.Bastion, len(entry.Cut.Sessions), id))
+	case entry.HostEnded != nil:
+		h := entry.HostEnded
+		e.entity(entityUpdate, Entity{UID: h.Session, Name: h.Session, Type: "session"}, h.String())
+		if h.Left > 0 {
+			e.SeverityID, e.StatusID, e.Status, e.StatusDetail = high, 2, "Failure", "processes of a revoked session run on"
+		}
 	default:
 		return false
 	}

@@ -28,6 +28,8 @@ func signedOff(e auditlog.Entry) error {
 		want = e.Risk.Bastion
 	case e.Cut != nil:
 		want = e.Cut.Bastion
+	case e.HostEnded != nil:
+		want = e.HostEnded.Host
 	case e.Session != nil:
 		want = e.Session.Bastion
 	case e.RecordingKey != nil:

@@ -92,6 +92,8 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.revocation(*e.Revocation, e.At)
 	case e.Type == auditlog.TypeCut && e.Cut != nil:
 		v.cutReceipt(*e.Cut, e.Actor)
+	case e.Type == auditlog.TypeHostEnded && e.HostEnded != nil:
+		v.hostEnded(*e.HostEnded, e.At)
 	case e.Type == auditlog.TypeRisk && e.Risk != nil:
 		v.risk(*e.Risk, e.Actor, e.At)
 	case e.Type == auditlog.TypeSession && e.Session != nil:

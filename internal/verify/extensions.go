@@ -175,7 +175,7 @@ func (v *verifier) extensionVote(r *request, cast auditlog.Vote, at time.Time) e
 	if !strings.Contains(cast.Statement, "\nextension: ") {
 		return fmt.Errorf("what was signed is about no extension")
 	}
-	r.more[e.Number-1] = append(r.more[e.Number-1], vote{cast.Decision, cast.Person, cast.Key, cast.Statement, key})
+	r.more[e.Number-1] = append(r.more[e.Number-1], vote{decision: cast.Decision, person: cast.Person, key: cast.Key, statement: cast.Statement, public: key})
 	return nil
 }
 

@@ -143,7 +143,7 @@ func (v *verifier) haltVote(r *request, cast auditlog.Vote, at time.Time) error 
 	if err != nil {
 		return err
 	}
-	r.halts[i].votes = append(r.halts[i].votes, vote{cast.Decision, cast.Person, cast.Key, cast.Statement, key})
+	r.halts[i].votes = append(r.halts[i].votes, vote{decision: cast.Decision, person: cast.Person, key: cast.Key, statement: cast.Statement, public: key})
 	return nil
 }
 

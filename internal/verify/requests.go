@@ -39,8 +39,8 @@ type request struct {
 }
 
 type vote struct {
-	decision, person, key, statement string
-	public                           ssh.PublicKey
+	decision, verdict, person, key, statement string
+	public                                    ssh.PublicKey
 }
 
 func (r *request) live() bool {
@@ -132,9 +132,9 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 		v.fail("%s: %v", what, err)
 		return
 	}
-	r.votes = append(r.votes, vote{cast.Decision, cast.Person, cast.Key, cast.Statement, key})
-	if cast.Decision == control.Review {
-		v.reviewed(r, at)
+	r.votes = append(r.votes, vote{cast.Decision, cast.Verdict, cast.Person, cast.Key, cast.Statement, key})
+	if cast.Decision == control.Review || cast.Decision == control.Clear {
+		v.reviewed(r, r.votes[len(r.votes)-1], at)
 	}
 	if cast.Decision == control.Withdraw && cast.Person != r.Person {
 		r.retired = append(r.retired, cast.Person)
@@ -168,7 +168,7 @@ func (v *verifier) goodSignature(r *request, about control.Request, cast auditlo
 	if err := v.checkStatement(r, cast); err != nil {
 		return nil, err
 	}
-	if cast.Decision == control.Review {
+	if cast.Decision == control.Review || cast.Decision == control.Clear {
 		if err := v.held(control.Traits{Person: cast.Person, Keys: []string{cast.Key}, Approvers: []string{cast.Person}}); err != nil {
 			return nil, err
 		}
@@ -207,13 +207,16 @@ func (v *verifier) checkStatement(r *request, cast auditlog.Vote) error {
 	if err != nil {
 		return err
 	}
+	if cast.Verdict != s.Verdict {
+		return fmt.Errorf("the verdict %q was signed, and logged is %q", s.Verdict, cast.Verdict)
+	}
 	if cast.Halt != 0 {
 		if cast.Statement != v.saysHalt(r, cast, s.Because) {
 			return fmt.Errorf("the signed statement does not say what holds the request")
 		}
 		return nil
 	}
-	if cast.Statement != statement.About(r.Request, v.ca, cast.Decision, cast.Person, s.Because).Text() {
+	if cast.Statement != statement.About(r.Request, v.ca, cast.Decision, cast.Person, s.Because).Finding(s.Verdict).Text() {
 		return fmt.Errorf("the signed statement does not say what the request says")
 	}
 	return nil
@@ -236,6 +239,8 @@ func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 			return fmt.Errorf("they had reviewed it already")
 		}
 		return v.reviews(r, cast.Person)
+	case control.Clear:
+		return v.clears(r, cast.Person)
 	case control.Approve, control.Deny:
 	default:
 		return fmt.Errorf("no such decision")
