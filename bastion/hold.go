@@ -18,7 +18,7 @@ const mostAhead = 64
 // hold leaves the session as it is, with nothing passing, until approvers release it or its time is over. The CA opens no other one for the grant meanwhile.
 func (s *session) hold(c crossing, told control.Risk) {
 	length := s.holdTime()
-	s.tellAll(fmt.Sprintf("%s, so this session is held until approvers release it with: postern approve %s. It ends in %s otherwise; then ask for a fresh approval with: postern request %s",
+	s.tellAll(fmt.Sprintf("%s, so this session is held until approvers release it with: postern approve %s. It ends in %s otherwise; then ask anew: postern request %s",
 		told.Reason(), told.Request, length, s.reply.Session.Target))
 	time.AfterFunc(length, func() {
 		if s.risk.expire(c.String(), c.lifted) {
