@@ -58,6 +58,7 @@ type Bastion struct {
 	lease   lease
 	revoked revocations
 	keys    recordingKeys
+	grants  grants
 	once    sync.Once
 	closing bool // under revoked.mu: no session may begin
 }

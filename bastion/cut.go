@@ -35,12 +35,12 @@ type ending struct {
 
 // stop is the first step: from here on nothing passes. The first caller's reason is the one that counts; nil: there was one before.
 func (s *session) stop(reason, why string) *ending {
-	reason, why = s.sentence(reason, why)
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
 		return nil
 	}
+	reason, why = s.sentence(reason, why)
 	e := &ending{s: s, reason: reason, why: why, host: s.host, rec: s.rec, killed: make(chan struct{})}
 	s.over, s.why, s.killed = true, why, e.killed
 	for c := range s.channels {
@@ -165,6 +165,7 @@ func (e *ending) finish() {
 		})
 		p.Frames, p.Head = head(e.rec)
 	}
+	p.Counts = s.risk.leave()
 	s.b.Progress(p)
 	s.b.unregister(s)
 	s.log.Info("session ended", "end", e.reason, "frames", p.Frames)

@@ -167,7 +167,9 @@ func (s *session) begin(key ssh.Signer) error {
 		s.log.Error("the CA's answer is unusable", "error", err)
 		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
 	}
+	s.risk.share(s.b.grants.enter(s.grant.request, s.b.Now(), s.ends()), s.reply.Used)
 	if err := s.b.register(s); err != nil {
+		s.b.grants.leave(s.grant.request, s.ends())
 		return failed{"revoked", err}
 	}
 	created := make(chan error, 1)

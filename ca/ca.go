@@ -298,6 +298,7 @@ const (
 	hostEndedRows  = "hostended/"    // seq / S-… to control.HostEnded
 	riskRows       = "risk/"         // S-… / limit that it crossed
 	liftRows       = "lift/"         // S-… / limit that held it, to liftRow
+	usedRows       = "used/"         // R-… to what its sessions that ended have counted, by limit
 	heldRows       = "heldgrant/"    // R-… of grants that a limit holds
 	heldPersonRows = "heldperson/"   // person / counter, to when a session was first kept from opening by it
 	sourceRows     = "source/"       // person / address, to when a session last came from there
