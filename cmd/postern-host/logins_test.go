@@ -108,7 +108,7 @@ func (f *follower) left(t *testing.T, serial uint64) int {
 	id := look(t, pid).ID
 	t.Cleanup(func() {
 		if p, err := proc.Look(pid); err == nil && p.ID == id {
-			syscall.Kill(pid, syscall.SIGKILL)
+			syscall.Kill(-pid, syscall.SIGKILL) // it leads a group
 		}
 	})
 	return pid
