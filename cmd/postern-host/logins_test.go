@@ -268,6 +268,42 @@ func (f *follower) reachable(t *testing.T) string {
 	return to
 }
 
+// What pam_exec runs has sshd for its parent, as root's shell has.
+func TestOpenedIsLookedAtAtOnce(t *testing.T) {
+	f := newFollower(t)
+	f.install(t)
+	me, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := f.ending.logins
+	done := make(chan error, 1)
+	go func() {
+		done <- f.sshd.run(7, "until [ -e "+f.file("go")+" ]; do sleep 0.01; done; exec /usr/bin/env "+asProgram+"=1 "+me+" opened --tell "+f.file("logins"))
+	}()
+	settled := func() (all int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, known := range l.known {
+			if known.By() == lineage.ByAudit {
+				known.Audit = lineage.NoAudit // as if nobody had looked
+				all++
+			}
+		}
+		return all
+	}
+	for f.pam && settled() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	put(t, f.file("go"), "")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := settled(); (n == 1) != f.pam {
+		t.Errorf("%d logins have an audit session", n)
+	}
+}
+
 // Without an agent people get in, a little later.
 func TestLoginsDoNotNeedTheAgent(t *testing.T) {
 	f := newFollower(t)
