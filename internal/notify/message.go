@@ -13,7 +13,7 @@ import (
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
 	"emergency", "review.waiting", "review.overdue", "extension.waiting", "extension.granted", "extension.denied",
-	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
+	"session.began", "session.ended", "revocation", "cut", "host.ended", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
 // Message is what a webhook or a command gets. It says what the audit log says, so nothing of a recording.
