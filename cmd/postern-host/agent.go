@@ -26,7 +26,7 @@ const (
 	speakEvery = 20 * time.Second
 
 	// speakSoon is how long a login waits until the CA hears of it.
-	speakSoon = time.Second
+	speakSoon = 200 * time.Millisecond
 
 	// silenceTime is how long the stream may say nothing; the CA's heartbeat is every five seconds.
 	silenceTime = 30 * time.Second

@@ -36,11 +36,10 @@ type Ended struct {
 func (p Proc) End(logins []Login, grace time.Duration) []Ended {
 	began := time.Now()
 	c := p.crew(logins)
-	c.sweep() // who is whose child is clear as long as nobody was sent anything
-	left := c.sweep(unix.SIGHUP, unix.SIGTERM, unix.SIGCONT)
-	for pause := glance; left > 0 && time.Since(began) < grace; pause = min(2*pause, longGlance) {
+	c.sweep()
+	c.signal(unix.SIGHUP, unix.SIGTERM, unix.SIGCONT)
+	for pause := glance; c.recount() > 0 && time.Since(began) < grace; pause = min(2*pause, longGlance) {
 		time.Sleep(min(pause, grace-time.Since(began)))
-		left = c.sweep()
 	}
 	for i := range c.ended {
 		c.ended[i].Killed = c.ended[i].Left
@@ -83,29 +82,48 @@ func (p Proc) crew(logins []Login) *crew {
 }
 
 // kill stops everything before it kills anything. What is stopped starts nothing, and what is killed makes room for something else: so a
-// program that forks without end is caught.
+// program that forks without end is caught. It is over when several looks at everything in a row found nothing.
 func (c *crew) kill() {
-	quiet, pause := 0, glance
-	for end := time.Now().Add(persistence); ; {
-		left := c.sweep(unix.SIGSTOP)
-		if left > 0 {
-			for before, n := 0, 0; before != len(c.ran) && n < stopping; n++ {
-				before = len(c.ran)
-				c.sweep(unix.SIGSTOP)
-			}
-			left = c.sweep(unix.SIGKILL)
+	for quiet, end := 0, time.Now().Add(persistence); quiet < certainty; quiet++ {
+		if c.sweep(unix.SIGSTOP) == 0 {
+			continue
 		}
-		if quiet++; left > 0 {
-			quiet = 0
+		quiet = -1
+		for before, n := 0, 0; before != len(c.ran) && n < stopping; n++ {
+			before = len(c.ran)
+			c.sweep(unix.SIGSTOP)
 		}
-		if quiet == certainty || c.denied || time.Now().After(end) {
+		c.signal(unix.SIGKILL)
+		for pause := glance; c.recount() > 0 && !c.denied && time.Now().Before(end); pause = min(2*pause, longGlance) {
+			time.Sleep(pause)
+		}
+		if c.denied || time.Now().After(end) {
 			return
 		}
-		if left > 0 {
-			time.Sleep(pause)
-			pause = min(2*pause, longGlance)
+	}
+}
+
+// signal sends to all that were found and still run.
+func (c *crew) signal(signals ...unix.Signal) {
+	for id := range c.ran {
+		if process, err := c.Look(id.PID); err == nil && process.ID == id {
+			c.send(process, signals)
 		}
 	}
+}
+
+// recount says how many of those that were found still run, without looking for others.
+func (c *crew) recount() (running int) {
+	for i := range c.ended {
+		c.ended[i].Left = 0
+	}
+	for id := range c.ran {
+		if process, err := c.Look(id.PID); err == nil && process.ID == id && process.running() {
+			running++
+			c.ended[c.known[id]].Left++
+		}
+	}
+	return running
 }
 
 // sweep finds the logins' processes, sends each the signals, and says how many run. What its audit session or its cgroup gives away gets the
