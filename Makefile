@@ -4,12 +4,12 @@ SIZE ?= 1G
 FUZZTIME ?= 10s
 
 # What takes longest begins first.
-LONG = ./internal/story ./bastion
+LONG = ./internal/story
 
-# The packages whose goroutines meet run under the race detector too, but for the tests that cut or flip a file at every byte, which are
-# one goroutine, and for floods and attacks by the dozen, which are more of the same: all are twenty times slower under it.
-RACE = ./bastion ./ca ./ca/auditlog ./ca/server ./recorder ./internal/control ./internal/door ./internal/socket ./internal/store
-SLOW = Slips|EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|NoExitStatus|Flood|HalfOpen|Audit
+# The packages whose goroutines meet run under the race detector, and only there, but for the tests that are one goroutine (a file cut or flipped
+# at every byte), that measure memory, or that are more of the same by the dozen: all are twenty times slower under it.
+RACE = ./bastion ./recorder ./ca ./internal/store ./internal/door ./ca/auditlog ./ca/server ./internal/control ./internal/socket
+SLOW = Slips|EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|NoExitStatus|Flood|HalfOpen|Audit|Memory|Lots|TestShred$$|TestDestroy|LongOutline|WatchersThatTake|FuzzServer
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -26,8 +26,9 @@ deps: ## check that OpenSSH and the clients of the stories are here; install wha
 
 test: deps player ## vet, all tests, the end-to-end stories, and the race detector where goroutines meet
 	$(GO) vet ./...
-	$(GO) test $(LONG) ./...
 	$(GO) test -race -skip '$(SLOW)' $(RACE)
+	$(GO) test -run '$(SLOW)' $(RACE)
+	$(GO) test $(LONG) $$($(GO) list ./... | grep -vFx "$$($(GO) list $(RACE))")
 
 lint: ## vet, gofmt and staticcheck
 	$(GO) vet ./...

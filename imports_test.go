@@ -43,7 +43,7 @@ var arrows = map[string][]string{
 	"internal/sshsig":      {},
 	"internal/sshconfig":   {},
 	"internal/store":       {},
-	"internal/notify":      {"ca/auditlog", "internal/control"},
+	"internal/notify":      {"ca/auditlog", "ca/statement", "internal/control"},
 	"internal/control":     {"internal/algo", "internal/sshsig"},
 	"internal/door":        {"internal/algo", "internal/greeting", "internal/pace", "internal/socket"},
 	"internal/player":      {"recorder", "recorder/index", "recorder/play", "recorder/screen"},

@@ -297,6 +297,7 @@ const (
 	receiptRows    = "cut/"          // seq / bastion / part to control.CutReceipt
 	hostEndedRows  = "hostended/"    // seq / S-… to control.HostEnded
 	riskRows       = "risk/"         // S-… / limit that it crossed
+	liftRows       = "lift/"         // S-… / limit that held it, to liftRow
 	heldRows       = "heldgrant/"    // R-… of grants that a limit holds
 	heldPersonRows = "heldperson/"   // person / counter, to when a session was first kept from opening by it
 	sourceRows     = "source/"       // person / address, to when a session last came from there

@@ -222,6 +222,9 @@ func unite(all *policy.Decision, d policy.Decision) {
 	all.Max, all.Claim = min(all.Max, d.Max), min(all.Claim, d.Claim)
 	all.Touch, all.PIN = all.Touch || d.Touch, all.PIN || d.PIN
 	all.PinSource, all.Keystrokes = all.PinSource || d.PinSource, all.Keystrokes || d.Keystrokes
+	if d.Hold > 0 && (all.Hold == 0 || d.Hold < all.Hold) {
+		all.Hold = d.Hold
+	}
 	if d.Idle > 0 && (all.Idle == 0 || d.Idle < all.Idle) {
 		all.Idle = d.Idle
 	}

@@ -43,12 +43,11 @@ func tell(socket string, login toldLogin) error {
 	}
 	defer conn.Close()
 	conn.SetDeadline(deadline)
-	if err := json.NewEncoder(conn).Encode(login); err != nil {
-		return err
-	}
+	// Who is not believed may have been answered before they had said it.
+	said := json.NewEncoder(conn).Encode(login)
 	var answer string
 	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
-		return err
+		return errors.Join(said, err)
 	}
 	if answer != "" {
 		return errors.New(answer)

@@ -14,7 +14,7 @@ const clockwork = "ca"
 func signedOff(e auditlog.Entry) error {
 	want := e.Actor
 	switch {
-	case e.Genesis != nil, e.Policy != nil, e.State != nil, e.Overdue != nil:
+	case e.Genesis != nil, e.Policy != nil, e.State != nil, e.Overdue != nil, e.Halt != nil:
 		want = clockwork
 	case e.Request != nil:
 		want = e.Request.Person
