@@ -38,6 +38,7 @@ type agent struct {
 	revoked     revokedKeys
 	certificate *hostCertificate // nil: none to keep
 	ending      *ending          // nil: nothing is ended here
+	cannotEnd   error            // though it should be
 	log         *slog.Logger
 	every       time.Duration // between refreshes that no event asked for
 

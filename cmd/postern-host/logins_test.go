@@ -268,6 +268,18 @@ func (f *follower) reachable(t *testing.T) string {
 	return to
 }
 
+// Where nothing can be ended the rest goes on, and the CA is told why.
+func TestWhoCannotEndSaysSo(t *testing.T) {
+	w := newAgent(t, time.Hour, false)
+	w.ca.publish(list(t, 1, time.Now()), false)
+	_, w.cannotEnd = w.hearLogins(t.TempDir(), t.TempDir())
+	w.start(t)
+	w.await(t, "revocation list is installed", 1)
+	if s := w.saying(t, "anything", func(control.HostState) bool { return true }); !s.Ends || !strings.Contains(s.CannotEnd, "session_ca.pub") {
+		t.Errorf("%+v", s)
+	}
+}
+
 // What pam_exec runs has sshd for its parent, as root's shell has.
 func TestOpenedIsLookedAtAtOnce(t *testing.T) {
 	f := newFollower(t)
