@@ -90,6 +90,7 @@ func (s *session) program(ch ssh.NewChannel) {
 	sides.Go(func() { s.b.guard(s, func() { c.hostRequests(hostReqs) }) })
 	sides.Go(func() { s.b.guard(s, c.finish) })
 	c.clientRequests(clientReqs)
+	s.letKill()
 	host.Close() // the admin closed, or is gone
 	sides.Wait()
 	c.in.Wait()

@@ -38,10 +38,10 @@ func (s *session) set(c *clock, until time.Time) {
 	}
 }
 
-// prolong runs the clock to a deadline that moved, and tells. False: it did not.
+// prolong runs the clock to a deadline that moved, and tells. False: it did not. [session.lastUntil] sees to it that none moves back.
 func (s *session) prolong(c *clock) bool {
 	until := s.ends()
-	if !until.After(c.until) {
+	if until.Equal(c.until) {
 		return false
 	}
 	s.set(c, until)

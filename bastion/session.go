@@ -67,7 +67,8 @@ type session struct {
 	expects  map[string]struct{} // what the host may open
 	deadline time.Time
 	over     bool
-	why      string // what the admin was or is to be told of the end
+	killed   chan struct{} // closed when the host was asked to kill what runs; nil: it is not
+	why      string        // what the admin was or is to be told of the end
 
 	running sync.WaitGroup // channels
 	touched atomic.Int64   // nanoseconds after it was born, by a clock that does not jump, of the last sign of the admin
@@ -114,7 +115,7 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 		return nil, s.reason(err)
 	}
 	s.log.Info("session open", "client", tcpAddr(link.RemoteAddr()), "serial", g.cert.Serial, "deadline", reply.Session.Deadline)
-	go s.attend()
+	go s.attend(s.clock())
 	return s, nil
 }
 
@@ -273,10 +274,9 @@ func (g *grant) traits(bastion string, targets ...string) control.Traits {
 }
 
 // attend watches over the session until it ends.
-func (s *session) attend() {
+func (s *session) attend(clock *clock) {
 	gone := make(chan struct{})
 	go func() { _ = s.host.Wait(); close(gone) }()
-	clock := s.clock()
 	defer clock.stop()
 	for {
 		select {
@@ -316,6 +316,9 @@ func (s *session) cut(reason, why string) (e ending) {
 	}
 	reason, why = s.sentence(reason, why)
 	s.over, s.why = true, why
+	if why != "" {
+		s.killed = make(chan struct{})
+	}
 	host, rec := s.host, s.rec
 	channels := make([]*channel, 0, len(s.channels))
 	for c := range s.channels {
@@ -348,13 +351,23 @@ func (s *session) dismiss(channels []*channel, rec *recorder.Writer, why string)
 		kills.Go(c.kill)
 		wg.Go(func() { c.tell(why) })
 	}
-	wg.Go(func() { kills.Wait(); asked <- time.Now() })
+	wg.Go(func() { kills.Wait(); asked <- time.Now(); close(s.killed) })
 	within(tellTime, wg.Wait)
 	select {
 	case signalled = <-asked:
 	default: // a host that takes nothing
 	}
 	return signalled
+}
+
+// letKill waits until the signals are on their way to the host, before what they travel on is closed: on a busy bastion they may be later than dismiss waits.
+func (s *session) letKill() {
+	s.mu.Lock()
+	killed := s.killed
+	s.mu.Unlock()
+	if killed != nil {
+		wait(killed, settleTime)
+	}
 }
 
 // within runs f and waits for it, but not longer than limit. It says whether f returned.
@@ -367,6 +380,7 @@ func within(limit time.Duration, f func()) bool {
 // settle lets go of the host and ends the recording.
 func (s *session) settle(reason string, host ssh.Conn, rec *recorder.Writer, linger bool) {
 	if linger {
+		s.letKill()
 		time.Sleep(hostLinger)
 	}
 	closeConn(host)
