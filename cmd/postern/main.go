@@ -40,6 +40,7 @@ func newApp() *cli.App {
 			revocationsCommand,
 			krlCommand,
 			hostsCommand,
+			bastionsCommand,
 			auditorCommand,
 			recordingKeyCommand,
 			recordingKeysCommand,

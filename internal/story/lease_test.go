@@ -89,8 +89,11 @@ func (o *outpost) network(up bool) {
 
 // asInside runs postern beside the CA, where the network is never cut.
 func (o *outpost) asInside(person string, words ...string) (string, error) {
-	argv := append([]string{"netns", "exec", o.caNet, filepath.Join(o.Dir, "bin", "postern")}, words...)
-	cmd := exec.Command("ip", argv...)
+	argv := append([]string{filepath.Join(o.Dir, "bin", "postern")}, words...)
+	if o.caNet != "" {
+		argv = append([]string{"ip", "netns", "exec", o.caNet}, argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), o.Env(person)...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
