@@ -338,31 +338,3 @@ func (u *unlucky) unrevoked(seed uint64) {
 		u.t.Errorf("the person read %q", text)
 	}
 }
-
-// within waits for the end of the session, but not longer than d.
-func (k *talk) within(d time.Duration) {
-	select {
-	case <-k.ended:
-	case <-time.After(d):
-	}
-}
-
-// speaks waits for a word that the host says from now on.
-func (k *talk) speaks(after string) {
-	k.t.Helper()
-	now := time.Now()
-	for end := now.Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		select {
-		case <-k.ended:
-			k.t.Fatalf("%s: the session ended: %s", after, k.stderr.String())
-		default:
-		}
-		k.mu.Lock()
-		last := k.last
-		k.mu.Unlock()
-		if last.After(now) {
-			return
-		}
-	}
-	k.t.Fatalf("%s: nothing passes any more", after)
-}
