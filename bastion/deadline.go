@@ -61,7 +61,7 @@ func (s *session) tick(c *clock) {
 	idle := now.Sub(s.born) - time.Duration(s.touched.Load())
 	limit := time.Duration(s.reply.IdleSeconds) * time.Second
 	switch {
-	case limit > 0 && idle > limit:
+	case limit > 0 && idle > limit && !s.risk.stop(): // who is held cannot do anything
 		s.cut("idle", fmt.Sprintf("nothing was typed for %s, so this session ends", limit))
 		return
 	case c.warned < len(warnings) && left <= warnings[c.warned]:

@@ -4,19 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"postern/internal/control"
 )
-
-// ending is how a session was cut.
-type ending struct {
-	first     bool      // it lived until then
-	signalled time.Time // the host was asked to kill what ran; zero: nothing ran, or the host took no request in time
-	closed    time.Time
-	survivors []string
-}
 
 // survivors says of the programs of a session which may outlive it on the host, and why: what to look for there.
 func (s *session) survivors(channels []*channel) (list []string) {
@@ -39,31 +30,29 @@ func (s *session) survivors(channels []*channel) (list []string) {
 	return list
 }
 
-// cutAll ends sessions, each on its own, and tells the CA what was done when the last connection is closed.
-func (b *Bastion) cutAll(r control.Revocation, hit []*session, readers int, heard time.Time) {
-	done := make([]control.CutSession, len(hit))
-	var cut sync.WaitGroup
-	for i, s := range hit {
-		cut.Go(func() {
-			e := s.cut("revoked", revokedText(r))
-			if !e.first {
-				return // it was ending already
-			}
-			done[i] = control.CutSession{Session: s.reply.Session.ID, Closed: micros(e.closed.Sub(heard)), Survivors: e.survivors}
-			if !e.signalled.IsZero() {
-				done[i].Signalled = micros(e.signalled.Sub(heard))
-			}
-		})
-	}
-	cut.Wait()
+// cutAll ends sessions that were stopped, and tells the CA what was done when the last connection is closed.
+func (b *Bastion) cutAll(r control.Revocation, hit []*ending, readers int, heard time.Time) {
+	end(hit, func() {
+		if b.Receipt == nil || r.Seq == 0 {
+			return
+		}
+		for _, receipt := range receipts(r.Seq, b.Now(), time.Since(heard), outcome(hit, heard)) {
+			b.Receipt(receipt)
+		}
+	})
 	b.Log.Warn("revocation", "seq", r.Seq, "target", r.Target().String(), "by", r.By, "sessions", len(hit), "auditors", readers, "took", time.Since(heard).String())
-	done = slices.DeleteFunc(done, func(c control.CutSession) bool { return c.Session == "" })
-	if b.Receipt == nil || r.Seq == 0 {
-		return
+}
+
+// outcome is what the receipts say of each.
+func outcome(list []*ending, heard time.Time) []control.CutSession {
+	told := make([]control.CutSession, len(list))
+	for i, e := range list {
+		told[i] = control.CutSession{Session: e.s.reply.Session.ID, Closed: micros(e.closed.Sub(heard)), Left: micros(e.left.Sub(heard)), Survivors: e.s.survivors(e.channels)}
+		if !e.signalled.IsZero() {
+			told[i].Signalled = micros(e.signalled.Sub(heard))
+		}
 	}
-	for _, receipt := range receipts(r.Seq, b.Now(), time.Since(heard), done) {
-		b.Receipt(receipt)
-	}
+	return told
 }
 
 // receipts are for so many sessions as fit into each, and one if there are none: a bastion that had nothing to cut says so.

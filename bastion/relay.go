@@ -62,6 +62,7 @@ func (c *channel) run(up, down, errs *lane) {
 			c.keepEOF(recorder.Stdin)
 		}
 		c.inEnd.Store(true)
+		c.s.letGo()
 		_ = c.host.CloseWrite()
 	}()
 }

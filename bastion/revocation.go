@@ -47,7 +47,17 @@ func (b *Bastion) Revoke(r control.Revocation) {
 		}
 	}
 	v.mu.Unlock()
-	go b.cutAll(r, hit, readers, began)
+	// Here, so that nothing passes once the revocation was taken; those who end already are not cut.
+	go b.cutAll(r, stopAll(hit, "revoked", revokedText(r)), readers, began)
+}
+
+func stopAll(list []*session, reason, why string) (stopped []*ending) {
+	for _, s := range list {
+		if e := s.stop(reason, why); e != nil {
+			stopped = append(stopped, e)
+		}
+	}
+	return stopped
 }
 
 // Seq is the last revocation this bastion has: the stream resumes after it.
@@ -98,10 +108,8 @@ func (b *Bastion) register(s *session) error {
 	if s.term = b.lease.current(); !b.lease.admits() {
 		return errNoCA
 	}
-	for _, r := range v.set {
-		if strikes(r, s, b.Now()) {
-			return errors.New(revokedText(r))
-		}
+	if err := v.strikes(s, b.Now()); err != nil {
+		return err
 	}
 	if v.live == nil {
 		v.live = map[*session]struct{}{}
@@ -109,6 +117,16 @@ func (b *Bastion) register(s *session) error {
 	v.live[s] = struct{}{}
 	s.lastUntil(v.moved[s.grant.request]) // the CA may have decided about the session before
 	v.ended.Add(1)
+	return nil
+}
+
+// strikes says why a session is revoked, if it is. It is called with mu held.
+func (v *revocations) strikes(s *session, now time.Time) error {
+	for _, r := range v.set {
+		if strikes(r, s, now) {
+			return errors.New(revokedText(r))
+		}
+	}
 	return nil
 }
 
@@ -179,10 +197,7 @@ func (b *Bastion) Close(limit time.Duration) error {
 	b.revoked.mu.Lock()
 	b.closing = true
 	b.revoked.mu.Unlock()
-	live := b.revoked.sessions()
-	for _, s := range live {
-		go s.cut("bastion", "this bastion is shutting down")
-	}
+	go end(stopAll(b.revoked.sessions(), "bastion", "this bastion is shutting down"), nil)
 	done := make(chan struct{})
 	go func() { b.revoked.ended.Wait(); close(done) }()
 	select {

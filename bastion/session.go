@@ -21,12 +21,6 @@ import (
 	"postern/recorder"
 )
 
-const (
-	tellTime   = 50 * time.Millisecond // for the last line to the admin and the last signal to the host
-	hostLinger = 50 * time.Millisecond // for sshd to read that signal before its connection closes
-	settleTime = 3 * time.Second       // for the channels of an ended session to let go
-)
-
 // What a client may ask of its connection inside a jump before it is slowed down, as at the door.
 const (
 	requestsPerSecond = 200
@@ -67,8 +61,8 @@ type session struct {
 	expects  map[string]struct{} // what the host may open
 	deadline time.Time
 	over     bool
-	killed   chan struct{} // closed when the host was asked to kill what runs; nil: it is not
 	why      string        // what the admin was or is to be told of the end
+	killed   chan struct{} // once over: closed when the host was asked to kill what runs
 
 	running sync.WaitGroup // channels
 	touched atomic.Int64   // nanoseconds after it was born, by a clock that does not jump, of the last sign of the admin
@@ -305,99 +299,11 @@ func (s *session) attend(clock *clock) {
 	}
 }
 
-// cut ends the session, whatever its two ends do. The first caller's reason is the one that counts; why, unless empty, is the line that
-// the admin reads, and means that the program on the host is to be killed too.
-func (s *session) cut(reason, why string) (e ending) {
-	began := time.Now()
-	s.mu.Lock()
-	if s.over {
-		s.mu.Unlock()
-		return e
-	}
-	reason, why = s.sentence(reason, why)
-	s.over, s.why = true, why
-	if why != "" {
-		s.killed = make(chan struct{})
-	}
-	host, rec := s.host, s.rec
-	channels := make([]*channel, 0, len(s.channels))
-	for c := range s.channels {
-		channels = append(channels, c)
-	}
-	s.mu.Unlock()
-	s.cancel()
-	e.first = true
-	if why != "" {
-		e.survivors = s.survivors(channels)
-		e.signalled = s.dismiss(channels, rec, why)
-	}
-	// Who is still logging in reads it there. Who left by themselves is about to say goodbye around the jump too, or keeps that connection.
-	if host != nil && reason != "closed" {
-		s.link.Close()
-	}
-	s.log.Info("session ends", "end", reason, "why", why, "channels", len(channels), "took", time.Since(began).String())
-	go s.settle(reason, host, rec, why != "" && len(channels) > 0)
-	e.closed = time.Now()
-	return e
-}
-
-// dismiss kills what runs on the host, tells the admin and the recording, all at once, and waits for none of them longer than tellTime. It says when
-// the host was asked to kill the last program.
-func (s *session) dismiss(channels []*channel, rec *recorder.Writer, why string) (signalled time.Time) {
-	var wg, kills sync.WaitGroup
-	asked := make(chan time.Time, 1)
-	wg.Go(func() { s.note(rec, why) })
-	for _, c := range channels {
-		kills.Go(c.kill)
-		wg.Go(func() { c.tell(why) })
-	}
-	wg.Go(func() { kills.Wait(); asked <- time.Now(); close(s.killed) })
-	within(tellTime, wg.Wait)
-	select {
-	case signalled = <-asked:
-	default: // a host that takes nothing
-	}
-	return signalled
-}
-
-// letKill waits until the signals are on their way to the host, before what they travel on is closed: on a busy bastion they may be later than dismiss waits.
-func (s *session) letKill() {
-	s.mu.Lock()
-	killed := s.killed
-	s.mu.Unlock()
-	if killed != nil {
-		wait(killed, settleTime)
-	}
-}
-
 // within runs f and waits for it, but not longer than limit. It says whether f returned.
 func within(limit time.Duration, f func()) bool {
 	done := make(chan struct{})
 	go func() { f(); close(done) }()
 	return wait(done, limit)
-}
-
-// settle lets go of the host and ends the recording.
-func (s *session) settle(reason string, host ssh.Conn, rec *recorder.Writer, linger bool) {
-	if linger {
-		s.letKill()
-		time.Sleep(hostLinger)
-	}
-	closeConn(host)
-	s.waitChannels()
-	p := control.Progress{Session: s.reply.Session.ID, End: reason}
-	if rec != nil {
-		// A disk that hangs holds up the end of the recording, not that of the session.
-		within(s.b.Limits.FreezeTime, func() {
-			if err := rec.Close(reason); err != nil {
-				s.log.Error("recording did not end cleanly", "error", err)
-			}
-		})
-		p.Frames, p.Head = head(rec)
-	}
-	s.b.Progress(p)
-	s.b.unregister(s)
-	s.log.Info("session ended", "end", reason, "frames", p.Frames)
 }
 
 func (s *session) waitChannels() { within(settleTime, s.running.Wait) }

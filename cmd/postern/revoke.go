@@ -108,6 +108,17 @@ func (c *client) revoke(cc *cli.Context, r revoking) error {
 	return c.awaitReceipts(cc.Context, cut, reach)
 }
 
+func printTold(r control.Told) {
+	switch {
+	case r.HostEnded == nil:
+		printReceipt(r.CutReceipt)
+	case r.HostEnded.Left > 0:
+		fmt.Println(colour(red, word(r.HostEnded.String())))
+	default:
+		fmt.Println(word(r.HostEnded.String()))
+	}
+}
+
 func printReceipt(r control.CutReceipt) {
 	last := int64(0)
 	for _, s := range r.Sessions {
@@ -138,6 +149,9 @@ func printReach(reach control.Reach, answer bool) {
 	}
 	for _, s := range reach.Sessions {
 		fmt.Fprintf(out, "  %s  live  %s  %s through %s\n", s.ID, word(s.Person), word(s.Target), word(s.Bastion))
+	}
+	if len(reach.Followed) > 0 {
+		fmt.Fprintf(out, "  what still runs for %s on the hosts is ended too\n", count(len(reach.Followed), "session"))
 	}
 }
 
@@ -281,7 +295,7 @@ func (c *client) revocations(ctx context.Context, follow bool, show func(control
 // withReceipts shows after each revocation what the bastions told of it.
 func (c *client) withReceipts(cc *cli.Context, show func(control.Revocation) error) func(control.Revocation) error {
 	return func(r control.Revocation) error {
-		list, err := control.List[control.CutReceipt](cc.Context, c.Client, "receipts", strconv.FormatUint(r.Seq, 10))
+		list, err := control.List[control.Told](cc.Context, c.Client, "receipts", strconv.FormatUint(r.Seq, 10))
 		if err != nil {
 			return err
 		}
@@ -296,7 +310,7 @@ func (c *client) withReceipts(cc *cli.Context, show func(control.Revocation) err
 				continue
 			}
 			fmt.Print("   ")
-			printReceipt(receipt)
+			printTold(receipt)
 		}
 		return nil
 	}

@@ -18,21 +18,50 @@ const receiptTime = 3 * time.Second
 // sessionLife is how long a certificate for a host is good: what was signed before a revocation opens nothing after it.
 const sessionLife = 2 * time.Minute
 
-// awaitReceipts shows what the bastions did with the sessions that were live, and which hosts have not heard. The revocation stands whether they tell or not.
+// awaitReceipts shows what the bastions did with the sessions that were live, the hosts with what ran for them, and which hosts have not heard. The
+// revocation stands whether they tell or not.
 func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reach control.Reach) error {
 	began := time.Now()
-	if err := c.awaitBastions(ctx, cut, reach); err != nil {
+	w := newAwaited(reach)
+	if err := c.await(ctx, cut, w); err != nil {
+		return err
+	}
+	if err := c.sayMissing(ctx, w); err != nil {
 		return err
 	}
 	return c.awaitHosts(ctx, cut, reach, receiptTime-time.Since(began))
 }
 
-func (c *client) awaitBastions(ctx context.Context, cut control.Revocation, reach control.Reach) error {
-	live := map[string]int{}
+// awaited is who has still to tell what they did.
+type awaited struct {
+	live    map[string]int  // sessions by bastion
+	onHosts map[string]bool // sessions whose programs hosts follow
+}
+
+func newAwaited(reach control.Reach) awaited {
+	w := awaited{map[string]int{}, map[string]bool{}}
 	for _, s := range reach.Sessions {
-		live[s.Bastion]++
+		w.live[s.Bastion]++
 	}
-	if len(live) == 0 {
+	for _, s := range reach.Followed {
+		w.onHosts[s] = true
+	}
+	return w
+}
+
+func (w awaited) none() bool { return len(w.live)+len(w.onHosts) == 0 }
+
+func (w awaited) tells(r control.Told) {
+	switch {
+	case r.HostEnded != nil:
+		delete(w.onHosts, r.HostEnded.Session)
+	case r.Part == r.Parts-1:
+		delete(w.live, r.Bastion)
+	}
+}
+
+func (c *client) await(ctx context.Context, cut control.Revocation, w awaited) error {
+	if w.none() {
 		return nil
 	}
 	stream, err := c.Stream(ctx, "receipts", strconv.FormatUint(cut.Seq, 10), "--wait", receiptTime.String())
@@ -40,23 +69,28 @@ func (c *client) awaitBastions(ctx context.Context, cut control.Revocation, reac
 		return err
 	}
 	defer stream.Close()
-	for len(live) > 0 {
-		var r control.CutReceipt
+	for !w.none() {
+		var r control.Told
 		if err := stream.Next(&r); err != nil {
-			break // the time is over, or the connection is lost: what is missing is said below
+			break // the time is over, or the connection is lost: what is missing is said
 		}
-		printReceipt(r)
-		if r.Part == r.Parts-1 {
-			delete(live, r.Bastion)
-		}
+		printTold(r)
+		w.tells(r)
 	}
-	if len(live) == 0 {
+	return nil
+}
+
+func (c *client) sayMissing(ctx context.Context, w awaited) error {
+	if len(w.onHosts) > 0 {
+		fmt.Println(colour(yellow, fmt.Sprintf("hosts have not told yet what they ended of %s; see later with: postern revocations --receipts", count(len(w.onHosts), "session"))))
+	}
+	if len(w.live) == 0 {
 		return nil
 	}
 	leases, err := c.bastionLeases(ctx)
-	for _, bastion := range slices.Sorted(maps.Keys(live)) {
+	for _, bastion := range slices.Sorted(maps.Keys(w.live)) {
 		fmt.Println(colour(yellow, fmt.Sprintf("%s has not told what it cut of %s; %s. See later with: postern revocations --receipts",
-			word(bastion), count(live[bastion], "live session"), endsWithLease(leases[bastion]))))
+			word(bastion), count(w.live[bastion], "live session"), endsWithLease(leases[bastion]))))
 	}
 	return err
 }

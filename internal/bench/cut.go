@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
-	"os"
+	"io"
+	"maps"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -16,19 +19,16 @@ import (
 	"postern/internal/sshsig"
 )
 
-const cutRounds = 5
+const (
+	cutTime      = time.Minute      // for the last session to end
+	receiptsTime = 59 * time.Second // for the last receipt to be in the log
+)
 
-// cut opens many sessions under one request, revokes it, and measures from the moment the signed revocation leaves the
-// operator until each client sees its connection end.
+// cut opens many sessions of one person under several grants, revokes that person, and measures from the moment the signed revocation leaves
+// the operator until each client's TCP connection is closed. With every session there is a connection of a real SSH client through a real
+// bastion, and a program that runs on a host.
 func cut(r *rig, o options) error {
-	operator, err := readSigner(filepath.Join(r.lab.Dir, "olga", "id_ed25519"))
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	ca, err := control.Dial(ctx, control.Config{Address: r.lab.Addresses["ca"], Signers: []ssh.Signer{operator},
-		KnownHosts: filepath.Join(r.lab.Dir, "trust", "known_hosts")})
+	ca, operator, err := r.operator()
 	if err != nil {
 		return err
 	}
@@ -37,153 +37,175 @@ func cut(r *rig, o options) error {
 	if err != nil {
 		return err
 	}
-	var each, last []time.Duration
-	for range cutRounds {
-		took, err := cutOnce(ctx, r, ca, operator, addresses, o.sessions)
-		if err != nil {
+	for _, h := range hostsOf(o.hosts) {
+		if err := h.begin(r); err != nil {
 			return err
 		}
-		each = append(each, took...)
-		last = append(last, quantile(took, 100))
+		c := &cutting{r: r, ca: ca, operator: operator, addresses: addresses, host: h}
+		if err := errors.Join(c.rounds(o), h.end(r)); err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
+		}
 	}
-	fmt.Printf("\nrevocation to cut, %d live sessions on %d bastions (%d rounds)\n", o.sessions, len(addresses), cutRounds)
-	fmt.Printf("  each session   p50 %6.1f ms   p99 %6.1f ms\n", milliseconds(quantile(each, 50)), milliseconds(quantile(each, 99)))
-	fmt.Printf("  the last one   p50 %6.1f ms   max %6.1f ms\n", milliseconds(quantile(last, 50)), milliseconds(quantile(last, 100)))
 	return nil
 }
 
-func cutOnce(ctx context.Context, r *rig, ca *control.Client, operator ssh.Signer, addresses []string, n int) ([]time.Duration, error) {
-	request, err := r.grant(20 * time.Minute)
-	if err != nil {
-		return nil, err
-	}
-	live, err := openSessions(r, addresses, n)
-	defer func() {
-		for _, c := range live {
-			c.Close()
-		}
-	}()
-	if err != nil {
-		return nil, err
-	}
-	statement, err := ca.Run(ctx, nil, "show", request.ID, "--statement", "--decision", control.Revoke, "--reason", "measuring")
-	if err != nil {
-		return nil, err
-	}
-	signature, err := sshsig.Sign(operator, control.Namespace, statement)
-	if err != nil {
-		return nil, err
-	}
-	ended := make(chan time.Time, n)
-	for _, c := range live {
-		go func() {
-			c.Wait()
-			ended <- time.Now()
-		}()
-	}
-	began := time.Now()
-	if _, err := ca.Run(ctx, strings.NewReader(string(signature)), "revoke", request.ID, "--reason", "measuring"); err != nil {
-		return nil, err
-	}
-	var took []time.Duration
-	late := time.After(30 * time.Second)
-	for range n {
-		select {
-		case at := <-ended:
-			took = append(took, at.Sub(began))
-		case <-late:
-			return nil, fmt.Errorf("%d of %d sessions live on 30 s after the revocation", n-len(took), n)
-		}
-	}
-	return took, nil
+// cutting is what the rounds have in common.
+type cutting struct {
+	r         *rig
+	ca        *control.Client
+	operator  ssh.Signer
+	addresses []string
+	host      *hostKind
+	warm      bool
 }
 
-// openSessions opens n connections with a running command each, eight at a time, on the bastions in turn.
-func openSessions(r *rig, addresses []string, n int) ([]*ssh.Client, error) {
-	config, err := r.clientConfig()
+func (r *rig) operator() (*control.Client, ssh.Signer, error) {
+	operator, err := readSigner(filepath.Join(r.lab.Dir, "olga", "id_ed25519"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	clients := make([]*ssh.Client, n)
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, 8)
-	for i := range n {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			clients[i], errs[i] = openSession(addresses[i%len(addresses)], config)
-		})
-	}
-	wg.Wait()
-	var live []*ssh.Client
-	for i, c := range clients {
-		if errs[i] != nil {
-			err = errs[i]
-			continue
-		}
-		live = append(live, c)
-	}
-	return live, err
+	ca, err := control.Dial(context.Background(), control.Config{Address: r.lab.Addresses["ca"], Signers: []ssh.Signer{operator},
+		KnownHosts: filepath.Join(r.lab.Dir, "trust", "known_hosts")})
+	return ca, operator, err
 }
 
-func openSession(address string, config *ssh.ClientConfig) (*ssh.Client, error) {
-	c, err := ssh.Dial("tcp", address, config)
-	if err != nil {
-		return nil, err
+// round is what one revocation of all sessions showed.
+type round struct {
+	ended  []time.Duration // of each session: its client's connection, since the revocation left the operator
+	killed []time.Duration // each program: since then
+	heard  []time.Duration // each bastion: since then
+	closed []time.Duration // each session, as the receipts in the log say: since its bastion heard
+}
+
+func (c *cutting) rounds(o options) error {
+	if err := c.hitNobody(); err != nil {
+		return err
 	}
-	s, err := c.NewSession()
-	if err != nil {
-		c.Close()
-		return nil, err
+	var all round
+	var last, lastKilled []time.Duration
+	for range o.cuts {
+		one, err := c.once(o.sessions)
+		if err != nil {
+			return err
+		}
+		all.ended, all.killed = append(all.ended, one.ended...), append(all.killed, one.killed...)
+		all.heard, all.closed = append(all.heard, one.heard...), append(all.closed, one.closed...)
+		last, lastKilled = append(last, quantile(one.ended, 100)), append(lastKilled, quantile(one.killed, 100))
 	}
-	out, err := s.StdoutPipe()
+	fmt.Printf("\nrevocation to cut, %d live sessions on %d bastions, %d times\n", o.sessions, len(c.addresses), o.cuts)
+	fmt.Printf("  hosts: %s\n", c.host.says)
+	show := func(what string, d []time.Duration) {
+		fmt.Printf("  %-46s p50 %7.1f ms   p99 %7.1f ms   max %7.1f ms\n", what, milliseconds(quantile(d, 50)), milliseconds(quantile(d, 99)), milliseconds(quantile(d, 100)))
+	}
+	show("the last session's connection closed", last)
+	show("each session's connection closed", all.ended)
+	show("each bastion heard of it", all.heard)
+	show("  and closed each connection after", all.closed)
+	if c.host.light {
+		show("the last program was told to end", lastKilled)
+	}
+	fmt.Printf("  every one of %d sessions ended, its client had read why, and a receipt in the log names it\n", len(all.ended))
+	return nil
+}
+
+// hitNobody revokes once before anything is measured: the first command of a connection has more to do than the others.
+func (c *cutting) hitNobody() error {
+	if c.warm {
+		return nil
+	}
+	c.warm = true
+	_, _, err := c.revoke("person:adam")
+	return err
+}
+
+func (c *cutting) once(n int) (round, error) {
+	live, err := c.r.openSessions(c.addresses, n)
+	defer live.close()
+	if err != nil {
+		return round{}, err
+	}
+	c.host.forget()
+	live.arm()
+	began, rev, err := c.revoke("person:alice")
+	if err != nil {
+		return round{}, err
+	}
+	one := round{}
+	if one.ended, err = live.ends(began); err != nil {
+		return one, err
+	}
+	if err := live.reasons("revoked by olga: measuring"); err != nil {
+		return one, err
+	}
+	if err := c.receipts(&one, rev, began, n); err != nil {
+		return one, err
+	}
+	if one.killed, err = c.host.kills(began, n); err != nil {
+		return one, err
+	}
+	_, err = c.r.settle()
+	return one, err
+}
+
+// revoke says when the signed revocation left.
+func (c *cutting) revoke(target string) (began time.Time, rev control.Revocation, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), cutTime)
+	defer cancel()
+	statement, err := c.ca.Run(ctx, nil, "show", target, "--statement", "--decision", control.Revoke, "--reason", "measuring")
+	if err != nil {
+		return began, rev, err
+	}
+	signature, err := sshsig.Sign(c.operator, control.Namespace, statement)
+	if err != nil {
+		return began, rev, err
+	}
+	began = time.Now()
+	out, err := c.ca.Run(ctx, strings.NewReader(string(signature)), "revoke", target, "--reason", "measuring", "--json")
 	if err == nil {
-		err = s.Start("echo live; exec sleep 600")
+		err = json.Unmarshal(out, &rev)
 	}
-	if err == nil {
-		_, err = out.Read(make([]byte, len("live\n")))
-	}
-	if err != nil {
-		c.Close()
-		return nil, fmt.Errorf("session: %w", err)
-	}
-	return c, nil
+	return began, rev, err
 }
 
-func (r *rig) clientConfig() (*ssh.ClientConfig, error) {
-	target := r.lab.Account + "@phi1"
-	key, err := readSigner(filepath.Join(r.lab.Dir, "alice", "id_ed25519"))
+// receipts waits until those of all bastions are in the log, and checks that they name each session once.
+func (c *cutting) receipts(one *round, rev control.Revocation, began time.Time, n int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), receiptsTime+time.Second)
+	defer cancel()
+	stream, err := c.ca.Stream(ctx, "receipts", strconv.FormatUint(rev.Seq, 10), "--wait", receiptsTime.String())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b, err := os.ReadFile(filepath.Join(r.lab.Dir, "alice", "postern", "certs", target+"-cert.pub"))
-	if err != nil {
-		return nil, err
+	defer stream.Close()
+	named := map[string]bool{}
+	parts := map[string]int{}
+	complete := func() bool {
+		left := slices.DeleteFunc(slices.Collect(maps.Values(parts)), func(n int) bool { return n == 0 })
+		return len(parts) == len(c.addresses) && len(left) == 0
 	}
-	public, _, _, _, err := ssh.ParseAuthorizedKey(b)
-	if err != nil {
-		return nil, err
+	for !complete() {
+		var receipt control.CutReceipt
+		if err := stream.Next(&receipt); errors.Is(err, io.EOF) {
+			return fmt.Errorf("the receipts name %d of %d sessions %s after the cut", len(named), n, receiptsTime)
+		} else if err != nil {
+			return err
+		}
+		if _, ok := parts[receipt.Bastion]; !ok {
+			parts[receipt.Bastion] = receipt.Parts
+			one.heard = append(one.heard, receipt.Heard.Sub(began))
+		}
+		parts[receipt.Bastion]--
+		for _, s := range receipt.Sessions {
+			if named[s.Session] {
+				return fmt.Errorf("two receipts name %s", s.Session)
+			}
+			named[s.Session] = true
+			one.closed = append(one.closed, time.Duration(s.Closed)*time.Microsecond)
+		}
 	}
-	signer, err := ssh.NewCertSigner(public.(*ssh.Certificate), key)
-	if err != nil {
-		return nil, err
+	if len(named) != n {
+		return fmt.Errorf("the receipts name %d sessions of %d", len(named), n)
 	}
-	return &ssh.ClientConfig{
-		User: target,
-		Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
-		// ssh itself checks the bastion's certificate in the other measurements; here the clients are only a load.
-		HostKeyCallback: func(string, net.Addr, ssh.PublicKey) error { return nil },
-		Timeout:         30 * time.Second,
-	}, nil
-}
-
-func readSigner(file string) (ssh.Signer, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	return ssh.ParsePrivateKey(b)
+	return nil
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -19,6 +19,8 @@ type options struct {
 	rounds   int
 	sessions int
 	bastions int
+	cuts     int
+	hosts    string
 	only     string
 }
 
@@ -28,8 +30,19 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "transfers of each path, and five times as many logins")
 	flag.IntVar(&o.sessions, "sessions", 100, "live sessions that the revocation cuts")
 	flag.IntVar(&o.bastions, "bastions", 5, "among so many bastions")
+	flag.IntVar(&o.cuts, "cuts", 5, "so many times")
+	flag.StringVar(&o.hosts, "hosts", "light,sshd", "behind the bastions: light,sshd")
 	flag.StringVar(&o.only, "only", "", "these parts only: transfer,open,keys,frames,cut")
+	light := flag.String("light-host", "", "be the light host at that `ADDRESS`; bench starts it itself")
+	dir, account := flag.String("lab", "", "its lab"), flag.String("account", "", "and who logs in")
 	flag.Parse()
+	if *light != "" {
+		if err := serveLightHost(*light, *dir, *account); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: light host:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	n, err := parseSize(*size)
 	if err == nil {
 		o.size = n

@@ -20,6 +20,13 @@ type CutReceipt struct {
 type CutSession struct {
 	Session   string   `json:"session"`
 	Signalled int64    `json:"signalled_us,omitempty"` // the host was asked to kill what ran; 0: nothing ran
-	Closed    int64    `json:"closed_us"`              // the connections to the admin and to the host were closed
+	Closed    int64    `json:"closed_us"`              // the connection to the admin was closed; nothing had passed since it was heard
+	Left      int64    `json:"left_us,omitempty"`      // the connection to the host was closed; 0: a bastion that does not say
 	Survivors []string `json:"survivors,omitempty"`    // what may run on, and why
+}
+
+// Told is a line of receipts: what a bastion did about a revocation, or what a host did.
+type Told struct {
+	CutReceipt
+	HostEnded *HostEnded `json:"host_ended,omitempty"`
 }
