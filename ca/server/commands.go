@@ -51,6 +51,7 @@ func init() {
 		"revocations": {"revocations [--from N] [--ping]", 0, 0, []string{"from", "ping"}, revocations},
 		"krl":         {"krl", 0, 0, nil, printKRL},
 		"hosts":       {"hosts", 0, 0, nil, hosts},
+		"bastions":    {"bastions", 0, 0, nil, bastions},
 
 		"sessions":       {"sessions [--live]", 0, 0, []string{"live"}, sessions},
 		"audit":          {"audit SESSION… --kind KIND --reason TEXT --key PUBLIC-KEY [--keystrokes] [--statement] <SIGNATURE", 1, 2 * control.MaxView, []string{"kind", "reason", "key", "keystrokes", "statement"}, audit},
@@ -92,6 +93,7 @@ type call struct {
 	in      io.Reader
 	out     io.Writer
 	leases  Leases
+	lent    *lending
 }
 
 func (c *call) has(option string) bool { _, ok := c.options[option]; return ok }

@@ -220,6 +220,9 @@ func (f *follower) custody() error {
 // pong answers a ping only after everything that was decided before it has been sent: a renewed lease means that
 // the bastion knows.
 func (f *follower) pong(n uint64) error {
+	if f.call.caller.Kind == "bastion" {
+		f.call.lent.answers(f.call.caller.Name, f.call.leases.Keep)
+	}
 	if err := f.catchUp(false); err != nil {
 		return err
 	}

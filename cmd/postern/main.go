@@ -41,6 +41,7 @@ func newApp() *cli.App {
 			revocationsCommand,
 			krlCommand,
 			hostsCommand,
+			bastionsCommand,
 			auditorCommand,
 			recordingKeyCommand,
 			recordingKeysCommand,
