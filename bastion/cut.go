@@ -85,8 +85,6 @@ func end(list []*ending, closed func()) {
 		if killed := outcome[len(list)+i]; !killed.late && len(e.channels) > 0 {
 			e.signalled = killed.at
 		}
-		e.s.cancel()
-		e.hangUp()
 	}
 	go settle(list, closed)
 }
@@ -168,6 +166,8 @@ func settle(list []*ending, closed func()) {
 		each(again, tellTime)
 	}
 	for _, e := range list {
+		e.s.cancel()
+		e.hangUp()
 		closeConn(e.host)
 		e.left = time.Now()
 	}
