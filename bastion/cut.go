@@ -50,6 +50,9 @@ func (s *session) stop(reason, why string) *ending {
 	}
 	s.halted.Store(true)
 	s.mu.Unlock()
+	if e.host == nil {
+		s.cancel() // it was opening, and need not go on with that
+	}
 	return e
 }
 

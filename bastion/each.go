@@ -74,18 +74,18 @@ func (c *crew) join(hands int) {
 				}
 				c.began[i].Store(c.ticks.Load())
 				c.list[i].do()
-				c.end(i, c.now())
+				if c.ended[i].CompareAndSwap(0, c.now()) {
+					c.less()
+				}
 			}
 		}()
 	}
 }
 
-func (c *crew) end(i int, at int64) bool {
-	first := c.ended[i].CompareAndSwap(0, at)
-	if first && c.left.Add(-1) == 0 {
+func (c *crew) less() {
+	if c.left.Add(-1) == 0 {
 		close(c.over)
 	}
-	return first
 }
 
 func (c *crew) giveUp(limit int64) {
@@ -94,8 +94,10 @@ func (c *crew) giveUp(limit int64) {
 		if began == 0 || c.ended[i].Load() != 0 || c.ticks.Load()-began < limit {
 			continue
 		}
-		c.list[i].giveUp()
-		c.end(i, -c.now())
+		if c.ended[i].CompareAndSwap(0, -c.now()) {
+			c.list[i].giveUp()
+			c.less()
+		}
 	}
 }
 
