@@ -77,6 +77,7 @@ type Limits struct {
 	Stall       time.Duration // a client inside a jump that takes nothing for so long is dropped; 5 min, as door.Limits has it for others
 	HeadEvery   time.Duration // between heads of a live recording for the CA's log; 5 s
 	HoldTime    time.Duration // a session that a limit holds ends after it; 5 min
+	NoticeTime  time.Duration // a notice waits so long for a moment at which it spoils nothing on the terminal; 1 s
 	MaxChannels int           // open at once in one session; 128
 	RekeyBytes  uint64        // inside a jump, new keys after so much; as much as the cipher is good for
 }
@@ -101,6 +102,7 @@ func (b *Bastion) prepare() {
 		duration(&b.Limits.Stall, socket.DefaultStall)
 		duration(&b.Limits.HeadEvery, 5*time.Second)
 		duration(&b.Limits.HoldTime, 5*time.Minute)
+		duration(&b.Limits.NoticeTime, time.Second)
 		if b.Limits.MaxChannels == 0 {
 			b.Limits.MaxChannels = 128
 		}

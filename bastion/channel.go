@@ -16,6 +16,7 @@ type channel struct {
 	s      *session
 	id     uint32
 	ctx    context.Context // done when the session or this channel is cut
+	asking context.Context // and when the client has closed it
 	cancel context.CancelFunc
 	client ssh.Channel
 	host   ssh.Channel
@@ -212,11 +213,12 @@ var byHand = map[string]bool{"pty-req": true, "shell": true, "exec": true, "subs
 
 // clientRequests passes the admin's requests on in their order, each answered as the host answers.
 func (c *channel) clientRequests(reqs <-chan *ssh.Request) {
+	reqs, c.asking = c.ahead(reqs)
 	for req := range reqs {
 		if byHand[req.Type] {
 			c.s.touch()
 		}
-		if c.s.pace() != nil || c.s.risk.stop() {
+		if c.s.pace() != nil || !c.s.risk.wait(c.asking) {
 			_ = req.Reply(false, nil)
 			continue
 		}
@@ -266,6 +268,10 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	}
 	if ok && req.Type == "pty-req" {
 		c.pty.Store(true)
+	}
+	if v.starts && !ok && !req.WantReply {
+		c.fail("the host did not start it") // it was held, and its client was told that it runs
+		return
 	}
 	_ = req.Reply(ok, nil)
 	c.subsystem.Store(ok && req.Type == "subsystem" || c.subsystem.Load())

@@ -38,10 +38,10 @@ func (s *session) set(c *clock, until time.Time) {
 	}
 }
 
-// prolong runs the clock to a deadline that moved, and tells. False: it did not.
+// prolong runs the clock to a deadline that moved, and tells. False: it did not. [session.lastUntil] sees to it that none moves back.
 func (s *session) prolong(c *clock) bool {
 	until := s.ends()
-	if !until.After(c.until) {
+	if until.Equal(c.until) {
 		return false
 	}
 	s.set(c, until)
@@ -61,7 +61,7 @@ func (s *session) tick(c *clock) {
 	idle := now.Sub(s.born) - time.Duration(s.touched.Load())
 	limit := time.Duration(s.reply.IdleSeconds) * time.Second
 	switch {
-	case limit > 0 && idle > limit:
+	case limit > 0 && idle > limit && !s.risk.stop(): // who is held cannot do anything
 		s.cut("idle", fmt.Sprintf("nothing was typed for %s, so this session ends", limit))
 		return
 	case c.warned < len(warnings) && left <= warnings[c.warned]:

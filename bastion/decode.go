@@ -74,9 +74,8 @@ func (d *decoded) take(stream byte, buf *[]byte, n int) (held, error) {
 	}
 	defer giveBack(buf)
 	p, err := d.step(stream, (*buf)[:n])
-	if err == nil && !d.s.decodedUse(&d.log, d.protocol.event) {
+	if err == nil && !d.s.decodedUse(d.lane(stream).ctx, &d.log, d.protocol.event) {
 		d.mu.Unlock()
-		d.s.freeze(d.lane(stream).ctx)
 		return held{}, errGone
 	}
 	if err != nil || p.why != nil {

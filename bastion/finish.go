@@ -46,7 +46,7 @@ func (c *channel) finish() {
 	output := make(chan struct{})
 	go func() { c.out.Wait(); close(output) }()
 	exit := c.exited(output)
-	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) && c.s.kept() && c.s.mayPass(hostWords(exit)) && !c.s.risk.stop() {
+	if exit != nil && c.s.durable(c.ctx, c.keep(recorder.TypeExit, exitOf(exit).Marshal())) && c.s.kept() && c.s.mayPass(hostWords(exit)) {
 		_, _ = c.client.SendRequest(exit.Type, false, exit.Payload)
 	}
 	<-output

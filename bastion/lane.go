@@ -182,26 +182,28 @@ func (l *lane) release() {
 	}
 }
 
-// deliver writes what the limits let pass. It is the one place where what a host says goes to its client: what is too much is not written, and nothing
-// after it.
+// deliver writes what the limits let pass. It is the one place where what a host says goes to its client: what is too much waits, and what comes after
+// it, until the limit is released or the session ends.
 func (l *lane) deliver(b []byte, own bool) bool {
-	pass, crossed := len(b), []crossing(nil)
-	switch {
-	case l.out && !own:
-		pass, crossed = l.s.risk.bytesOut(len(b))
-	case l.s.risk.stop():
-		pass = 0
+	for len(b) > 0 {
+		if !l.s.risk.wait(l.ctx) {
+			return false
+		}
+		pass, crossed := len(b), []crossing(nil)
+		if l.out && !own {
+			pass, crossed = l.s.risk.bytesOut(len(b))
+		}
+		var err error
+		if pass > 0 {
+			_, err = l.to.Write(b[:pass])
+		}
+		l.s.act(crossed)
+		if err != nil {
+			return false
+		}
+		b = b[pass:]
 	}
-	var err error
-	if pass > 0 {
-		_, err = l.to.Write(b[:pass])
-	}
-	l.s.act(crossed)
-	if pass < len(b) {
-		l.s.freeze(l.ctx)
-		return false
-	}
-	return err == nil
+	return true
 }
 
 // pass copies without recording: keystrokes, where the policy does not ask for them.

@@ -108,10 +108,8 @@ func (b *Bastion) register(s *session) error {
 	if s.term = b.lease.current(); !b.lease.admits() {
 		return errNoCA
 	}
-	for _, r := range v.set {
-		if strikes(r, s, b.Now()) {
-			return errors.New(revokedText(r))
-		}
+	if err := v.strikes(s, b.Now()); err != nil {
+		return err
 	}
 	if v.live == nil {
 		v.live = map[*session]struct{}{}
@@ -119,6 +117,16 @@ func (b *Bastion) register(s *session) error {
 	v.live[s] = struct{}{}
 	s.lastUntil(v.moved[s.grant.request]) // the CA may have decided about the session before
 	v.ended.Add(1)
+	return nil
+}
+
+// strikes says why a session is revoked, if it is. It is called with mu held.
+func (v *revocations) strikes(s *session, now time.Time) error {
+	for _, r := range v.set {
+		if strikes(r, s, now) {
+			return errors.New(revokedText(r))
+		}
+	}
 	return nil
 }
 

@@ -3,12 +3,11 @@ package bastion
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"hash/maphash"
 	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -23,23 +22,28 @@ import (
 type risk struct {
 	mu      sync.Mutex
 	watched []*watched
-	stopped atomic.Bool // nothing passes any more, in either direction
-	cut     *crossing   // what revokes: the session has ended as revoked from then on, whoever closes it first
+	stopped atomic.Bool   // nothing passes, in either direction
+	cut     *crossing     // what revokes: the session has ended as revoked from then on, whoever closes it first
+	over    bool          // a hold came to its end: too late for any release
+	opened  chan struct{} // while limits hold the session: closed when the last of them is released
 }
 
 // watched is a limit and its count.
 type watched struct {
 	limit.Limit
-	count   uint64
+	count   uint64 // since the session began, or the limit was released
 	crossed bool
+	held    bool   // it holds the session now
+	lifted  uint64 // how often it was released
 	command *regexp.Regexp
 	seen    map[uint64]struct{} // files of a limit on paths, by hash: no more of them than the limit has
+	last    uint64              // the file that was counted last
 }
 
 // crossing is a limit that was crossed now.
 type crossing struct {
 	limit.Limit
-	count uint64
+	count, lifted uint64
 }
 
 // seed is for the hashes of paths: who does not know it cannot make two that count as one.
@@ -69,19 +73,36 @@ func newRisk(text string) (*risk, error) {
 }
 
 func (r *risk) has(counter string) bool {
-	if r == nil {
-		return false
-	}
-	for _, w := range r.watched {
-		if w.Counter == counter {
-			return true
-		}
-	}
-	return false
+	return r != nil && slices.ContainsFunc(r.watched, func(w *watched) bool { return w.Counter == counter })
+}
+
+// holds says whether a limit may hold the session some time.
+func (r *risk) holds() bool {
+	return r != nil && slices.ContainsFunc(r.watched, func(w *watched) bool { return w.Action == limit.Hold })
 }
 
 // stop says whether a limit has stopped the session.
 func (r *risk) stop() bool { return r != nil && r.stopped.Load() }
+
+// wait waits while limits hold the session. False: nothing passes any more.
+func (r *risk) wait(ctx context.Context) bool {
+	for r.stop() {
+		r.mu.Lock()
+		stopped, opened := r.stopped.Load(), r.opened
+		r.mu.Unlock()
+		if !stopped {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+		case <-opened: // never, of what revokes
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	return true
+}
 
 // bytesOut says how many of the next n bytes of the host may go to the client. Of the limits that stop, the first to be reached decides, to the byte.
 func (r *risk) bytesOut(n int) (pass int, crossed []crossing) {
@@ -107,47 +128,50 @@ func (r *risk) bytesOut(n int) (pass int, crossed []crossing) {
 		w.count += uint64(pass)
 		switch {
 		case w.Stops() && pass < n && w.count == w.Most:
-			crossed = append(crossed, r.stopAt(crossing{w.Limit, before + uint64(n)}))
+			crossed = append(crossed, r.cross(w, before+uint64(n)))
 		case !w.Stops() && !w.crossed && w.count > w.Most:
-			w.crossed = true
-			crossed = append(crossed, crossing{w.Limit, w.count})
+			crossed = append(crossed, r.cross(w, w.count))
 		}
 	}
 	return pass, crossed
 }
 
-// one counts one more of something for the limits that it counts for. It may not take effect when the session is stopped then.
-func (r *risk) one(counter string, counts func(*watched) bool) (crossed []crossing) {
+// one counts one more of something for the limits that it counts for. It may not take effect when the session is stopped then; while it is, nothing is
+// counted.
+func (r *risk) one(counter string, counts func(*watched) bool) (crossed []crossing, counted bool) {
 	if r == nil {
-		return nil
+		return nil, true
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped.Load() {
-		return nil
+		return nil, false
 	}
 	for _, w := range r.watched {
 		if w.Counter != counter || w.crossed || counts != nil && !counts(w) {
 			continue
 		}
-		if w.count++; w.count <= w.Most {
-			continue
+		if w.count++; w.count > w.Most {
+			crossed = append(crossed, r.cross(w, w.count))
 		}
-		w.crossed = true
-		c := crossing{w.Limit, w.count}
-		if w.Stops() {
-			c = r.stopAt(c)
-		}
-		crossed = append(crossed, c)
 	}
-	return crossed
+	return crossed, true
 }
 
-// stopAt is called with mu held.
-func (r *risk) stopAt(c crossing) crossing {
-	r.stopped.Store(true)
-	if c.Revokes() && r.cut == nil {
+// cross is called with mu held.
+func (r *risk) cross(w *watched, count uint64) crossing {
+	w.crossed = true
+	c := crossing{w.Limit, count, w.lifted}
+	if w.Revokes() && r.cut == nil {
 		r.cut = &c
+	}
+	if w.Action == limit.Hold {
+		if w.held = true; r.opened == nil {
+			r.opened = make(chan struct{})
+		}
+	}
+	if w.Stops() {
+		r.stopped.Store(true)
 	}
 	return c
 }
@@ -174,30 +198,53 @@ func (w *watched) newFile(path string) bool {
 	if _, known := w.seen[hash]; known {
 		return false
 	}
-	w.seen[hash] = struct{}{}
+	w.seen[hash], w.last = struct{}{}, hash
 	return true
 }
 
 // mayPass counts bytes of the host that go to the client beside what lanes carry: requests and their answers. They pass as a whole or not at all.
 func (s *session) mayPass(n int) bool {
-	pass, crossed := s.risk.bytesOut(n)
-	s.act(crossed)
-	return pass == n
+	for s.risk.wait(s.ctx) {
+		pass, crossed := s.risk.bytesOut(n)
+		s.act(crossed)
+		if pass == n {
+			return true
+		}
+		n -= pass
+	}
+	return false
 }
 
 // denied counts what was asked for and refused.
-func (s *session) denied() { s.act(s.risk.one(limit.Denied, nil)) }
+func (s *session) denied() {
+	crossed, _ := s.risk.one(limit.Denied, nil)
+	s.act(crossed)
+}
 
-// decodedUse counts what a decoder saw in a piece of a protocol. False: the session is stopped, and the piece does not go on.
-func (s *session) decodedUse(log *meter.Log, protocol string) bool {
+// counts counts one more of something that waits to take effect. False: it may not.
+func (s *session) counts(ctx context.Context, counter string, which func(*watched) bool) bool {
+	for s.risk.wait(ctx) {
+		crossed, counted := s.risk.one(counter, which)
+		s.act(crossed)
+		if counted {
+			return s.risk.wait(ctx)
+		}
+	}
+	return false
+}
+
+// decodedUse counts what a decoder saw in a piece of a protocol. False: the piece does not go on.
+func (s *session) decodedUse(ctx context.Context, log *meter.Log, protocol string) bool {
 	if s.risk == nil {
 		return true
 	}
 	for _, use := range log.Uses() {
-		if use.Read {
-			s.act(s.risk.one(limit.FilesRead, nil))
+		if use.Read && !s.counts(ctx, limit.FilesRead, nil) {
+			return false
 		}
-		s.act(s.risk.one(limit.Paths, func(w *watched) bool { return w.newFile(use.Path) }))
+		if !s.counts(ctx, limit.Paths, func(w *watched) bool { return w.newFile(use.Path) }) {
+			return false
+		}
 	}
 	// What the host asks of an agent is not the person's doing.
 	if s.risk.has(limit.Denied) && protocol != "agent" {
@@ -207,19 +254,27 @@ func (s *session) decodedUse(log *meter.Log, protocol string) bool {
 			}
 		}
 	}
-	return !s.risk.stop()
+	return s.risk.wait(ctx)
 }
 
-// command counts a command that is about to start. False: it may not.
+// command counts a command that is about to start, and waits while it is held. False: it may not start.
 func (c *channel) command(req *ssh.Request) bool {
 	line := stringOf(req.Payload)
-	crossed := c.s.risk.one(limit.Commands, func(w *watched) bool { return w.command.MatchString(line) })
-	stopped := c.s.risk.stop()
-	if stopped {
-		_ = req.Reply(true, nil) // so that the client shows why
+	matches := func(w *watched) bool { return w.command.MatchString(line) }
+	for {
+		crossed, counted := c.s.risk.one(limit.Commands, matches)
+		if c.s.risk.stop() {
+			_ = req.Reply(true, nil) // so that the client shows why
+			req.WantReply = false
+		}
+		c.s.act(crossed)
+		if !c.s.risk.wait(c.asking) {
+			return false
+		}
+		if counted {
+			return true
+		}
 	}
-	c.s.act(crossed)
-	return !stopped
 }
 
 // hostWords is how much a request of the host says.
@@ -238,12 +293,12 @@ func (s *session) act(crossed []crossing) {
 		if s.b.Risk != nil {
 			s.b.Risk(told)
 		}
-		go s.note(s.rec, told.Reason())
+		s.remark(told.Reason())
 		switch {
 		case c.Action == limit.Warn:
 			s.tellAll(told.Reason())
 		case c.Action == limit.Hold:
-			s.hold(told)
+			s.hold(c, told)
 		case c.Revokes():
 			// At once, whatever becomes of the CA; it cuts the same, and what else there is of the person.
 			s.b.Revoke(s.revocation(told))
@@ -253,7 +308,7 @@ func (s *session) act(crossed []crossing) {
 
 func (s *session) crossed(c crossing) control.Risk {
 	return control.Risk{Session: s.reply.Session.ID, Request: s.grant.request, Person: s.grant.person, Bastion: s.b.Name, Limit: c.String(),
-		Count: c.count, Action: c.Action, At: s.b.Now().UTC()}
+		Count: c.count, Lifted: c.lifted, Action: c.Action, At: s.b.Now().UTC()}
 }
 
 func (s *session) revocation(told control.Risk) control.Revocation {
@@ -268,28 +323,4 @@ func (s *session) sentence(reason, why string) (string, string) {
 		return reason, why
 	}
 	return "revoked", revokedText(s.revocation(s.crossed(c)))
-}
-
-// hold leaves the session as it is, with nothing passing, for as long as somebody may look at it, and then ends it. The CA opens no other one for the grant.
-func (s *session) hold(r control.Risk) {
-	length := s.b.Limits.HoldTime
-	s.tellAll(fmt.Sprintf("%s, so this session is held and ends in %s; ask for a fresh approval with: postern request %s", r.Reason(), length, s.reply.Session.Target))
-	time.AfterFunc(length, func() { s.cut("held", "this session was held, and nobody could go on with it") })
-}
-
-// tellAll tells every program's user, whether or not there is a terminal.
-func (s *session) tellAll(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.channels {
-		go c.tell(text)
-	}
-}
-
-// freeze waits for the end of what is stopped.
-func (s *session) freeze(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-s.ctx.Done():
-	}
 }

@@ -110,7 +110,7 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 		return nil, s.reason(err)
 	}
 	s.log.Info("session open", "client", tcpAddr(link.RemoteAddr()), "serial", g.cert.Serial, "deadline", reply.Session.Deadline)
-	go s.attend()
+	go s.attend(s.clock())
 	return s, nil
 }
 
@@ -269,10 +269,9 @@ func (g *grant) traits(bastion string, targets ...string) control.Traits {
 }
 
 // attend watches over the session until it ends.
-func (s *session) attend() {
+func (s *session) attend(clock *clock) {
 	gone := make(chan struct{})
 	go func() { _ = s.host.Wait(); close(gone) }()
-	clock := s.clock()
 	defer clock.stop()
 	for {
 		select {

@@ -7,12 +7,8 @@ import (
 	"time"
 )
 
-const (
-	// noticePatience is how long a notice waits for a moment at which it spoils nothing.
-	noticePatience = time.Second
-	// titleTime is how long a notice stays in the title of a terminal that a program fills.
-	titleTime = time.Minute
-)
+// titleTime is how long a notice stays in the title of a terminal that a program fills.
+const titleTime = time.Minute
 
 // What a terminal understands. A title is put on its stack before ours is set, and taken from there again.
 const (
@@ -51,7 +47,7 @@ func (t *terminal) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// notify says a line as soon as it spoils nothing, and after noticePatience in any case.
+// notify says a line as soon as it spoils nothing, and after NoticeTime in any case.
 func (t *terminal) notify(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -63,7 +59,7 @@ func (t *terminal) notify(text string) {
 		t.say("")
 		return
 	}
-	time.AfterFunc(noticePatience, t.overdue)
+	time.AfterFunc(t.c.s.b.Limits.NoticeTime, t.overdue)
 }
 
 func (t *terminal) overdue() {

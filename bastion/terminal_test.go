@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"postern/recorder"
 )
 
 func TestScanner(t *testing.T) {
@@ -134,29 +136,62 @@ func (w *world) says(host ssh.Channel, out *syncBuffer, text string) {
 	out.wait(w.t, text)
 }
 
-// only is the one session there is.
+// only is the one session there is; those before it are about to leave.
 func (w *world) only() *session {
 	w.t.Helper()
-	live := w.b.revoked.sessions()
-	if len(live) != 1 {
-		w.t.Fatalf("%d sessions", len(live))
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		live := w.b.revoked.sessions()
+		if len(live) == 1 {
+			return live[0]
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("%d sessions", len(live))
+		}
 	}
-	return live[0]
+}
+
+// waiting waits until a notice waits for its moment.
+func (w *world) waiting() {
+	w.t.Helper()
+	s := w.only()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		n := 0
+		for c := range s.channels {
+			c.screen.mu.Lock()
+			n += len(c.screen.waiting)
+			c.screen.mu.Unlock()
+		}
+		s.mu.Unlock()
+		if n > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatal("no notice waits")
+		}
+	}
 }
 
 func TestNotices(t *testing.T) {
-	for name, c := range map[string]struct{ before, after, want string }{
-		"at the beginning of a line": {"hello\r\n", "", "hello\r\npostern: soon\r\n\a"},
-		"at a prompt":                {"$ ", "", "$ \r\npostern: soon\r\n\a"},
-		"within a line":              {"one", " two\r\n", "one two\r\npostern: soon\r\n\a"},
-		"within a character":         {"\r\n\xe2\x82", "\xac\r\n", "\r\n\xe2\x82\xac\r\npostern: soon\r\n\a"},
-		"within a sequence":          {"\r\n\x1b[3", "1mred\r\n", "\r\n\x1b[31mred\r\npostern: soon\r\n\a"},
-		"on the other screen":        {"\x1b[?1049h\x1b[5;5Hvim", "", "\x1b[?1049h\x1b[5;5Hvim\x1b[22;2t\x1b]2;postern: soon\a\a"},
-		"and back":                   {"\x1b[?1049hvim", "\x1b[?1049l", "\x1b[?1049hvim\x1b[22;2t\x1b]2;postern: soon\a\a\x1b[?1049l\x1b[23;2t"},
-		"a host that never finishes": {"\r\n\x1b]0;aaaa", "", "\r\n\x1b]0;aaaa\x18postern: soon\r\n\a"},
+	for name, c := range map[string]struct {
+		before, after, want string
+		never               bool // nothing more comes, and the notice does not wait for it
+	}{
+		"at the beginning of a line": {before: "hello\r\n", want: "hello\r\npostern: soon\r\n\a"},
+		"at a prompt":                {before: "$ ", want: "$ \r\npostern: soon\r\n\a", never: true},
+		"within a line":              {before: "one", after: " two\r\n", want: "one two\r\npostern: soon\r\n\a"},
+		"within a character":         {before: "\r\n\xe2\x82", after: "\xac\r\n", want: "\r\n\xe2\x82\xac\r\npostern: soon\r\n\a"},
+		"within a sequence":          {before: "\r\n\x1b[3", after: "1mred\r\n", want: "\r\n\x1b[31mred\r\npostern: soon\r\n\a"},
+		"on the other screen":        {before: "\x1b[?1049h\x1b[5;5Hvim", want: "\x1b[?1049h\x1b[5;5Hvim\x1b[22;2t\x1b]2;postern: soon\a\a"},
+		"and back":                   {before: "\x1b[?1049hvim", after: "\x1b[?1049l", want: "\x1b[?1049hvim\x1b[22;2t\x1b]2;postern: soon\a\a\x1b[?1049l\x1b[23;2t"},
+		"a host that never finishes": {before: "\r\n\x1b]0;aaaa", want: "\r\n\x1b]0;aaaa\x18postern: soon\r\n\a", never: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, func(w *world, _ *recorder.Config) {
+				if w.b.Limits.NoticeTime = time.Hour; c.never {
+					w.b.Limits.NoticeTime = time.Millisecond
+				}
+			})
 			host, out, _ := w.screen(t)
 			w.says(host, out, c.before)
 			w.only().warn("soon")
@@ -164,7 +199,7 @@ func TestNotices(t *testing.T) {
 				if strings.Contains(c.before, "1049h") {
 					out.wait(t, "soon")
 				} else {
-					time.Sleep(50 * time.Millisecond) // it is waiting
+					w.waiting()
 				}
 				if _, err := io.WriteString(host, c.after); err != nil {
 					t.Fatal(err)
@@ -180,18 +215,23 @@ func TestNotices(t *testing.T) {
 
 // A program without a terminal reads its bytes and no others.
 func TestNoNoticesForPrograms(t *testing.T) {
-	w := newWorld(t)
-	done, out := w.running("direct", "echo up; read -r line; echo $line")
-	w.only().warn("soon")
-	time.Sleep(1500 * time.Millisecond)
-	w.b.Extend(moved(time.Hour))
-	select {
-	case got := <-done:
-		t.Errorf("%+v", got)
-	case <-time.After(200 * time.Millisecond):
+	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.Limits.NoticeTime = time.Millisecond })
+	cmd := w.command("ssh", "direct", "echo up; read -r line; echo $line")
+	in, _ := cmd.StdinPipe()
+	var out, errs syncBuffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if got := out.String(); got != "up\n" {
-		t.Errorf("it read %q", got)
+	out.wait(t, "up\n")
+	w.only().warn("soon")
+	w.b.Extend(moved(time.Hour))
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(w.log.String(), "session extended") && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	_, _ = io.WriteString(in, "over\n")
+	if err := cmd.Wait(); err != nil || out.String() != "up\nover\n" || errs.String() != "" {
+		t.Errorf("%v; it read %q and %q", err, out.String(), errs.String())
 	}
 }
 
@@ -207,32 +247,34 @@ func TestTheEndIsSeenBehindAProgram(t *testing.T) {
 // A host that asks the terminal all the time keeps no session alive, nor does a client that only keeps its connection up.
 func TestAnIdleTerminal(t *testing.T) {
 	w := newWorld(t)
-	w.idle(3)
+	w.idle(60)
 	host, out, typed := w.screen(t)
 	s := w.only()
 	w.says(host, out, "$ ")
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(100 * time.Millisecond):
-				_, _ = io.WriteString(host, "\x1b[6n")
-				_, _ = io.WriteString(typed, "\x1b[24;80R")
-				_, _ = typed.(ssh.Channel).SendRequest("keepalive@openssh.com", false, nil)
-			}
+	reads := func(text string) {
+		t.Helper()
+		_, _ = io.WriteString(typed, text)
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(host, got); err != nil || string(got) != text {
+			t.Fatalf("the host read %q, %v", got, err)
 		}
-	}()
-	began := time.Now()
-	select {
-	case <-s.ctx.Done():
-	case <-time.After(15 * time.Second):
-		t.Fatal("it goes on")
 	}
-	if p := w.ending(); p.End != "idle" || time.Since(began) < 2*time.Second {
-		t.Errorf("ended as %q after %s", p.End, time.Since(began))
+	before := s.touched.Load()
+	for range 5 {
+		w.says(host, out, "\x1b[6n")
+		reads("\x1b[24;80R")
+		_, _ = typed.(ssh.Channel).SendRequest("keepalive@openssh.com", true, nil)
+	}
+	if s.touched.Load() != before {
+		t.Error("it counts as somebody who is there")
+	}
+	reads("a")
+	if s.touched.Load() == before {
+		t.Error("a key does not count as somebody who is there")
+	}
+	s.typedBefore(time.Minute)
+	if p := w.ending(); p.End != "idle" {
+		t.Errorf("ended as %q", p.End)
 	}
 }
 
@@ -254,7 +296,7 @@ func TestVimInTmux(t *testing.T) {
 	}
 	defer exec.Command("tmux", "-S", socket, "kill-server").Run()
 	line := ""
-	for _, a := range w.command("ssh", "direct", "TERM=xterm-256color vim -u NONE -N -i NONE "+w.file("text")).Args {
+	for _, a := range w.command("ssh", "direct", "TERM=xterm-256color vim -u NONE -N -i NONE +\"set ruler\" "+w.file("text")).Args {
 		if line += " '" + a + "'"; strings.HasSuffix(a, "ssh") {
 			line += " -tt"
 		}
@@ -279,8 +321,7 @@ func TestVimInTmux(t *testing.T) {
 	tmux("send-keys", "Enter")
 	await("vim", shows("a line of some text"))
 	tmux("send-keys", "3Gdd")
-	await("14 lines", shows("~"))
-	time.Sleep(300 * time.Millisecond)
+	await("the cursor on the third of 14 lines", shows("3,1")) // what vim says last
 	before := tmux("capture-pane", "-p")
 	w.only().warn("this session ends in 1m0s")
 	await("title", title("postern: this session ends in 1m0s"))

@@ -295,7 +295,9 @@ const (
 	activeRows     = "active/"       // seq of revocations that are not past
 	holdingRows    = "holding/"      // seq of those of them that keep something away for a time
 	receiptRows    = "cut/"          // seq / bastion / part to control.CutReceipt
+	hostEndedRows  = "hostended/"    // seq / S-… to control.HostEnded
 	riskRows       = "risk/"         // S-… / limit that it crossed
+	liftRows       = "lift/"         // S-… / limit that held it, to liftRow
 	heldRows       = "heldgrant/"    // R-… of grants that a limit holds
 	heldPersonRows = "heldperson/"   // person / counter, to when a session was first kept from opening by it
 	sourceRows     = "source/"       // person / address, to when a session last came from there

@@ -13,11 +13,11 @@ import (
 	"postern/policy"
 )
 
-// A person's emergencies that were used and not reviewed: name / R-… A request leaves when its review is complete, or when it is over unused.
+// A person's emergencies that owe something: name / R-… A request leaves when its review is complete, and cleared if it was misused; or when it is over unused.
 const reviewRows = "review/"
 
 // urge makes a request an emergency: it owes a review, and what is typed is recorded if there is a key for it. Who owes an overdue
-// review has no other emergency.
+// review, or misused one, has no other emergency.
 func (ca *CA) urge(tx *store.Tx, r *request, owed *policy.Review) error {
 	if err := ca.owesNothing(tx, r.Person); err != nil {
 		return err
@@ -35,10 +35,14 @@ func (ca *CA) urge(tx *store.Tx, r *request, owed *policy.Review) error {
 
 func reviewRow(person, id string) []byte { return key(reviewRows, person+"/"+id) }
 
-// owesNothing refuses who has an overdue review, and names it.
+// owesNothing refuses who has an overdue review, or misused an emergency, and names it.
 func (ca *CA) owesNothing(tx *store.Tx, person string) error {
 	now := ca.now()
 	return eachReview(tx, reviewRows+person+"/", func(r request) error {
+		if r.Owes.Misuse() {
+			return refuse("%s, an emergency of %s's, was found misused; until somebody else of those who review it (%s) has cleared them there is no other one: postern clear %s",
+				r.ID, person, wanted(r.Owes.Needs), r.ID)
+		}
 		if !r.Overdue(now) {
 			return nil
 		}
@@ -70,9 +74,47 @@ func (ca *CA) reviewed(r request) (bool, []control.Need) {
 	return assign(r.Owes.Needs, reviewers, ca.policy.Load().InGroup)
 }
 
-// Review takes the signed review of an emergency that is over.
-func (ca *CA) Review(c Caller, id, because string, signature []byte) (control.Request, error) {
-	because, err := ca.because(control.Review, because)
+// Finding is what somebody signs about an emergency that is over: a review with its verdict, or that its person is cleared.
+type Finding struct {
+	Decision string // control.Review or control.Clear
+	Verdict  string // of a review
+	Because  string
+}
+
+func (f Finding) clean() (Finding, error) {
+	switch {
+	case f.Decision == control.Review && f.Verdict != control.Justified && f.Verdict != control.Misused:
+		return f, refuse("say what you found: --verdict %s, or --verdict %s", control.Justified, control.Misused)
+	case f.Decision == control.Clear && f.Verdict != "":
+		return f, refuse("only a review has a verdict")
+	}
+	because, err := cleanReason(f.Because)
+	f.Because = because
+	return f, err
+}
+
+func (ca *CA) finding(r request, person string, f Finding) string {
+	return statement.About(r.Request, ca.keys.Name, f.Decision, person, f.Because).Finding(f.Verdict).Text()
+}
+
+// FindingStatement is the text that the caller would sign.
+func (ca *CA) FindingStatement(c Caller, id string, f Finding) (text string, err error) {
+	if f, err = f.clean(); err != nil {
+		return "", err
+	}
+	err = ca.db.View(func(tx *store.Tx) error {
+		r, err := ca.visible(tx, c, id)
+		if err == nil {
+			text = ca.finding(r, c.Name, f)
+		}
+		return err
+	})
+	return text, err
+}
+
+// Review takes what somebody signed about an emergency that is over.
+func (ca *CA) Review(c Caller, id string, f Finding, signature []byte) (control.Request, error) {
+	f, err := f.clean()
 	if err != nil {
 		return control.Request{}, err
 	}
@@ -87,23 +129,20 @@ func (ca *CA) Review(c Caller, id, because string, signature []byte) (control.Re
 		if r, err = load(tx, r.ID); err != nil {
 			return err
 		}
-		if err := ca.mayReview(c, r); err != nil {
+		if err := ca.mayReview(c, r, f.Decision); err != nil {
 			return err
 		}
 		if err := ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}}); err != nil {
 			return err
 		}
-		text := statement.About(r.Request, ca.keys.Name, control.Review, c.Name, because).Text()
-		vote, err := ca.signed(tx, c, r, control.Review, text, signature)
+		vote, err := ca.signed(tx, c, r, f.Decision, ca.finding(r, c.Name, f), signature)
 		if err != nil {
 			return err
 		}
+		vote.Verdict = f.Verdict
 		r.Votes = append(r.Votes, vote)
-		if done, _ := ca.reviewed(r); done {
-			r.Owes.Done = vote.At
-			if err := tx.Delete(reviewRow(r.Person, r.ID)); err != nil {
-				return err
-			}
+		if err := ca.settle(tx, &r, vote); err != nil {
+			return err
 		}
 		err = ca.record(tx, auditlog.Entry{Type: auditlog.TypeVote, Actor: c.Name, Vote: &auditlog.Vote{Request: r.ID, Vote: vote}})
 		if err != nil {
@@ -114,8 +153,22 @@ func (ca *CA) Review(c Caller, id, because string, signature []byte) (control.Re
 	return ca.shown(r).Request, err
 }
 
-// mayReview says whether this review is the caller's to sign, before any signature is looked at.
-func (ca *CA) mayReview(c Caller, r request) error {
+// settle draws the consequence of a finding.
+func (ca *CA) settle(tx *store.Tx, r *request, vote control.Vote) error {
+	if vote.Decision == control.Clear {
+		r.Owes.Cleared = vote.At
+	} else {
+		done, _ := ca.reviewed(*r)
+		r.Owes.Found(vote.Verdict, done, vote.At)
+	}
+	if !r.Owes.Settled() {
+		return nil
+	}
+	return tx.Delete(reviewRow(r.Person, r.ID))
+}
+
+// mayReview says whether this finding is the caller's to sign, before any signature is looked at.
+func (ca *CA) mayReview(c Caller, r request, decision string) error {
 	switch {
 	case r.Owes == nil:
 		return refuse("%s is no emergency; only those are reviewed", r.ID)
@@ -125,10 +178,9 @@ func (ca *CA) mayReview(c Caller, r request) error {
 		return refuse("%s is %s; an emergency is reviewed when it is over", r.ID, r.State)
 	case r.Began.IsZero():
 		return refuse("%s was never used; there is nothing to review", r.ID)
-	case !r.Owes.Done.IsZero():
-		return refuse("the review of %s is complete", r.ID)
-	case voted(r, c.Name):
-		return refuse("%s has reviewed %s already", c.Name, r.ID)
+	}
+	if err := mayStill(c, r, decision); err != nil {
+		return err
 	}
 	set := ca.policy.Load()
 	if !slices.ContainsFunc(r.Owes.Needs, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) }) {
@@ -137,7 +189,27 @@ func (ca *CA) mayReview(c Caller, r request) error {
 	return nil
 }
 
-// Reviews lists the emergencies whose review is open and that the caller may see, the most urgent first.
+// mayStill says whether there is anything left for the caller to say. Who found the misuse clears nobody of it: that takes another pair of eyes.
+func mayStill(c Caller, r request, decision string) error {
+	found := slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Person == c.Name && v.Verdict == control.Misused })
+	switch {
+	case decision == control.Review && !r.Owes.Done.IsZero():
+		return refuse("the review of %s is complete", r.ID)
+	case decision == control.Review && voted(r, c.Name):
+		return refuse("%s has reviewed %s already", c.Name, r.ID)
+	case decision == control.Review:
+		return nil
+	case r.Owes.Done.IsZero():
+		return refuse("the review of %s is not complete; that comes first: postern review %s", r.ID, r.ID)
+	case !r.Owes.Misuse():
+		return refuse("there is nothing to clear: nobody is kept from emergencies because of %s", r.ID)
+	case found:
+		return refuse("%s found that %s was misused; somebody else clears it", c.Name, r.ID)
+	}
+	return nil
+}
+
+// Reviews lists the emergencies that owe something and that the caller may see, the most urgent first.
 func (ca *CA) Reviews(c Caller) ([]control.Request, error) {
 	var list []control.Request
 	err := ca.db.View(func(tx *store.Tx) error {

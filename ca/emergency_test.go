@@ -34,11 +34,16 @@ func (w *world) emergency(person string) control.Request {
 
 func (w *world) review(person, signer, id string) error {
 	w.t.Helper()
-	text, err := w.Statement(w.who(person), control.Review, id, "all in order")
+	return w.find(person, signer, id, Finding{Decision: control.Review, Verdict: control.Justified, Because: "all in order"})
+}
+
+func (w *world) find(person, signer, id string, f Finding) error {
+	w.t.Helper()
+	text, err := w.FindingStatement(w.who(person), id, f)
 	if err != nil {
 		return err
 	}
-	_, err = w.Review(w.who(person), id, "all in order", w.seal(signer, control.Namespace, text))
+	_, err = w.Review(w.who(person), id, f, w.seal(signer, control.Namespace, text))
 	return err
 }
 
@@ -141,4 +146,58 @@ func TestAnEmergencyThatWasNotUsedOwesNothing(t *testing.T) {
 	}
 	_, err = w.Ask(w.who("alice"), Ask{Targets: []string{"root@phi2"}, Reason: "no such rule", Emergency: true})
 	refused(t, "without a rule", err, "no rule for emergencies")
+}
+
+// Who misused an emergency gets no other one until somebody else than the finder clears them.
+func TestMisuseKeepsTheNextEmergencyAway(t *testing.T) {
+	w := newWorld(t)
+	w.reload(urgent)
+	r := w.emergency("alice")
+	w.pass(21 * time.Minute)
+	ask := func(person string) error {
+		_, err := w.Ask(w.who(person), Ask{Targets: []string{"root@phi1"}, Reason: "again", Emergency: true})
+		return err
+	}
+	misused := Finding{Decision: control.Review, Verdict: control.Misused, Because: "she read the mayor's file"}
+	cleared := Finding{Decision: control.Clear, Because: "we talked, and the ward had asked"}
+	pocket, err := w.Ask(w.who("alice"), Ask{Targets: []string{"root@phi1"}, Reason: "once more", Emergency: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, f := range map[string]Finding{"no verdict": {Decision: control.Review, Because: "x"}, "another verdict": {Decision: control.Review, Verdict: "fine", Because: "x"}} {
+		refused(t, what, w.find("bob", "bob", r.ID, f), "say what you found")
+	}
+	refused(t, "clearing with a verdict", w.find("bob", "bob", r.ID, Finding{Decision: control.Clear, Verdict: control.Justified, Because: "x"}), "only a review")
+	refused(t, "clearing what was not reviewed", w.find("bob", "bob", r.ID, cleared), "is not complete")
+	signed, err := w.FindingStatement(w.who("bob"), r.ID, Finding{Decision: control.Review, Verdict: control.Justified, Because: misused.Because})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Review(w.who("bob"), r.ID, misused, w.seal("bob", control.Namespace, signed))
+	refused(t, "a verdict that was not signed", err, "does not fit")
+	if err := w.find("bob", "bob", r.ID, misused); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "another", ask("alice"), "was found misused")
+	_, err = w.Certificate(w.who("alice"), pocket.ID, w.signers["alice"].PublicKey())
+	refused(t, "one that was asked for before", err, "was found misused")
+	if err := ask("adam"); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+	if list, err := w.Reviews(w.who("beth")); err != nil || len(list) != 3 || list[0].ID != r.ID || !list[0].Owes.Misuse() { // and the two that are alive
+		t.Error(list, err)
+	}
+	refused(t, "the finder", w.find("bob", "bob", r.ID, cleared), "somebody else clears it")
+	refused(t, "oneself", w.find("alice", "alice", r.ID, cleared), "their own")
+	refused(t, "an outsider", w.find("carol", "carol", r.ID, cleared), "in none of the groups")
+	w.pass(48 * time.Hour)
+	refused(t, "time heals nothing", ask("alice"), "was found misused")
+	if err := w.find("beth", "beth", r.ID, cleared); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "twice", w.find("beth", "beth", r.ID, cleared), "nothing to clear")
+	if err := ask("alice"); err != nil {
+		t.Errorf("cleared: %v", err)
+	}
+	w.verified()
 }

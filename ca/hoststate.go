@@ -3,6 +3,7 @@ package ca
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"postern/internal/control"
@@ -18,14 +19,24 @@ const (
 	endsSoon = 24 * time.Hour
 )
 
-// HostState takes what a host says of itself. It is believed for what is shown and for nothing else: a host that lies about its list harms nobody but
-// itself, and no session is let through or kept because of it.
-func (ca *CA) HostState(c Caller, s control.HostState) error {
+// HostState takes what a host says of itself, and answers what it is to end. It is believed for what is shown and for nothing else: a host that
+// lies about its list harms nobody but itself, and no session is let through or kept because of it.
+func (ca *CA) HostState(c Caller, s control.HostState) (control.HostOrders, error) {
+	var orders control.HostOrders
 	if c.Kind != "host" {
-		return refuse("only hosts tell their state; this key belongs to %s %s", c.Kind, c.Name)
+		return orders, refuse("only hosts tell their state; this key belongs to %s %s", c.Kind, c.Name)
+	}
+	if len(s.Logins) > control.MaxHostLogins || len(s.CannotEnd) > 200 {
+		return orders, refuse("what %s tells is too much", c.Name)
 	}
 	s.Host, s.At = c.Name, ca.now().UTC()
-	return ca.db.Update(func(tx *store.Tx) error { return write(tx, key(hostStateRows, c.Name), s) })
+	err := ca.db.Update(func(tx *store.Tx) (err error) {
+		if orders.End, err = ca.toEnd(tx, s); err != nil {
+			return err
+		}
+		return write(tx, key(hostStateRows, c.Name), s)
+	})
+	return orders, err
 }
 
 // Hosts tells how each host stands, by this machine's clock and list.
@@ -81,10 +92,13 @@ func (ca *CA) judge(tx *store.Tx, s *control.HostStatus, certified bool) error {
 		s.State, s.Why = control.HostOld, fmt.Sprintf("what was revoked %s ago is not revoked there", now.Sub(since).Round(time.Second))
 	case certified && now.After(s.CertificateEnds.Add(-endsSoon)):
 		s.State, s.Why = control.HostCertificate, "its host certificate has ended, or does so within a day"
+	case s.CannotEnd != "":
+		s.State, s.Why = control.HostOK, "what runs there for a revoked session is not ended: "+s.CannotEnd
 	default:
 		s.State = control.HostOK
+		s.Why, err = ca.untold(tx, *s)
 	}
-	return nil
+	return err
 }
 
 // missing is when the first revocation was decided that a host does not have; zero: it has all of them.
@@ -94,4 +108,35 @@ func (ca *CA) missing(tx *store.Tx, has, version uint64) (time.Time, error) {
 	}
 	rev, err := read[control.Revocation](tx, numbered(revocationRows, has+1))
 	return rev.At, err
+}
+
+// openFor is how long a session runs before its host should have said that it follows it.
+const openFor = 30 * time.Second
+
+// untold says whether sshd on a host does not tell its agent of logins. Of a host that ends nothing, by choice or because it is an older one, nothing
+// is said.
+func (ca *CA) untold(tx *store.Tx, s control.HostStatus) (why string, err error) {
+	if !s.Ends {
+		return "", nil
+	}
+	follows := map[string]bool{}
+	for _, serial := range s.Logins {
+		session, _, err := ca.hosted(tx, s.Host, serial)
+		if err != nil {
+			return "", err
+		}
+		follows[session.ID] = true
+	}
+	missing := 0
+	err = tx.Scan([]byte(openRows), func(k, _ []byte) error {
+		live, err := read[control.Session](tx, key(sessionRows, string(k[len(openRows):])))
+		if err == nil && live.Ended.IsZero() && strings.HasSuffix(live.Target, "@"+s.Host) && ca.now().Sub(live.Started) > openFor && !follows[live.ID] {
+			missing++
+		}
+		return err
+	})
+	if missing > 0 {
+		why = fmt.Sprintf("its sshd did not tell of %d live sessions, so what they leave running is not ended; see postern-host sshd-config", missing)
+	}
+	return why, err
 }

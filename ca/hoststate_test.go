@@ -31,7 +31,7 @@ func TestHowHostsStand(t *testing.T) {
 		if s.CertificateEnds.IsZero() {
 			s.CertificateEnds = w.time().Add(7 * 24 * time.Hour)
 		}
-		if err := w.HostState(agent, s); err != nil {
+		if _, err := w.HostState(agent, s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,7 +69,7 @@ func TestHowHostsStand(t *testing.T) {
 func TestAHostTellsOfItselfAlone(t *testing.T) {
 	w := newWorld(t)
 	year := w.time().Add(365 * 24 * time.Hour)
-	if err := w.HostState(w.who("phi1-agent"), control.HostState{Host: "phi2", At: year, CertificateEnds: year}); err != nil {
+	if _, err := w.HostState(w.who("phi1-agent"), control.HostState{Host: "phi2", At: year, CertificateEnds: year}); err != nil {
 		t.Fatal(err)
 	}
 	list, err := w.Hosts(w.who("carol"))
@@ -77,8 +77,9 @@ func TestAHostTellsOfItselfAlone(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	for _, who := range []string{"alice", "bastion-1"} {
-		refused(t, who+" tells", w.HostState(w.who(who), control.HostState{}), "only hosts")
-		_, err := w.Hosts(w.who(who))
+		_, err := w.HostState(w.who(who), control.HostState{})
+		refused(t, who+" tells", err, "only hosts")
+		_, err = w.Hosts(w.who(who))
 		refused(t, who+" looks", err, "may not see")
 	}
 }

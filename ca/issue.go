@@ -168,7 +168,7 @@ func (ca *CA) sign(tx *store.Tx, by string, cert *ssh.Certificate, about auditlo
 		return out, err
 	}
 	sum := sha256.Sum256(cert.Marshal())
-	row := issued{CA: by, Serial: serial, Until: until, Key: ssh.FingerprintSHA256(cert.Key), Request: about.Request, Digest: hex.EncodeToString(sum[:])}
+	row := issued{CA: by, Serial: serial, Until: until, Key: ssh.FingerprintSHA256(cert.Key), Request: about.Request, Session: about.Session, Digest: hex.EncodeToString(sum[:])}
 	if err := write(tx, numbered(issuedRows+by+"/", serial), row); err != nil {
 		return out, err
 	}

@@ -44,7 +44,8 @@ type request struct {
 	Source  string   `json:"source"`           // address it was asked from
 	Issued  []issued `json:"issued,omitempty"` // every certificate that came of it
 	Retired []string `json:"retired,omitempty"`
-	Late    bool     `json:"late,omitempty"` // that its review is overdue was logged
+	Late    bool     `json:"late,omitempty"`   // that its review is overdue was logged
+	CutBy   uint64   `json:"cut_by,omitempty"` // the revocation that ended it
 }
 
 // issued is one certificate of a request.
@@ -54,6 +55,7 @@ type issued struct {
 	Until   time.Time `json:"until"`
 	Key     string    `json:"key,omitempty"`
 	Request string    `json:"request,omitempty"`
+	Session string    `json:"session,omitempty"`
 	Digest  string    `json:"digest"` // SHA-256 of the certificate
 }
 
@@ -220,6 +222,9 @@ func unite(all *policy.Decision, d policy.Decision) {
 	all.Max, all.Claim = min(all.Max, d.Max), min(all.Claim, d.Claim)
 	all.Touch, all.PIN = all.Touch || d.Touch, all.PIN || d.PIN
 	all.PinSource, all.Keystrokes = all.PinSource || d.PinSource, all.Keystrokes || d.Keystrokes
+	if d.Hold > 0 && (all.Hold == 0 || d.Hold < all.Hold) {
+		all.Hold = d.Hold
+	}
 	if d.Idle > 0 && (all.Idle == 0 || d.Idle < all.Idle) {
 		all.Idle = d.Idle
 	}

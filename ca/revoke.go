@@ -52,7 +52,10 @@ func (ca *CA) Reach(c Caller, cut Cut) (control.Reach, error) {
 				}
 			}
 		}
-		reach.Sessions, err = hitSessions(tx, t, hit)
+		if reach.Sessions, err = hitSessions(tx, t, hit); err != nil {
+			return err
+		}
+		reach.Followed, err = ca.followed(tx, c, t, hit)
 		return err
 	})
 	return reach, err
@@ -242,6 +245,7 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	}
 	for i := range hit {
 		r := &hit[i]
+		r.CutBy = rev.Seq
 		rev.Requests = append(rev.Requests, r.ID)
 		if r.NotAfter.After(rev.Until) {
 			rev.Until = r.NotAfter

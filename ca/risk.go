@@ -38,15 +38,15 @@ func (ca *CA) Risk(c Caller, told control.Risk) error {
 		if i < 0 {
 			return refuse("%s has no limit %.300q that %d would cross", s.ID, told.Limit, told.Count)
 		}
-		row := key(riskRows, s.ID+"/"+told.Limit)
-		if before, err := tx.Has(row); err != nil || before {
+		r, err := load(tx, s.Request)
+		if err != nil {
 			return err
 		}
-		if err := tx.Set(row, nil); err != nil {
+		if before, err := toldBefore(tx, r, told); err != nil || before {
 			return err
 		}
 		risk := control.Risk{Session: s.ID, Request: s.Request, Person: s.Person, Bastion: c.Name, Limit: told.Limit, Count: told.Count,
-			Action: list[i].Action, At: told.At.UTC()}
+			Lifted: told.Lifted, Action: list[i].Action, At: told.At.UTC()}
 		if now := ca.now().UTC(); risk.At.Before(s.Started) || risk.At.After(now) {
 			risk.At = now // by a clock that is wrong
 		}
@@ -65,7 +65,7 @@ func (ca *CA) crossed(tx *store.Tx, c Caller, risk control.Risk) error {
 		return err
 	}
 	if risk.Action == limit.Hold && !risk.Passed {
-		return tx.Set(key(heldRows, risk.Request), []byte(risk.Limit))
+		return ca.halt(tx, risk)
 	}
 	target := risk.Cuts()
 	if target == nil {
@@ -93,7 +93,7 @@ func notHeld(tx *store.Tx, r request) error {
 	if err != nil {
 		return err
 	}
-	return refuse("%s is held: it crossed the limit %s; ask for a fresh approval with: postern request", r.ID, by)
+	return refuse("%s is held: it crossed the limit %s; until its approvers release it with postern approve %s, it opens no session; or ask for a fresh approval with: postern request", r.ID, by, r.ID)
 }
 
 // limitsOf are those in force for a request: the ones it was made under, and those of the policy now.
@@ -214,7 +214,7 @@ func freshlyApproved(tx *store.Tx, r request, l limit.Limit, now time.Time) (boo
 	signed := slices.ContainsFunc(r.Votes, func(v control.Vote) bool {
 		return v.Decision == control.Approve && !slices.Contains(r.Retired, v.Person)
 	})
-	if !signed || r.Created.Unix() < int64(since) {
+	if (!signed || r.Created.Unix() < int64(since)) && !releasedSince(r, l, int64(since)) {
 		return false, nil
 	}
 	return true, tx.Delete(row)

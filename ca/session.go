@@ -141,6 +141,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	}
 	reply.Emergency = r.Emergency
 	reply.Capabilities, reply.Destinations, reply.Environment = d.Allowed, d.Destinations, d.Environment
+	reply.HoldSeconds = int64(d.Hold / time.Second)
 	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey.Bare()
 	crossings, err := ca.assess(tx, c, r, reply.Session)
 	if err != nil {
@@ -228,6 +229,9 @@ func (ca *CA) Progress(c Caller, p control.Progress) error {
 		s.Sealed, s.Interrupted = p.Sealed, s.Interrupted || p.Interrupted
 		if p.End != "" && (s.Ended.IsZero() || s.End == "lost") {
 			s.Ended, s.End = ca.now().UTC(), p.End
+			if err := forgetLifts(tx, s.ID); err != nil {
+				return err
+			}
 		}
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeProgress, Actor: c.Name, Progress: &p}); err != nil {
 			return err
@@ -299,6 +303,9 @@ func (ca *CA) lose(tx *store.Tx, id string) error {
 		return err
 	}
 	s.Ended, s.End = ca.now().UTC(), "lost"
+	if err := forgetLifts(tx, s.ID); err != nil {
+		return err
+	}
 	e := auditlog.Entry{Type: auditlog.TypeProgress, Actor: "ca", Progress: &control.Progress{
 		Session: id, Frames: s.Frames, Head: s.Head, Segments: s.Segments, SealedHead: s.SealedHead, End: s.End,
 	}}

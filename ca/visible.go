@@ -60,6 +60,9 @@ func (ca *CA) sees(c Caller, r request) bool {
 	if e, waits := r.Extending(); waits {
 		wanted = append(slices.Clone(wanted), e.Needs...)
 	}
+	if h, held := r.Held(); held {
+		wanted = append(slices.Clone(wanted), h.Needs...)
+	}
 	inNeed := slices.ContainsFunc(wanted, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
 	return c.Name == r.Person || inNeed || voted(r, c.Name) || set.May(c.Name, "revoke") || set.May(c.Name, "audit")
 }
@@ -76,8 +79,22 @@ func (ca *CA) shown(r request) request {
 	for i, e := range r.Extensions {
 		_, r.Extensions[i].Needs = ca.tally(extending(r, e), e.Needs)
 	}
+	r.Halts = slices.Clone(r.Halts)
+	for i, h := range r.Halts {
+		_, r.Halts[i].Needs = ca.tally(lifting(r, h), h.Needs)
+	}
 	if state := r.passed(ca.now()); state != "" {
 		r.State = state
 	}
 	return r
+}
+
+// Asked is a request as the CA knows it, for who tells others about it.
+func (ca *CA) Asked(id string) (control.Request, bool) {
+	var r request
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		r, err = load(tx, id)
+		return err
+	})
+	return r.Request, err == nil
 }

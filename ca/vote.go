@@ -43,7 +43,7 @@ func (ca *CA) because(decision, because string) (string, error) {
 			return "", refuse("an approval carries no reason of its own")
 		}
 		return "", nil
-	case control.Deny, control.Revoke, control.Review:
+	case control.Deny, control.Revoke:
 		return cleanReason(because)
 	case control.Withdraw:
 		if because == "" {
@@ -51,7 +51,7 @@ func (ca *CA) because(decision, because string) (string, error) {
 		}
 		return cleanReason(because)
 	}
-	return "", refuse("unknown decision %q (decisions are: approve, deny, withdraw, revoke, review)", decision)
+	return "", refuse("unknown decision %q (decisions are: approve, deny, withdraw, revoke, review, clear)", decision)
 }
 
 // Vote takes a signed decision: approve, deny or withdraw. The signature must be the caller's own, over exactly
@@ -69,6 +69,9 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 		}
 		if state := r.passed(ca.now()); state != "" || !r.live() {
 			return refuse("%s is %s; it takes no more decisions", r.ID, r.State)
+		}
+		if _, held := r.Held(); held && decision != control.Withdraw {
+			return ca.voteHalt(tx, c, &r, decision, because, signature)
 		}
 		if _, waits := r.Extending(); waits && decision != control.Withdraw {
 			return ca.voteExtension(tx, c, &r, decision, because, signature)
@@ -94,7 +97,7 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 		}
 		return ca.count(tx, c, &r, decision, because)
 	})
-	if err == nil && (decision != control.Approve || len(r.Extensions) > 0) {
+	if err == nil && (decision != control.Approve || len(r.Extensions) > 0 || len(r.Halts) > 0) {
 		ca.news.tell()
 	}
 	return ca.shown(r).Request, err
@@ -355,7 +358,8 @@ func approved(r request, person string) bool {
 	return slices.ContainsFunc(r.carriers(), func(v control.Vote) bool { return v.Person == person })
 }
 
-// carriers are the signed decisions that what is alive of the request rests on: its approvals, and those of its extensions, also of one that waits for more.
+// carriers are the signed decisions that what is alive of the request rests on: its approvals, those of its extensions and of what was released, also of one
+// that waits for more.
 func (r *request) carriers() (all []control.Vote) {
 	for _, v := range r.Votes {
 		if v.Decision == control.Approve {
@@ -365,6 +369,13 @@ func (r *request) carriers() (all []control.Vote) {
 	for _, e := range r.Extensions {
 		for _, v := range e.Votes {
 			if v.Decision == control.Extend && (e.State == control.Granted || e.State == control.Pending) {
+				all = append(all, v)
+			}
+		}
+	}
+	for _, h := range r.Halts {
+		for _, v := range h.Votes {
+			if v.Decision == control.Lift && h.State != control.Denied {
 				all = append(all, v)
 			}
 		}

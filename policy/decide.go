@@ -40,6 +40,7 @@ type Decision struct {
 	PIN          bool          // and its PIN
 	PinSource    bool          // certificates work from the requester's address only
 	Idle         time.Duration // 0: no limit
+	Hold         time.Duration // how long a limit holds a session at most; 0: as its bastion will
 	Keystrokes   bool          // record what is typed
 	Environment  []string      // variables that pass, a trailing * allowed
 	Files        string        // how much is kept of the contents of files: FilesFull, FilesHead or FilesHash
@@ -188,15 +189,17 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 	for _, reason := range diagnostic.Reasons {
 		v.permits = append(v.permits, named(reason.PolicyID))
 	}
-	if v.permits = q.applies(v.permits); len(v.permits) == 0 {
-		v.noRule = true
-		return v
-	}
-	if q.Rule != "" {
+	all := v.permits
+	v.permits = q.applies(all)
+	if q.Rule != "" && (len(v.permits) > 0 || all.has(q.Rule)) {
 		if v.permits = v.permits.only(q.Rule); len(v.permits) == 0 {
-			v.why = fmt.Sprintf("rule %s does not allow it (those that do: %s)", q.Rule, ids(diagnostic.Reasons))
+			v.why = q.elsewhere(all)
 			return v
 		}
+	}
+	if len(v.permits) == 0 {
+		v.noRule = true
+		return v
 	}
 	if capability != ForwardLocal {
 		return s.bind(q, v)
@@ -207,6 +210,22 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 		v.allowed, v.why = false, nowhere
 	}
 	return v
+}
+
+// elsewhere says why the rule that was named does not count among the permits that matched.
+func (q Query) elsewhere(matched rules) string {
+	switch {
+	case !matched.has(q.Rule):
+	case q.Emergency:
+		return fmt.Sprintf("rule %s is not for emergencies: ask without --emergency", q.Rule)
+	default:
+		return fmt.Sprintf("rule %s is for emergencies: ask with --emergency", q.Rule)
+	}
+	var others []string
+	for _, r := range q.applies(matched) {
+		others = append(others, r.id)
+	}
+	return fmt.Sprintf("rule %s does not allow it (those that do: %s)", q.Rule, strings.Join(others, ", "))
 }
 
 // bind finds what the permits oblige to, and whether that can be met.
@@ -235,6 +254,10 @@ func (s *Set) bind(q Query, v verdict) verdict {
 	return v
 }
 
+func (rs rules) has(id string) bool {
+	return slices.ContainsFunc(rs, func(r *rule) bool { return r.id == id })
+}
+
 func (rs rules) only(id string) rules {
 	return slices.DeleteFunc(rs, func(r *rule) bool { return r.id != id })
 }
@@ -248,14 +271,6 @@ func (rs rules) place() string {
 		names = append(names, r.id)
 	}
 	return "rules " + strings.Join(names, ", ")
-}
-
-func ids(reasons []cedar.DiagnosticReason) string {
-	var names []string
-	for _, reason := range reasons {
-		names = append(names, string(reason.PolicyID))
-	}
-	return strings.Join(names, ", ")
 }
 
 // unite puts together what is allowed.
@@ -289,7 +304,7 @@ func unite(verdicts []verdict) Decision {
 	}
 	slices.Sort(d.Rules)
 	d.Rules = slices.Compact(d.Rules)
-	d.Needs, d.Max, d.Claim, d.Idle = slices.Clone(all.needs), all.max, all.claim, all.idle
+	d.Needs, d.Max, d.Claim, d.Idle, d.Hold = slices.Clone(all.needs), all.max, all.claim, all.idle, all.hold
 	d.Touch, d.PIN, d.PinSource = all.touch || all.pin, all.pin, all.pinSource
 	d.Keystrokes, d.Environment = all.keystrokes, slices.Clone(all.environment)
 	d.RetainDays, d.Review, d.Limits = all.retain, all.review, slices.Clone(all.limits)

@@ -174,7 +174,7 @@ func TestExplainWhatIsAskedFor(t *testing.T) {
   approvals  1 of ehr-owners: dana, frank
              1 of privacy: bob, frank
   on terms   approved and first used within 8h
-             ends after 10m without a keystroke or output
+             ends after 10m in which nothing is typed, or without a terminal nothing passes
              variables that pass: LANG, LC_*
   may not    x11: rule no-tunnels (limits.cedar:2) forbids it
 `

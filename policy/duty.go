@@ -25,6 +25,7 @@ type duties struct {
 	needs                             []Need // sorted by group, a group once
 	max, claim                        time.Duration
 	idle                              time.Duration // 0: no limit
+	hold                              time.Duration // 0: as bastions will
 	touch, pin, pinSource, keystrokes bool
 	environment                       []string // sorted
 	keep                              keep
@@ -41,6 +42,7 @@ var annotations = map[string]func(d *duties, value string) error{
 	"approve":      func(d *duties, v string) (err error) { d.needs, err = parseNeeds(v); return },
 	"max":          func(d *duties, v string) (err error) { d.max, err = parseDuration(v, HardMax); return },
 	"claim":        func(d *duties, v string) (err error) { d.claim, err = parseDuration(v, MaxClaim); return },
+	"hold":         func(d *duties, v string) (err error) { d.hold, err = parseDuration(v, HardMax); return },
 	"idle":         func(d *duties, v string) (err error) { d.idle, err = parseDuration(v, HardMax); return },
 	"touch":        func(d *duties, v string) (err error) { d.touch, err = parseBool(v); return },
 	"pin":          func(d *duties, v string) (err error) { d.pin, err = parseBool(v); return },
@@ -145,6 +147,7 @@ func (d duties) stricter(o duties) duties {
 		max:         min(d.max, o.max),
 		claim:       min(d.claim, o.claim),
 		idle:        shorterIdle(d.idle, o.idle),
+		hold:        shorterIdle(d.hold, o.hold),
 		touch:       d.touch || o.touch,
 		pin:         d.pin || o.pin,
 		pinSource:   d.pinSource || o.pinSource,

@@ -38,6 +38,12 @@ func TestEmergency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for rule, emergency := range map[string]bool{"urgent": false, "usual": true} {
+		q := Query{Person: "alice", Account: "root", Host: "phi1", Emergency: emergency, For: time.Minute, Reason: "x", Rule: rule}
+		if why := set.Explain(q).String(); !strings.Contains(why, "--emergency") || strings.Contains(why, "those that do") {
+			t.Errorf("rule %s by name, emergency %v:\n%s", rule, emergency, why)
+		}
+	}
 	ask := func(person string, emergency bool, length time.Duration) Decision {
 		return set.Decide(Query{Person: person, Account: "root", Host: "phi1", Emergency: emergency, For: length, Reason: "x"})
 	}

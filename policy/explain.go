@@ -98,6 +98,9 @@ func (e Explanation) String() string {
 	for _, r := range e.Rules {
 		rules = append(rules, fmt.Sprintf("%s (%s:%d)", r.ID, r.File, r.Line))
 	}
+	if len(rules) > 1 {
+		rules = append(rules, "of each the strictest binds; --rule ID asks by one of them alone")
+	}
 	e.lines(&b, "by rule", rules)
 	e.lines(&b, "approvals", e.approvals())
 	e.lines(&b, "on terms", e.terms())
@@ -141,12 +144,17 @@ func (e Explanation) terms() []string {
 	var terms []string
 	if len(e.Needs) > 0 {
 		terms = append(terms, "approved and first used within "+Brief(e.decision.Claim))
+	} else {
+		terms = append(terms, "first used within "+Brief(e.decision.Claim))
 	}
 	if e.PinSource {
 		terms = append(terms, "the certificate works from the requester's address only")
 	}
+	if e.decision.Hold > 0 {
+		terms = append(terms, "what a limit holds ends after "+Brief(e.decision.Hold))
+	}
 	if e.decision.Idle > 0 {
-		terms = append(terms, "ends after "+Brief(e.decision.Idle)+" without a keystroke or output")
+		terms = append(terms, "ends after "+Brief(e.decision.Idle)+" in which nothing is typed, or without a terminal nothing passes")
 	}
 	if e.Keystrokes {
 		terms = append(terms, "keystrokes are recorded")

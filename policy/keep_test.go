@@ -125,7 +125,8 @@ func TestExplainWhatIsKept(t *testing.T) {
   may        shell, exec, sftp-read, sftp-write, scp-read, scp-write, forward-local, forward-remote, agent, x11
   by rule    r1 (rules.cedar:1)
   approvals  none needed
-  on terms   keystrokes are recorded
+  on terms   first used within 8h
+             keystrokes are recorded
              files that pass are kept in full
              of each stream of a command a checksum is kept
              each direction of a forward is kept in full

@@ -20,7 +20,7 @@ func randomRule(r *rand.Rand, effect, id string) string {
 		fmt.Fprintf(&b, "@max(\"%dm\")\n", 1+r.IntN(60))
 		b.WriteString(pick("", "", `@approve("1 of privacy")`, `@approve("1 of privacy, 1 of ehr-owners")`, `@approve("2 of privacy") @touch("true")`))
 		b.WriteString(pick("", "", `@files("hash")`, `@files("full")`, `@streams("0")`, `@streams("1M")`, `@streams("full")`, `@forwards("1G")`))
-		b.WriteString(pick("", `@keystrokes("true")`, `@source("pin")`, `@environment("LANG, LC_*")`, `@idle("5m")`, `@claim("1h")`))
+		b.WriteString(pick("", `@keystrokes("true")`, `@source("pin")`, `@environment("LANG, LC_*")`, `@idle("5m")`, `@hold("2m")`, `@claim("1h")`))
 	}
 	capability := func() string { return `Action::"` + pick(Capabilities()...) + `"` }
 	leads := effect == "permit" && r.IntN(2) == 0

@@ -15,8 +15,13 @@ import (
 // threshold is 2.5 in the words of systemd-analyze security.
 const threshold = "25"
 
-// programs of the units, and where the units expect them.
-var programs = []string{"postern-ca", "postern-bastion", "postern-host"}
+// services are the units: which program each starts, with what. The programs are where the units expect them.
+var services = map[string]struct{ program, command string }{
+	"postern-ca":      {"postern-ca", "serve"},
+	"postern-bastion": {"postern-bastion", "serve"},
+	"postern-host":    {"postern-host", "serve"},
+	"postern-witness": {"postern", "witness run"},
+}
 
 const installed = "/usr/local/bin/"
 
@@ -44,13 +49,29 @@ func units(t *testing.T, pattern string) []string {
 	return files
 }
 
-// build makes the real programs, because the units must fit their flags.
+// built are the real programs, because the units must fit their flags.
+var built string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "postern-units-")
+	if err != nil {
+		panic(err)
+	}
+	built = dir
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
 func build(t *testing.T) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = built
+	if made, _ := os.ReadDir(dir); len(made) > 0 {
+		return dir
+	}
 	args := []string{"build", "-o", dir}
-	for _, p := range programs {
-		args = append(args, "../cmd/"+p)
+	for _, s := range services {
+		args = append(args, "../cmd/"+s.program)
 	}
 	if out, err := run(t, "go", args...); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -104,32 +125,36 @@ func TestEachProgramHasAUnit(t *testing.T) {
 	bin := build(t)
 	flag := regexp.MustCompile(`--[a-z-]+`)
 	variable := regexp.MustCompile(`\$\{([A-Z_]+)\}`)
-	for _, program := range programs {
-		text, err := os.ReadFile(program + ".service")
+	for name, s := range services {
+		text, err := os.ReadFile(name + ".service")
 		if err != nil {
 			t.Fatal(err)
 		}
 		start, _, found := strings.Cut(after(string(text), "\nExecStart="), "\n")
-		if !found || !strings.HasPrefix(start, installed+program+" serve ") {
-			t.Errorf("%s.service starts %q", program, start)
+		if !found || !strings.HasPrefix(start, installed+s.program+" ") || !strings.Contains(start, " "+s.command+" ") {
+			t.Errorf("%s.service starts %q", name, start)
 		}
-		help, err := run(t, filepath.Join(bin, program), "serve", "--help")
+		help, err := run(t, filepath.Join(bin, s.program), append(strings.Fields(s.command), "--help")...)
 		if err != nil {
-			t.Errorf("%s serve --help: %v\n%s", program, err, help)
+			t.Errorf("%s %s --help: %v\n%s", s.program, s.command, err, help)
+		}
+		global, err := run(t, filepath.Join(bin, s.program), "--help")
+		if err != nil {
+			t.Errorf("%s --help: %v\n%s", s.program, err, global)
 		}
 		for _, f := range flag.FindAllString(start, -1) {
-			if !regexp.MustCompile(`(?m)^\s+` + f + `[ ,]`).MatchString(help) {
-				t.Errorf("%s.service gives %s, which %s serve does not know:\n%s", program, f, program, help)
+			if !regexp.MustCompile(`(?m)^\s+` + f + `[ ,]`).MatchString(global + help) {
+				t.Errorf("%s.service gives %s, which %s %s does not know:\n%s", name, f, s.program, s.command, help)
 			}
 		}
 		// What has no default in the unit must be named in its comment as something to configure.
 		for _, v := range variable.FindAllStringSubmatch(start, -1) {
 			if !strings.Contains(string(text), "\nEnvironment="+v[1]+"=") && !strings.Contains(string(text), "\n#   "+v[1]+"=") {
-				t.Errorf("%s.service uses %s, which nothing sets", program, v[1])
+				t.Errorf("%s.service uses %s, which nothing sets", name, v[1])
 			}
 		}
-		if user := "User=" + program; !strings.Contains(string(text), "\n"+user+"\n") {
-			t.Errorf("%s.service does not say %s", program, user)
+		if user := "User=" + name; !strings.Contains(string(text), "\n"+user+"\n") {
+			t.Errorf("%s.service does not say %s", name, user)
 		}
 	}
 }
@@ -160,12 +185,36 @@ func TestUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range programs {
+	for p := range services {
 		if !regexp.MustCompile(`(?m)^` + p + `:.*:/var/lib/` + p + `:[^:]*nologin$`).Match(passwd) {
 			t.Errorf("no user %s without a shell:\n%s", p, passwd)
 		}
 		if !strings.Contains(string(tmpfiles), fmt.Sprintf(" %s %s\n", p, p)) {
 			t.Errorf("postern.tmpfiles makes no directory for %s", p)
+		}
+	}
+}
+
+// postern-host may signal the processes of others, to end what runs for revoked sessions; no other program may do anything that its user may not.
+func TestCapabilities(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^(CapabilityBoundingSet|AmbientCapabilities)=(.*)$`)
+	for program := range services {
+		text, err := os.ReadFile(program + ".service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if program == "postern-host" {
+			want = "CAP_KILL"
+		}
+		found := line.FindAllStringSubmatch(string(text), -1)
+		if len(found) != 2 {
+			t.Errorf("%s.service says %q", program, found)
+		}
+		for _, f := range found {
+			if f[2] != want {
+				t.Errorf("%s.service: %s", program, f[0])
+			}
 		}
 	}
 }

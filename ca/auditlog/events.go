@@ -16,9 +16,11 @@ const (
 	TypeVote         = "vote"          // a signed decision, with its exact bytes
 	TypeState        = "state"         // what became of a request
 	TypeExtension    = "extension"     // more time was asked for, given or denied
+	TypeHalt         = "halt"          // what a limit holds waits for its approvers, or they decided
 	TypeCertificate  = "certificate"   // a CA key signed
 	TypeRevocation   = "revocation"    // something was cut
 	TypeCut          = "cut"           // what a bastion did about a revocation
+	TypeHostEnded    = "host-ended"    // what a host ended that ran of a revoked session
 	TypeRisk         = "risk"          // a limit of a session was crossed
 	TypeSession      = "session"       // a bastion opened a session
 	TypeProgress     = "progress"      // the head of a recording, running or ended
@@ -43,9 +45,11 @@ type Entry struct {
 	Vote         *Vote                 `json:"vote,omitempty"`
 	State        *State                `json:"state,omitempty"`
 	Extension    *Extension            `json:"extension,omitempty"`
+	Halt         *Halt                 `json:"halt,omitempty"`
 	Certificate  *Certificate          `json:"certificate,omitempty"`
 	Revocation   *control.Revocation   `json:"revocation,omitempty"`
 	Cut          *control.CutReceipt   `json:"cut,omitempty"`
+	HostEnded    *control.HostEnded    `json:"host_ended,omitempty"`
 	Risk         *control.Risk         `json:"risk,omitempty"`
 	Session      *control.Session      `json:"session,omitempty"`
 	Progress     *control.Progress     `json:"progress,omitempty"`
@@ -86,10 +90,11 @@ type Emergency struct {
 	Needs         []control.Need `json:"needs"`
 }
 
-// Vote is a signed decision about a request, or about an extension of it.
+// Vote is a signed decision about a request, about an extension of it, or about what holds it.
 type Vote struct {
 	Request   string `json:"request"`
 	Extension int    `json:"extension,omitempty"`
+	Halt      int    `json:"halt,omitempty"`
 	control.Vote
 }
 
@@ -97,6 +102,12 @@ type Vote struct {
 type Extension struct {
 	Request string `json:"request"`
 	control.Extension
+}
+
+// Halt is what became of one: all of it each time, without its votes.
+type Halt struct {
+	Request string `json:"request"`
+	control.Halt
 }
 
 // State is a request's new state and, where it matters, the time that bounds it.

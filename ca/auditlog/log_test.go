@@ -3,6 +3,7 @@ package auditlog
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -95,8 +96,15 @@ func TestForkAndShrink(t *testing.T) {
 			t.Errorf("fork not found by who saw %d leaves", seen.N)
 		}
 	}
-	if Verify(leaves[:5], trees[4], trees[8]) == nil {
+	if !errors.Is(Verify(forged, fork, trees[4]), ErrForked) {
+		t.Error("a fork is not called one")
+	}
+	if !errors.Is(Verify(leaves[:5], trees[4], trees[8]), ErrShrank) {
 		t.Error("shrunk log not found")
+	}
+	// Leaves that nobody signed prove nothing against who signed the checkpoints.
+	if err := Verify(forged, trees[8], trees[4]); err == nil || errors.Is(err, ErrForked) {
+		t.Errorf("other leaves than those of the checkpoint: %v", err)
 	}
 }
 

@@ -12,31 +12,62 @@ type rebuilt struct {
 	n      int64
 }
 
-// Verify checks that leaves are exactly the log that newer speaks of, and that older, the checkpoint seen
-// before (zero: none), is a prefix of it. It trusts nothing but the two trees.
-func Verify(leaves [][]byte, newer, older tlog.Tree) error {
-	if int64(len(leaves)) != newer.N {
-		return fmt.Errorf("the log has %d leaves, its checkpoint says %d", len(leaves), newer.N)
-	}
-	if older.N > newer.N {
-		return fmt.Errorf("%w: %d leaves now, %d when this machine last looked", ErrShrank, newer.N, older.N)
-	}
-	var r rebuilt
-	for i, leaf := range leaves {
-		if err := r.add(leaf); err != nil {
-			return fmt.Errorf("leaf %d: %w", i, err)
+// Walk proves a log while its leaves come one after the other, so that its size does not matter. Start with [NewWalk]; nothing is proven before [Walk.End].
+type Walk struct {
+	newer, older tlog.Tree
+	grown        Range
+	forked       error // holds only if the leaves are those of newer: whoever sends others has not signed a fork
+}
+
+// NewWalk begins with the tree of the newer checkpoint, and that of the one seen before (the zero Tree: none). Two that no log can both have are an error at
+// once: [ErrShrank] or [ErrForked].
+func NewWalk(newer, older tlog.Tree) (*Walk, error) {
+	if newer.N <= older.N {
+		if err := CheckConsistency(nil, newer, older); err != nil {
+			return nil, err
 		}
 	}
-	if got, err := tlog.TreeHash(newer.N, &r); err != nil || got != newer.Hash {
-		return fmt.Errorf("the leaves do not make the root of the checkpoint (size %d): something was changed, removed or reordered", newer.N)
+	return &Walk{newer: newer, older: older}, nil
+}
+
+// Add takes the next leaf.
+func (w *Walk) Add(index int64, leaf []byte) error {
+	switch {
+	case index != w.grown.N:
+		return fmt.Errorf("leaf %d came where leaf %d belongs", index, w.grown.N)
+	case index >= w.newer.N:
+		return fmt.Errorf("leaf %d came, and the checkpoint has %d leaves", index, w.newer.N)
 	}
-	if older.N == 0 {
-		return nil
-	}
-	if got, err := tlog.TreeHash(older.N, &r); err != nil || got != older.Hash {
-		return fmt.Errorf("%w: its first %d leaves are not those this machine saw before", ErrForked, older.N)
+	w.grown.Add(leaf)
+	if w.grown.N == w.older.N {
+		w.forked = w.grown.Same(w.older)
 	}
 	return nil
+}
+
+// End says whether these were all the leaves of the newer tree, and the older one the beginning of it.
+func (w *Walk) End() error {
+	switch {
+	case w.grown.N != w.newer.N:
+		return fmt.Errorf("%d leaves came, and the checkpoint has %d", w.grown.N, w.newer.N)
+	case w.grown.N > 0 && w.grown.Tree() != w.newer:
+		return fmt.Errorf("the leaves do not make the root of the checkpoint (size %d): something was changed, removed or reordered", w.newer.N)
+	}
+	return w.forked
+}
+
+// Verify is [Walk] for leaves that are at hand.
+func Verify(leaves [][]byte, newer, older tlog.Tree) error {
+	w, err := NewWalk(newer, older)
+	if err != nil {
+		return err
+	}
+	for i, leaf := range leaves {
+		if err := w.Add(int64(i), leaf); err != nil {
+			return err
+		}
+	}
+	return w.End()
 }
 
 func (r *rebuilt) add(leaf []byte) error {

@@ -36,11 +36,12 @@ func init() {
 
 		"request":     {"request ACCOUNT@HOST… --reason TEXT [--for 20m] [--only CAPABILITY,…] [--rule ID] [--emergency]", 1, 99, []string{"reason", "for", "only", "rule", "emergency"}, ask},
 		"requests":    {"requests [--all] [--follow]", 0, 0, []string{"all", "follow"}, requests},
-		"show":        {"show ID|TARGET… [--statement] [--decision approve|deny|withdraw|revoke|review] [--reason TEXT] [--for 2h]", 1, 9, []string{"statement", "decision", "reason", "for"}, show},
+		"show":        {"show ID|TARGET… [--statement] [--decision approve|deny|withdraw|revoke|review|clear] [--verdict justified|misused] [--reason TEXT] [--for 2h]", 1, 9, []string{"statement", "decision", "verdict", "reason", "for"}, show},
 		"approve":     {"approve ID <SIGNATURE", 1, 1, nil, decision("approve")},
 		"deny":        {"deny ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("deny")},
 		"withdraw":    {"withdraw ID [--reason TEXT] <SIGNATURE", 1, 1, []string{"reason"}, decision("withdraw")},
-		"review":      {"review ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("review")},
+		"review":      {"review ID --verdict justified|misused --reason TEXT <SIGNATURE", 1, 1, []string{"verdict", "reason"}, decision("review")},
+		"clear":       {"clear ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("clear")},
 		"reviews":     {"reviews", 0, 0, nil, reviews},
 		"extend":      {"extend ID --for 15m --reason TEXT", 1, 1, []string{"for", "reason"}, extend},
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
@@ -76,6 +77,7 @@ func init() {
 		"risk":                 {"risk <JSON", 0, 0, nil, risk},
 		"session-progress":     {"session-progress <JSON", 0, 0, nil, sessionProgress},
 		"host-state":           {"host-state <JSON", 0, 0, nil, hostState},
+		"host-ended":           {"host-ended <JSON", 0, 0, nil, hostEnded},
 		"host-certificate":     {"host-certificate <PUBLIC-KEY", 0, 0, nil, hostCertificate},
 	}
 }

@@ -14,7 +14,19 @@ func hostState(_ context.Context, c *call) error {
 	if err := c.inputJSON(&s); err != nil {
 		return err
 	}
-	return c.ca.HostState(c.caller, s)
+	orders, err := c.ca.HostState(c.caller, s)
+	if err != nil {
+		return err
+	}
+	return c.json(orders)
+}
+
+func hostEnded(_ context.Context, c *call) error {
+	var e control.HostEnded
+	if err := c.inputJSON(&e); err != nil {
+		return err
+	}
+	return c.ca.HostEnded(c.caller, e)
 }
 
 func hosts(_ context.Context, c *call) error {

@@ -154,6 +154,7 @@ type follower struct {
 	seq    uint64 // the last one it has seen
 	policy string // the policy it knows
 	heard  uint64 // the number of deletions it knows
+	lifts  uint64 // the number of decided halts it knows; 0 at first, as well
 	moved  uint64 // the number of extensions it knows; 0 at first, so that a bastion that comes back hears of every one that is alive
 }
 
@@ -177,6 +178,9 @@ func (f *follower) catchUp(first bool) error {
 	if err := f.extended(); err != nil {
 		return err
 	}
+	if err := f.lifted(); err != nil {
+		return err
+	}
 	return f.custody()
 }
 
@@ -195,6 +199,24 @@ func (f *follower) extended() error {
 		}
 	}
 	f.moved = n
+	return nil
+}
+
+// lifted tells a bastion what was decided about its held sessions. It comes after the revocations, too.
+func (f *follower) lifted() error {
+	if f.call.caller.Kind != "bastion" {
+		return nil
+	}
+	list, n, err := f.call.ca.Lifts(f.call.caller.Name, f.lifts)
+	if err != nil {
+		return err
+	}
+	for _, l := range list {
+		if err := f.emit(control.Event{Seq: f.seq, Lifted: &l}); err != nil {
+			return err
+		}
+	}
+	f.lifts = n
 	return nil
 }
 

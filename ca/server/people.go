@@ -61,11 +61,20 @@ func show(_ context.Context, c *call) error {
 	if decision == "" {
 		decision = control.Approve
 	}
-	text, err := c.ca.Statement(c.caller, decision, c.args[0], c.options["reason"])
+	text, err := "", error(nil)
+	if decision == control.Review || decision == control.Clear {
+		text, err = c.ca.FindingStatement(c.caller, c.args[0], c.finding(decision))
+	} else {
+		text, err = c.ca.Statement(c.caller, decision, c.args[0], c.options["reason"])
+	}
 	if err != nil {
 		return err
 	}
 	return c.statement(text)
+}
+
+func (c *call) finding(kind string) ca.Finding {
+	return ca.Finding{Decision: kind, Verdict: c.options["verdict"], Because: c.options["reason"]}
 }
 
 func decision(kind string) func(context.Context, *call) error {
@@ -75,8 +84,8 @@ func decision(kind string) func(context.Context, *call) error {
 			return err
 		}
 		var r control.Request
-		if kind == control.Review {
-			r, err = c.ca.Review(c.caller, c.args[0], c.options["reason"], signature)
+		if kind == control.Review || kind == control.Clear {
+			r, err = c.ca.Review(c.caller, c.args[0], c.finding(kind), signature)
 		} else {
 			r, err = c.ca.Vote(c.caller, c.args[0], kind, c.options["reason"], signature)
 		}
@@ -106,6 +115,9 @@ func (c *call) signature(kind string) ([]byte, error) {
 		if kind != control.Approve {
 			extra = " --decision " + kind + " --reason …"
 		}
+		if kind == control.Review {
+			extra += " --verdict …"
+		}
 		err = misused("no signature on standard input; pipe it in: ssh ca show %s --statement%s | ssh-keygen -Y sign -n %s -f KEY | ssh ca %s %s",
 			c.args[0], extra, control.Namespace, kind, c.args[0])
 	}
@@ -120,8 +132,11 @@ func reviews(_ context.Context, c *call) error {
 	now := time.Now()
 	return rows(c, list, "ID\tSTATE\tWHO\tTARGETS\tREVIEW BY\t\tWAITS FOR\tREASON", func(r control.Request) string {
 		late := ""
-		if r.Overdue(now) {
+		switch {
+		case r.Overdue(now):
 			late = "OVERDUE"
+		case r.Owes.Misuse():
+			late = "MISUSED"
 		}
 		return strings.Join([]string{r.ID, r.State, r.Person, strings.Join(r.Targets, ","), r.Owes.By.Format(time.RFC3339), late, open(r.Owes.Needs), r.Reason}, "\t")
 	})
@@ -158,6 +173,10 @@ func sessions(_ context.Context, c *call) error {
 }
 
 func describe(r control.Request) string {
+	if h, held := r.Held(); held {
+		return fmt.Sprintf("%s of %s is granted until %s, and %s; to go on waits for %s; approve that with: postern approve %s",
+			r.ID, r.Person, r.Ends.Format(time.RFC3339), h.What(), waiting(r), r.ID)
+	}
 	if e, waits := r.Extending(); waits {
 		return fmt.Sprintf("%s is granted until %s; to extend it until %s waits for %s; approve that with: postern approve %s",
 			r.ID, r.Ends.Format(time.RFC3339), e.Ends.Format(time.RFC3339), waiting(r), r.ID)
@@ -194,6 +213,9 @@ func details(r control.Request) string {
 		for _, n := range r.Owes.Needs {
 			line("review", "%d of %s, has %s", n.Count, n.Group, list(n.Have))
 		}
+		if r.Owes.Verdict != "" {
+			line("verdict", "%s", r.Owes.Verdict)
+		}
 	}
 	line("reason", "%s", r.Reason)
 	line("rules", "%s", strings.Join(r.Rules, " "))
@@ -210,7 +232,13 @@ func details(r control.Request) string {
 		line("needs", "%d of %s, has %s", n.Count, n.Group, list(n.Have))
 	}
 	for _, v := range r.Votes {
-		line(v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
+		line(strings.TrimSpace(v.Decision+" "+v.Verdict), "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
+	}
+	for _, h := range r.Halts {
+		line("held", "%d, %s: %s", h.Number, h.State, h.What())
+		for _, v := range h.Votes {
+			line("  "+v.Decision, "by %s with %s at %s", v.Person, v.Key, v.At.Format(time.RFC3339))
+		}
 	}
 	for _, e := range r.Extensions {
 		line("extension", "%d, %s: by %s until %s: %s", e.Number, e.State, time.Duration(e.ForSeconds)*time.Second, e.Ends.Format(time.RFC3339), e.Reason)
@@ -237,6 +265,9 @@ func keeps(r control.Record) string {
 }
 
 func waiting(r control.Request) string {
+	if h, held := r.Held(); held {
+		return open(h.Needs)
+	}
 	if e, waits := r.Extending(); waits {
 		return open(e.Needs)
 	}

@@ -114,9 +114,12 @@ func receipts(ctx context.Context, c *call) error {
 				continue
 			}
 			seen[id] = true
-			if err := c.answer(r, "%s heard %s, ended %s\n", r.Bastion, r.Heard.Format(time.RFC3339Nano), plural(len(r.Sessions), "session")); err != nil {
+			if err := c.answer(control.Told{CutReceipt: r}, "%s heard %s, ended %s\n", r.Bastion, r.Heard.Format(time.RFC3339Nano), plural(len(r.Sessions), "session")); err != nil {
 				return err
 			}
+		}
+		if err := c.hostAccounts(seq, seen); err != nil {
+			return err
 		}
 		select {
 		case <-changed:
@@ -126,4 +129,23 @@ func receipts(ctx context.Context, c *call) error {
 			return nil
 		}
 	}
+}
+
+// hostAccounts prints what hosts told of a revocation and was not printed yet.
+func (c *call) hostAccounts(seq uint64, seen map[string]bool) error {
+	list, err := c.ca.HostAccounts(seq)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		id := fmt.Sprintf("%s %s %d", e.Host, e.Session, e.Left)
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		if err := c.answer(control.Told{CutReceipt: control.CutReceipt{Seq: seq}, HostEnded: &e}, "%s\n", e); err != nil {
+			return err
+		}
+	}
+	return nil
 }

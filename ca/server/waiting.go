@@ -32,6 +32,12 @@ func followRequests(ctx context.Context, c *call) error {
 	}
 }
 
+func sameHalts(a, b control.Request) bool {
+	return slices.EqualFunc(a.Halts, b.Halts, func(x, y control.Halt) bool {
+		return x.State == y.State && len(x.Votes) == len(y.Votes)
+	})
+}
+
 func sameExtensions(a, b control.Request) bool {
 	return slices.EqualFunc(a.Extensions, b.Extensions, func(x, y control.Extension) bool {
 		return x.State == y.State && len(x.Votes) == len(y.Votes)
@@ -44,7 +50,7 @@ func (c *call) changed(shown map[string]control.Request, list []control.Request)
 	for _, r := range list {
 		now[r.ID] = true
 		was, known := shown[r.ID]
-		if known && was.State == r.State && len(was.Votes) == len(r.Votes) && sameExtensions(was, r) {
+		if known && was.State == r.State && len(was.Votes) == len(r.Votes) && sameExtensions(was, r) && sameHalts(was, r) {
 			continue
 		}
 		shown[r.ID] = r

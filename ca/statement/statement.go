@@ -21,7 +21,7 @@ const first = "postern statement v1"
 // Statement is one decision of one person, about a request or, for a revocation, about a target.
 type Statement struct {
 	CA       string
-	Decision string // approve, deny, withdraw, revoke, extend or review
+	Decision string // approve, deny, withdraw, revoke, extend, lift, review or clear
 	Person   string // who signs
 
 	// About a request.
@@ -47,14 +47,25 @@ type Statement struct {
 	ExtendReason string
 	ExtendNonce  string
 
+	// About a limit that holds a session of it, or the grant.
+	Halt        int // its number; 0: it is about none
+	HaltSession string
+	HaltTarget  string
+	HaltLimit   string
+	HaltCount   uint64
+	HaltLifted  uint64
+	HaltAt      time.Time
+	HaltNonce   string
+
 	// About a revocation's target that is not a request.
 	Target   string // of [control.ParseTarget]; For is how long it is kept away, if it is
 	Sequence uint64 // how many revocations of that target came before
 
-	Because string // why, when the decision is neither an approval nor to extend
+	Verdict string // of a review; empty in those of before there were verdicts
+	Because string // why, when the decision is neither an approval, nor to extend or lift
 }
 
-// About fills in what a statement says of a request. While an extension of it waits, to approve or deny is about that.
+// About fills in what a statement says of a request. While something holds it, or else an extension of it waits, to approve or deny is about that.
 func About(r control.Request, ca, decision, person, because string) Statement {
 	s := Statement{
 		Emergency: emergency(r),
@@ -63,6 +74,9 @@ func About(r control.Request, ca, decision, person, because string) Statement {
 		Destinations: r.Destinations, Records: records(r.Record),
 		For: time.Duration(r.ForSeconds) * time.Second, NotAfter: r.Bound(), Reason: r.Reason,
 		Rules: r.Rules, Policy: r.Policy, Nonce: r.Nonce,
+	}
+	if h, held := r.Held(); held && (decision == control.Approve || decision == control.Deny) {
+		return s.AboutHalt(h)
 	}
 	e, waits := r.Extending()
 	if !waits || decision == control.Withdraw || decision == control.Revoke {
@@ -73,6 +87,22 @@ func About(r control.Request, ca, decision, person, because string) Statement {
 	}
 	s.Extension, s.ExtendBy, s.ExtendTo = e.Number, time.Duration(e.ForSeconds)*time.Second, e.Ends
 	s.ExtendReason, s.ExtendNonce = e.Reason, e.Nonce
+	return s
+}
+
+// Finding is a statement of a review with what it found.
+func (s Statement) Finding(verdict string) Statement {
+	s.Verdict = verdict
+	return s
+}
+
+// AboutHalt is the statement about what holds the request.
+func (s Statement) AboutHalt(h control.Halt) Statement {
+	if s.Decision == control.Approve {
+		s.Decision = control.Lift
+	}
+	s.Halt, s.HaltSession, s.HaltTarget, s.HaltLimit, s.HaltCount = h.Number, h.Session, h.Target, h.Limit, h.Count
+	s.HaltLifted, s.HaltAt, s.HaltNonce = h.Lifted, h.At, h.Nonce
 	return s
 }
 
@@ -169,16 +199,36 @@ func (s Statement) fields() []field {
 				field{"extend-nonce", s.ExtendNonce},
 			)
 		}
+		if s.Halt > 0 {
+			fs = append(fs, s.haltFields()...)
+		}
 	} else {
 		fs = append(fs, field{"target", s.Target}, field{"sequence", strconv.FormatUint(s.Sequence, 10)})
 		if s.For > 0 {
 			fs = append(fs, field{"for", s.For.String()})
 		}
 	}
-	if s.Decision != control.Approve && s.Decision != control.Extend {
+	if s.Verdict != "" {
+		fs = append(fs, field{"verdict", s.Verdict})
+	}
+	if s.Decision != control.Approve && s.Decision != control.Extend && s.Decision != control.Lift {
 		fs = append(fs, field{"because", strconv.Quote(s.Because)})
 	}
 	return fs
+}
+
+func (s Statement) haltFields() []field {
+	fs := []field{{"halt", strconv.Itoa(s.Halt)}}
+	if s.HaltSession != "" {
+		fs = append(fs, field{"halt-session", s.HaltSession}, field{"halt-target", s.HaltTarget})
+	}
+	return append(fs,
+		field{"halt-limit", s.HaltLimit},
+		field{"halt-count", strconv.FormatUint(s.HaltCount, 10)},
+		field{"halt-lifted", strconv.FormatUint(s.HaltLifted, 10)},
+		field{"halt-at", stamp(s.HaltAt)},
+		field{"halt-nonce", s.HaltNonce},
+	)
 }
 
 // Parse reads a statement. Anything that Text would not have written is an error.
@@ -252,14 +302,43 @@ func (s *Statement) set(name, value string) (err error) {
 		s.ExtendReason, err = strconv.Unquote(value)
 	case "extend-nonce":
 		s.ExtendNonce = value
+	case "halt", "halt-session", "halt-target", "halt-limit", "halt-count", "halt-lifted", "halt-at", "halt-nonce":
+		return s.setHalt(name, value)
 	case "target":
 		s.Target = value
 	case "sequence":
 		s.Sequence, err = strconv.ParseUint(value, 10, 64)
+	case "verdict":
+		s.Verdict = value
+		if s.Decision != control.Review || value != control.Justified && value != control.Misused {
+			return fmt.Errorf("%q of decision %s", value, s.Decision)
+		}
 	case "because":
 		s.Because, err = strconv.Unquote(value)
 	default:
 		return fmt.Errorf("unknown field")
+	}
+	return err
+}
+
+func (s *Statement) setHalt(name, value string) (err error) {
+	switch name {
+	case "halt":
+		s.Halt, err = strconv.Atoi(value)
+	case "halt-session":
+		s.HaltSession = value
+	case "halt-target":
+		s.HaltTarget = value
+	case "halt-limit":
+		s.HaltLimit = value
+	case "halt-count":
+		s.HaltCount, err = strconv.ParseUint(value, 10, 64)
+	case "halt-lifted":
+		s.HaltLifted, err = strconv.ParseUint(value, 10, 64)
+	case "halt-at":
+		s.HaltAt, err = time.Parse(time.RFC3339, value)
+	case "halt-nonce":
+		s.HaltNonce = value
 	}
 	return err
 }

@@ -133,6 +133,9 @@ func (a *authority) listen(stream *control.Stream, p *pings) error {
 		if e.Extended != nil {
 			a.bastion.Extend(*e.Extended)
 		}
+		if e.Lifted != nil {
+			a.bastion.Lift(*e.Lifted)
+		}
 		if sent, ok := p.answered(e.Pong); ok {
 			admit, keep := length(e.AdmitSeconds), length(e.KeepSeconds)
 			if a.keep != keep {

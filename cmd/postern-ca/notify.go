@@ -32,7 +32,7 @@ func loadHooks(c *cli.Context) ([]notify.Hook, error) {
 func tell(c *cli.Context, authority *ca.CA, hooks []notify.Hook) {
 	n := &notify.Notifier{
 		CA: authority.Name(), Dir: filepath.Join(c.String("dir"), "notify"), Hooks: hooks,
-		Follow: authority.Follow, Size: authority.Size, Log: slog.Default(),
+		Follow: authority.Follow, Size: authority.Size, Asked: authority.Asked, Log: slog.Default(),
 	}
 	if len(hooks) == 0 {
 		return

@@ -25,6 +25,9 @@ const (
 	// speakEvery is how often the CA hears how the host stands, though nothing changed.
 	speakEvery = 20 * time.Second
 
+	// speakSoon is how long a login waits until the CA hears of it.
+	speakSoon = time.Second
+
 	// silenceTime is how long the stream may say nothing; the CA's heartbeat is every five seconds.
 	silenceTime = 30 * time.Second
 )
@@ -34,6 +37,7 @@ type agent struct {
 	ca          control.Config
 	revoked     revokedKeys
 	certificate *hostCertificate // nil: none to keep
+	ending      *ending          // nil: nothing is ended here
 	log         *slog.Logger
 	every       time.Duration // between refreshes that no event asked for
 
@@ -48,6 +52,9 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	if removed != nil {
 		a.log.Error("revocation list was damaged and is removed; sshd refuses every key until the CA is reached", "error", removed)
+	}
+	if a.ending != nil {
+		defer a.ending.active.Wait() // what is stopped is to be killed
 	}
 	pause := firstPause
 	for {
@@ -106,17 +113,42 @@ func (a *agent) follow(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := a.tell(ctx, client); err != nil {
+			return err
+		}
 		if err := a.speak(ctx, client); err != nil {
 			return err
 		}
-		due = true
+		if due, err = a.await(ctx, client, wake{tick, speak, news}); err != nil {
+			return err
+		}
+	}
+}
+
+// wake is what an agent waits for.
+type wake struct {
+	tick, speak *time.Ticker
+	news        <-chan uint64 // revocations
+}
+
+// await returns when there is something to do. The list is due again when its time has come, and when there is a revocation: then what is to be
+// ended was asked for already, and it is asked for again after the list is there, for what logged in meanwhile.
+func (a *agent) await(ctx context.Context, client *control.Client, w wake) (due bool, err error) {
+	for {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		case <-speak.C:
-			due = false
-		case a.seq = <-news:
+			return false, context.Cause(ctx)
+		case <-w.tick.C:
+			return true, nil
+		case <-w.speak.C:
+			w.speak.Reset(speakEvery)
+			return false, nil
+		case <-a.ended():
+			return false, nil
+		case <-a.loggedIn():
+			w.speak.Reset(speakSoon) // of many logins at once it is told once
+		case a.seq = <-w.news:
+			return true, a.speak(ctx, client)
 		}
 	}
 }

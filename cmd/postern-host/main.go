@@ -19,6 +19,7 @@ func newApp() *cli.App {
 			sshdConfigCommand,
 			serveCommand,
 			principalsCommand,
+			openedCommand,
 		},
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/identity"
+	"postern/internal/lineage"
 )
 
 var serveCommand = &cli.Command{
@@ -28,6 +29,7 @@ var serveCommand = &cli.Command{
 		&cli.StringFlag{Name: "revoked-keys", Usage: "the `FILE` that sshd's RevokedKeys names", EnvVars: []string{"POSTERN_REVOKED_KEYS"}},
 		&cli.StringFlag{Name: "host-key", Usage: "`FILE` with the public half of sshd's HostKey; empty: keep no host certificate", EnvVars: []string{"POSTERN_HOST_KEY"}},
 		&cli.StringFlag{Name: "host-certificate", Usage: "the `FILE` that sshd's HostCertificate names", EnvVars: []string{"POSTERN_HOST_CERTIFICATE"}},
+		&cli.BoolFlag{Name: "end-sessions", Usage: "end what still runs on this host for a session that is revoked", Value: true, EnvVars: []string{"POSTERN_HOST_END_SESSIONS"}},
 		&cli.StringFlag{Name: "reload", Usage: "`COMMAND` to run when the host certificate changed, such as \"systemctl reload ssh\"", EnvVars: []string{"POSTERN_RELOAD"}},
 	},
 	Action: func(c *cli.Context) error {
@@ -42,6 +44,14 @@ var serveCommand = &cli.Command{
 		a, err := configure(c)
 		if err != nil {
 			return err
+		}
+		if c.Bool("end-sessions") {
+			listener, err := a.hearLogins(c.String("dir"), c.String("trust"))
+			if err != nil {
+				return err
+			}
+			defer listener.Close()
+			go listener.serve()
 		}
 		return a.run(c.Context)
 	},
@@ -78,6 +88,24 @@ func configure(c *cli.Context) (*agent, error) {
 	}
 	a.certificate = h
 	return a, nil
+}
+
+// hearLogins makes the agent one that ends what runs.
+func (a *agent) hearLogins(dir, trust string) (*listener, error) {
+	signer, err := readPublicKey(filepath.Join(trust, "session_ca.pub"))
+	if err != nil {
+		return nil, err
+	}
+	proc := lineage.Proc{Root: "/proc"}
+	l, err := readLogins(filepath.Join(dir, "logins.json"), proc, a.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := proc.Able(); err != nil {
+		a.log.Warn("what runs here for a revoked session of somebody else is not ended", "because", err)
+	}
+	a.ending = newEnding(l)
+	return l.listen(filepath.Join(dir, "logins"), signer)
 }
 
 func readPublicKey(path string) (ssh.PublicKey, error) {

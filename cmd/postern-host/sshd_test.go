@@ -93,14 +93,20 @@ func (s *sshd) file(name string) string { return filepath.Join(s.dir, name) }
 // login tries a certificate with that serial.
 func (s *sshd) login(serial uint64) error {
 	s.t.Helper()
+	return s.run(serial, "true")
+}
+
+// run runs a command there, logged in with a certificate of that serial.
+func (s *sshd) run(serial uint64, command string) error {
 	key, private := newSigner(s.t)
 	cert := newCert(s.t, s.ca, key.PublicKey(), ssh.Certificate{Serial: serial, CertType: ssh.UserCert, KeyId: "alice R-7K2M4Q S-1",
 		ValidPrincipals: []string{s.account + "@phi1"}})
-	put(s.t, s.file("id"), string(private))
-	put(s.t, s.file("id-cert.pub"), string(ssh.MarshalAuthorizedKey(cert)))
+	id := s.file(fmt.Sprintf("id%d", serial))
+	put(s.t, id, string(private))
+	put(s.t, id+"-cert.pub", string(ssh.MarshalAuthorizedKey(cert)))
 	out, err := exec.Command("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
-		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", s.file("id"),
-		"-o", "ProxyCommand=/usr/sbin/sshd -i -e -f "+s.file("sshd_config"), s.account+"@phi1", "true").CombinedOutput()
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", id,
+		"-o", "ProxyCommand=/usr/sbin/sshd -i -e -f "+s.file("sshd_config"), s.account+"@phi1", command).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}

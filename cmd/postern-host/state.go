@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"time"
 
@@ -25,6 +26,17 @@ func (a *agent) state() control.HostState {
 	if a.certificate != nil {
 		s.CertificateEnds = a.certificate.ends()
 	}
+	if a.ending == nil {
+		return s
+	}
+	s.Ends = true
+	if err := a.ending.logins.tidy(time.Now()); err != nil {
+		a.log.Error("cannot see what runs here", "error", err)
+		s.CannotEnd = "it cannot see what runs there"
+	} else if err := a.ending.logins.proc.Able(); err != nil {
+		s.CannotEnd = err.Error()
+	}
+	s.Logins = a.ending.logins.serials()
 	return s
 }
 
@@ -45,14 +57,22 @@ func (h *hostCertificate) ends() time.Time {
 	return time.Unix(int64(cert.ValidBefore), 0).UTC()
 }
 
-// speak tells the CA how the host stands.
+// speak tells the CA how the host stands, and begins what it orders.
 func (a *agent) speak(ctx context.Context, client *control.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	answering, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	said, err := json.Marshal(a.state())
 	if err != nil {
 		return err
 	}
-	_, err = client.Run(ctx, bytes.NewReader(said), "host-state", "--json")
-	return a.refused("state of this host", err)
+	answer, err := client.Run(answering, bytes.NewReader(said), "host-state", "--json")
+	if err != nil || a.ending == nil || len(answer) == 0 { // a CA of before orders nothing
+		return a.refused("state of this host", err)
+	}
+	var orders control.HostOrders
+	if err := json.Unmarshal(answer, &orders); err != nil {
+		return fmt.Errorf("the CA's orders: %w", err)
+	}
+	a.ending.obey(orders.End)
+	return nil
 }

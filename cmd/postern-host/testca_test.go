@@ -30,6 +30,8 @@ type testCA struct {
 	certify func(key ssh.PublicKey) (*ssh.Certificate, string) // certificate, or the reason why not
 	asked   chan string                                        // every command line
 	told    chan control.HostState
+	ended   chan control.HostEnded
+	orders  control.HostOrders // what host-state answers
 }
 
 func newTestCA(t *testing.T, login ssh.PublicKey, knownHosts string) *testCA {
@@ -42,7 +44,7 @@ func newTestCA(t *testing.T, login ssh.PublicKey, knownHosts string) *testCA {
 		t.Fatal(err)
 	}
 	put(t, knownHosts, "@cert-authority "+control.DefaultName+" "+string(ssh.MarshalAuthorizedKey(gateway.PublicKey())))
-	ca := &testCA{t: t, changed: make(chan struct{}), asked: make(chan string, 1000), told: make(chan control.HostState, 1000)}
+	ca := &testCA{t: t, changed: make(chan struct{}), asked: make(chan string, 1000), told: make(chan control.HostState, 1000), ended: make(chan control.HostEnded, 100)}
 	ca.config = &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if string(key.Marshal()) != string(login.Marshal()) {
 			return nil, os.ErrPermission
@@ -94,6 +96,16 @@ func (ca *testCA) publish(krl []byte, told bool) {
 	}
 }
 
+// order revokes something, and answers from then on what is to be ended.
+func (ca *testCA) order(order control.EndOrder) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	ca.orders.End = append(ca.orders.End, order)
+	ca.seq++
+	close(ca.changed)
+	ca.changed = make(chan struct{})
+}
+
 func (ca *testCA) serve(conn net.Conn) {
 	_, channels, requests, err := ssh.NewServerConn(conn, ca.config)
 	if err != nil {
@@ -131,6 +143,14 @@ func (ca *testCA) command(channel ssh.Channel, line string) {
 		var s control.HostState
 		if json.NewDecoder(channel).Decode(&s) == nil { // the connection may be cut
 			ca.told <- s
+			ca.mu.Lock()
+			json.NewEncoder(channel).Encode(ca.orders)
+			ca.mu.Unlock()
+		}
+	case "host-ended":
+		var e control.HostEnded
+		if json.NewDecoder(channel).Decode(&e) == nil {
+			ca.ended <- e
 		}
 	case "revocations":
 		ca.stream(channel)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ var yesFlag = &cli.BoolFlag{Name: "yes", Usage: "sign without asking"}
 
 var approveCommand = &cli.Command{
 	Name:      "approve",
-	Usage:     "show the statement, and sign it with your key",
+	Usage:     "show the statement, and sign it with your key: for a request, more time, or what a limit holds",
 	ArgsUsage: "R-…",
 	Flags:     []cli.Flag{yesFlag, jsonFlag},
 	Action:    func(c *cli.Context) error { return decide(c, control.Approve) },
@@ -42,14 +43,6 @@ var withdrawCommand = &cli.Command{
 	Action:    func(c *cli.Context) error { return decide(c, control.Withdraw) },
 }
 
-var reviewCommand = &cli.Command{
-	Name:      "review",
-	Usage:     "say, signed, what you found when you reviewed an emergency that is over",
-	ArgsUsage: "R-… --reason TEXT",
-	Flags:     []cli.Flag{reasonFlag, yesFlag, jsonFlag},
-	Action:    func(c *cli.Context) error { return decide(c, control.Review) },
-}
-
 var reasonFlag = &cli.StringFlag{Name: "reason", Usage: "why, for the log: `TEXT`"}
 
 func needReason(c *cli.Context) (string, error) {
@@ -66,40 +59,55 @@ func decide(c *cli.Context, decision string) error {
 		return err
 	}
 	because := strings.TrimSpace(c.String("reason"))
-	if decision == control.Deny || decision == control.Review {
+	if decision == control.Deny || decision == control.Clear {
 		if because, err = needReason(c); err != nil {
 			return err
 		}
 	}
+	return sign(c, args[0], said{decision: decision, because: because})
+}
+
+// said is what somebody signs about a request.
+type said struct{ decision, verdict, because string }
+
+// words are the options that say it to the CA.
+func (s said) words() []string {
+	if s.verdict != "" {
+		return append([]string{"--verdict=" + s.verdict}, reasonWords(s.because)...)
+	}
+	return reasonWords(s.because)
+}
+
+// sign shows what there is to sign, signs it and hands it in.
+func sign(c *cli.Context, id string, s said) error {
 	ca, err := connect(c)
 	if err != nil {
 		return err
 	}
 	defer ca.close()
-	request, err := control.Call[control.Request](c.Context, ca.Client, nil, "show", args[0])
+	request, err := control.Call[control.Request](c.Context, ca.Client, nil, "show", id)
 	if err != nil {
 		return err
 	}
-	text, signer, err := ca.requestStatement(c, request, decision, because)
+	text, signer, err := ca.toSign(c, request, s)
 	if err != nil {
 		return err
 	}
-	if decision == control.Approve {
+	if s.decision == control.Approve {
 		printTerms(os.Stderr, request)
 	}
 	signature, err := signShown(text, signer, c.Bool("yes"))
 	if err != nil {
 		return err
 	}
-	words := append([]string{decision, request.ID}, reasonWords(because)...)
-	after, err := control.Call[control.Request](c.Context, ca.Client, signature, words...)
+	after, err := control.Call[control.Request](c.Context, ca.Client, signature, append([]string{s.decision, request.ID}, s.words()...)...)
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
 		return jsonLine(os.Stdout, after)
 	}
-	return printDecided(after, decision)
+	return printDecided(after, s.decision)
 }
 
 // reasonWords joins the text to its option, so that a text which looks like an option is none.
@@ -110,22 +118,28 @@ func reasonWords(because string) []string {
 	return []string{"--reason=" + because}
 }
 
-// requestStatement returns the statement the CA wants signed, once it says exactly what the request that the CA showed
-// says, and the key to sign it with.
+// requestStatement is toSign for a decision without a verdict.
 func (c *client) requestStatement(cc *cli.Context, request control.Request, decision, because string) (string, ssh.Signer, error) {
+	return c.toSign(cc, request, said{decision: decision, because: because})
+}
+
+// toSign returns the statement the CA wants signed, once it says exactly what the request that the CA showed says, and the key to sign it with.
+func (c *client) toSign(cc *cli.Context, request control.Request, s said) (string, ssh.Signer, error) {
 	me, err := control.Call[control.Identity](cc.Context, c.Client, nil, "whoami")
 	if err != nil {
 		return "", nil, err
 	}
-	text, err := c.statement(cc, request.ID, decision, because)
+	text, err := c.statement(cc, request.ID, s)
 	if err != nil {
 		return "", nil, err
 	}
-	if err := checkDecision(text, request, statement.About(request, me.CA, decision, me.Name, because)); err != nil {
+	if err := checkDecision(text, request, statement.About(request, me.CA, s.decision, me.Name, s.because).Finding(s.verdict)); err != nil {
 		return "", nil, err
 	}
 	token := request.Touch || request.PIN
-	if e, waits := request.Extending(); waits && decision != control.Withdraw {
+	if h, held := request.Held(); held && s.decision != control.Withdraw {
+		token = h.Touch || h.PIN
+	} else if e, waits := request.Extending(); waits && s.decision != control.Withdraw {
 		token = e.Touch || e.PIN
 	}
 	signer, err := c.keys.forDecision(me.Key, token)
@@ -148,8 +162,8 @@ func checkDecision(text string, request control.Request, want statement.Statemen
 }
 
 // statement asks the CA for the text to sign; subject is a request or what is to be revoked.
-func (c *client) statement(cc *cli.Context, subject, decision, because string) (string, error) {
-	words := append([]string{"show", subject, "--statement", "--decision", decision}, reasonWords(because)...)
+func (c *client) statement(cc *cli.Context, subject string, s said) (string, error) {
+	words := append([]string{"show", subject, "--statement", "--decision", s.decision}, s.words()...)
 	text, err := c.Run(cc.Context, nil, words...)
 	return string(text), err
 }
@@ -192,13 +206,46 @@ func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
 	return sshsig.Sign(signer, control.Namespace, []byte(text))
 }
 
+// lastHalt is what holds a request, or held it, if the last signature about a request that runs was about that.
+func lastHalt(r control.Request) *control.Halt {
+	var halt *control.Halt
+	var newest time.Time
+	for i, h := range r.Halts {
+		for _, v := range h.Votes {
+			if !v.At.Before(newest) {
+				halt, newest = &r.Halts[i], v.At
+			}
+		}
+	}
+	for _, e := range r.Extensions {
+		for _, v := range e.Votes {
+			if v.At.After(newest) {
+				return nil
+			}
+		}
+	}
+	return halt
+}
+
 func printDecided(r control.Request, decision string) error {
 	_, waits := r.Extending()
+	_, held := r.Held()
 	switch n := len(r.Extensions); {
 	case decision == control.Review && r.Owes != nil && r.Owes.Done.IsZero():
 		fmt.Printf("%s  signed; its review still waits for %s\n", colour(bold, r.ID), missingOf(r.Owes.Needs))
+	case decision == control.Review && r.Owes != nil && r.Owes.Misuse():
+		fmt.Printf("%s  signed; the review is complete. %s gets no other emergency until somebody else who reviews it says: postern clear %s\n", colour(bold, r.ID), word(r.Person), r.ID)
 	case decision == control.Review:
 		fmt.Printf("%s  signed; the review is complete\n", colour(bold, r.ID))
+	case decision == control.Clear:
+		fmt.Printf("%s  signed; %s may have emergencies again\n", colour(bold, r.ID), word(r.Person))
+	case held && decision != control.Withdraw:
+		h, _ := r.Held()
+		fmt.Printf("%s  signed; %s, and waits for %s: postern approve %s\n", colour(bold, r.ID), h.What(), waitingFor(r), r.ID)
+	case lastHalt(r) != nil && r.State == control.Granted && decision == control.Approve:
+		fmt.Printf("%s  signed; %s goes on\n", colour(bold, r.ID), cmp.Or(lastHalt(r).Session, "the grant"))
+	case lastHalt(r) != nil && r.State == control.Granted && decision == control.Deny:
+		fmt.Printf("%s  not released; %s ends, and the grant opens no other session\n", colour(bold, r.ID), cmp.Or(lastHalt(r).Session, "the grant"))
 	case waits && decision == control.Approve:
 		fmt.Printf("%s  signed; to extend it still waits for %s\n", colour(bold, r.ID), waitingFor(r))
 	case n > 0 && r.State == control.Granted && r.Extensions[n-1].State == control.Denied:

@@ -19,7 +19,7 @@ var hostsCommand = &cli.Command{
 
 // printHosts colours whole lines after they were aligned, because a terminal does not count the escapes and the table would.
 func printHosts(hosts []control.HostStatus, now time.Time) error {
-	rows := [][]string{{"HOST", "STATE", "KRL", "WRITTEN", "CERTIFICATE", "LAST WORD", ""}}
+	rows := [][]string{{"HOST", "STATE", "KRL", "WRITTEN", "CERTIFICATE", "LOGINS", "LAST WORD", ""}}
 	for _, h := range hosts {
 		rows = append(rows, hostRow(h, now))
 	}
@@ -35,14 +35,17 @@ func printHosts(hosts []control.HostStatus, now time.Time) error {
 }
 
 func hostRow(h control.HostStatus, now time.Time) []string {
-	row := []string{h.Host, h.State, "-", "-", "-", "never", h.Why}
+	row := []string{h.Host, h.State, "-", "-", "-", "-", "never", h.Why}
 	if h.At.IsZero() {
 		if h.State == control.HostUnmanaged {
-			row[5] = "-"
+			row[6] = "-"
 		}
 		return row
 	}
-	row[5] = since(h.At, now)
+	row[6] = since(h.At, now)
+	if len(h.Logins) > 0 {
+		row[5] = fmt.Sprint(len(h.Logins))
+	}
 	if !h.KRLMissing {
 		row[2] = fmt.Sprintf("%d of %d", h.KRLVersion, h.CAVersion)
 		row[3] = since(h.KRLWritten, now)

@@ -259,7 +259,7 @@ func about(e auditlog.Entry) string {
 	case e.Request != nil:
 		return fmt.Sprintf("%s asks for %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Vote != nil:
-		return fmt.Sprintf("%s %s, signed by %s", e.Vote.Decision, e.Vote.Request, e.Vote.Key)
+		return fmt.Sprintf("%s %s, signed by %s", strings.TrimSpace(e.Vote.Decision+" "+e.Vote.Verdict), e.Vote.Request, e.Vote.Key)
 	case e.State != nil:
 		return fmt.Sprintf("%s is %s: %s", e.State.Request, e.State.State, e.State.Why)
 	case e.Certificate != nil:
@@ -268,8 +268,12 @@ func about(e auditlog.Entry) string {
 		return fmt.Sprintf("%d %s: %s", e.Revocation.Seq, e.Revocation.Target(), e.Revocation.Reason)
 	case e.Risk != nil:
 		return fmt.Sprintf("%s of %s: %s (%d): %s", e.Risk.Request, e.Risk.Person, e.Risk.Reason(), e.Risk.Count, e.Risk.Action)
+	case e.Halt != nil:
+		return fmt.Sprintf("%s, %s: %s", e.Halt.Request, e.Halt.State, e.Halt.What())
 	case e.Cut != nil:
 		return fmt.Sprintf("%s ended %s for revocation %d", e.Cut.Bastion, count(len(e.Cut.Sessions), "session"), e.Cut.Seq)
+	case e.HostEnded != nil:
+		return e.HostEnded.String()
 	case e.Session != nil:
 		return fmt.Sprintf("%s of %s to %s through %s", e.Session.ID, e.Session.Request, e.Session.Target, e.Session.Bastion)
 	case e.Progress != nil:

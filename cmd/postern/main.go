@@ -30,6 +30,7 @@ func newApp() *cli.App {
 			withdrawCommand,
 			reviewCommand,
 			reviewsCommand,
+			clearCommand,
 			certificateCommand,
 			extendCommand,
 			doneCommand,

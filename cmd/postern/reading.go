@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,15 +78,16 @@ func (r *reading) fetch(ctx context.Context, access *auditor.Access, batch []*re
 }
 
 func (r *reading) one(ctx context.Context, access *auditor.Access, id string) (f found) {
-	archive, err := access.Archive(ctx, id)
-	if err != nil {
-		return found{err: err}
+	archive, damage := access.Archive(ctx, id)
+	if archive == nil {
+		return found{err: damage}
 	}
 	if r.thorough {
 		f.entries, f.err = fromFrames(ctx, archive)
 	} else {
 		f.entries, f.err = index.Of(ctx, archive, nil)
 	}
+	f.err = cmp.Or(damage, f.err)
 	return f
 }
 

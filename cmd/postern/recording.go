@@ -98,9 +98,9 @@ func (c *client) open(cc *cli.Context, view auditor.View, id string) (*recording
 		return nil, shredded(id)
 	}
 	if r.damage != nil {
-		fmt.Fprintf(os.Stderr, "%s\n", colour(red, fmt.Sprintf("WARNING: the recording of %s does not verify: %s", r.session.ID, word(r.damage.Error()))))
+		warnOf(fmt.Errorf("the recording of %s does not verify: %w", r.session.ID, r.damage))
 	} else if !r.session.Sealed {
-		fmt.Fprintf(os.Stderr, "%s is not sealed to its end yet; this is what there is so far\n", r.session.ID)
+		fmt.Fprintf(os.Stderr, "%s is not sealed to its end yet; this is what there is so far. To see it while it runs: postern watch %[1]s\n", r.session.ID)
 	}
 	return r, nil
 }

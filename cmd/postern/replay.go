@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -46,13 +46,16 @@ var replayCommand = &cli.Command{
 		view := auditor.View{Kind: control.ViewReplay, Keystrokes: c.Bool("keystrokes")}
 		switch {
 		case c.Bool("commands") || c.Bool("files"):
-			return withArchive(c, view, args[0], func(a *recorder.Archive) error { return printIndex(c, a) })
+			return withArchive(c, view, args[0], func(a *recorder.Archive, damage error) error {
+				warnOf(damage)
+				return printIndex(c, a)
+			})
 		case c.Bool("json"):
 			return command.Misuse("--json is for --commands and --files; every frame as JSON is: postern export %s --format jsonl", args[0])
 		case c.Bool("text") || !term.IsTerminal(int(os.Stdout.Fd())) || !term.IsTerminal(int(os.Stdin.Fd())):
 			return withRecording(c, view, args[0], func(r *recorder.Reader) error { return printScreens(c, r) })
 		}
-		return withArchive(c, view, args[0], func(a *recorder.Archive) error { return watchIt(c, a) })
+		return withArchive(c, view, args[0], func(a *recorder.Archive, damage error) error { return watchIt(c, a, damage) })
 	},
 }
 
@@ -63,23 +66,27 @@ func printScreens(c *cli.Context, r *recorder.Reader) error {
 	return s.Write(r, forEyes(os.Stdout))
 }
 
+// warnOf says first what is wrong with what follows.
+func warnOf(damage error) {
+	if damage != nil {
+		fmt.Fprintln(os.Stderr, colour(red, "WARNING: "+word(damage.Error())))
+	}
+}
+
 // watchIt is the player.
-func watchIt(c *cli.Context, a *recorder.Archive) error {
+func watchIt(c *cli.Context, a *recorder.Archive, damage error) error {
 	h, err := a.Header(c.Context)
 	if err != nil {
-		return err
+		return cmp.Or(damage, err)
 	}
-	return player.Run(c.Context, player.Recording{Archive: a, Header: h}, player.Options{
+	return player.Run(c.Context, player.Recording{Archive: a, Header: h, Damage: damage}, player.Options{
 		Speed: c.Float64("speed"), Idle: c.Duration("idle"), From: c.Duration("from"), Keystrokes: c.Bool("keystrokes"),
 	})
 }
 
 // printIndex lists commands, or files, or both.
 func printIndex(c *cli.Context, a *recorder.Archive) error {
-	entries, err := index.Of(c.Context, a, nil)
-	if err != nil {
-		return err
-	}
+	entries, bad := index.Of(c.Context, a, nil) // with an error come those that are good
 	var commands []index.Command
 	var files []index.File
 	for _, e := range entries {
@@ -91,9 +98,11 @@ func printIndex(c *cli.Context, a *recorder.Archive) error {
 		}
 	}
 	if c.Bool("files") {
-		return printRows(c, files, []string{"AT", "CHANNEL", "WHAT", "PATH", "BYTES", "SHA256", "STATUS"}, fileRow)
+		if err := printRows(c, files, []string{"AT", "CHANNEL", "WHAT", "PATH", "BYTES", "SHA256", "STATUS"}, fileRow); err != nil {
+			return err
+		}
 	}
-	return nil
+	return bad
 }
 
 // printRows is a table for people, or a line of JSON for each.
@@ -170,8 +179,8 @@ func (v visibly) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// withArchive opens a recording whose segments come when they are wanted.
-func withArchive(c *cli.Context, view auditor.View, id string, show func(*recorder.Archive) error) error {
+// withArchive opens a recording whose segments come when they are wanted, shows what is good of it, and ends with what is not.
+func withArchive(c *cli.Context, view auditor.View, id string, show func(a *recorder.Archive, damage error) error) error {
 	var err error
 	if view.Reason, err = viewReason(c); err != nil {
 		return err
@@ -186,24 +195,19 @@ func withArchive(c *cli.Context, view auditor.View, id string, show func(*record
 		return err
 	}
 	defer access.Close()
-	a, err := openArchive(c.Context, access, id, view.Keystrokes)
-	if err != nil {
+	if view.Keystrokes {
+		if _, err := access.KeystrokeKey(id); err != nil { // who asks for what was typed is told when there is none
+			return err
+		}
+	}
+	a, damage := access.Archive(c.Context, id)
+	if a == nil {
+		return damage
+	}
+	if err := show(a, damage); err != nil {
 		return err
 	}
-	return show(a)
-}
-
-func openArchive(ctx context.Context, access *auditor.Access, id string, keystrokes bool) (*recorder.Archive, error) {
-	a, err := access.Archive(ctx, id)
-	if err != nil || !keystrokes {
-		return a, err
-	}
-	key, err := access.KeystrokeKey(id)
-	if err != nil {
-		return nil, err
-	}
-	a.OpenCompartment(key)
-	return a, nil
+	return damage
 }
 
 // withRecording fetches, verifies and opens a recording, shows what is good of it, and ends with what is not.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -162,14 +161,15 @@ func (c *client) report(cc *cli.Context, o report.Options, d demand) (*report.Re
 	o.By = me.Name
 	var ledger report.Ledger
 	var book auditlog.Book
-	checked, tree, before, err := c.walkLog(ctx, func(i int64, e auditlog.Entry, leaf []byte) {
+	w, err := c.walkLog(ctx, func(i int64, e auditlog.Entry, leaf []byte) {
 		ledger.Add(i, e)
 		_ = book.Add(leaf) // walkLog compares the root
 	})
 	if err != nil {
 		return nil, err
 	}
-	p := report.Proof{Leaves: tree.N, Root: tree.Hash.String(), Before: before, Failures: checked.Failures, Notes: checked.Notes, Recordings: report.NotRead}
+	checked := w.report
+	p := report.Proof{Leaves: w.tree.N, Root: w.tree.Hash.String(), Before: w.before, Failures: checked.Failures, Notes: checked.Notes, Recordings: report.NotRead}
 	if err := c.witnessReport(ctx, &p, &book, d); err != nil {
 		return nil, err
 	}
@@ -222,79 +222,6 @@ func (c *client) witnessReport(ctx context.Context, p *report.Proof, book *audit
 		p.Failures = append(p.Failures, verify.Failure{Leaf: covered, Text: fmt.Sprintf("this entry waits for cosignatures since more than %s, with %d behind it", short(d.within), p.Leaves-covered-1)})
 	}
 	return err
-}
-
-// walkLog proves the log as [client.proveLog] does, leaf by leaf, so that its size does not matter, and tells each of them.
-func (c *client) walkLog(ctx context.Context, tell func(int64, auditlog.Entry, []byte)) (checked verify.Report, tree auditlog.TreeHead, before int64, err error) {
-	keys, err := trusted(c.settings.Trust)
-	if err != nil {
-		return checked, tree, 0, err
-	}
-	m, err := openMemory(c.settings.Home, keys.Log)
-	if err != nil {
-		return checked, tree, 0, err
-	}
-	defer m.close()
-	remembered, older, err := m.last()
-	if err != nil {
-		return checked, tree, 0, err
-	}
-	checkpoint, err := c.Run(ctx, nil, "checkpoint")
-	if err != nil {
-		return checked, tree, 0, err
-	}
-	if tree, err = auditlog.OpenCheckpoint(checkpoint, keys.Log); err != nil {
-		return checked, tree, 0, err
-	}
-	if tree.N <= older.N { // the leaves would tell no more
-		if err := auditlog.CheckConsistency(nil, tree, older); err != nil {
-			return checked, tree, 0, m.conflict(err, remembered, checkpoint)
-		}
-	}
-	checker := verify.NewChecker(keys)
-	err = c.walk(ctx, tree, older, func(i int64, leaf []byte) { tell(i, checker.Add(leaf), leaf) })
-	if err != nil {
-		return checked, tree, 0, m.conflict(err, remembered, checkpoint)
-	}
-	return checker.Report(), tree, older.N, m.keep(checkpoint)
-}
-
-// walk streams the leaves of a tree, of which an older one is the beginning, and ends with an error if they are not.
-func (c *client) walk(ctx context.Context, tree, older auditlog.TreeHead, each func(int64, []byte)) error {
-	if tree.N == 0 {
-		return errors.New("the log is empty")
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.Stream(ctx, "log", "--to", strconv.FormatInt(tree.N, 10))
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	var grown auditlog.Range
-	for grown.N < tree.N {
-		var leaf control.Leaf
-		if err := stream.Next(&leaf); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = fmt.Errorf("the CA sent %d leaves of %d", grown.N, tree.N)
-			}
-			return err
-		}
-		if leaf.Index != grown.N {
-			return fmt.Errorf("the CA sent leaf %d where leaf %d belongs", leaf.Index, grown.N)
-		}
-		grown.Add(leaf.Data)
-		if grown.N == older.N {
-			if err := grown.Same(older); err != nil {
-				return err
-			}
-		}
-		each(leaf.Index, leaf.Data)
-	}
-	if grown.Tree() != tree {
-		return fmt.Errorf("the leaves do not make the root of the checkpoint (size %d): something was changed, removed or reordered", tree.N)
-	}
-	return nil
 }
 
 // progressed shows on a terminal how far something is that takes long.

@@ -106,6 +106,9 @@ func printAsked(r control.Request) {
 
 // waitingFor names what is missing: "1 of privacy, 1 of ehr-owners".
 func waitingFor(r control.Request) string {
+	if h, held := r.Held(); held {
+		return missingOf(h.Needs)
+	}
 	if e, waits := r.Extending(); waits {
 		return missingOf(e.Needs)
 	}

@@ -48,7 +48,9 @@ func printRequests(requests []control.Request, now time.Time) error {
 	rows := [][]string{{"REQUEST", "STATE", "WHO", "WHAT", "FOR", "UNTIL", "WAITS FOR", "REASON"}}
 	for _, r := range requests {
 		until, waits := r.Ends, ""
-		if e, extending := r.Extending(); extending {
+		if h, held := r.Held(); held {
+			waits = fmt.Sprintf("%s, to release it: %s", waitingFor(r), h.What())
+		} else if e, extending := r.Extending(); extending {
 			waits = fmt.Sprintf("%s, to extend it by %s: %s", waitingFor(r), short(time.Duration(e.ForSeconds)*time.Second), e.Reason)
 		} else if r.State == control.Pending {
 			waits = waitingFor(r)
@@ -110,7 +112,13 @@ func printRequest(r control.Request, now time.Time) error {
 	}
 	pairs = append(pairs, "began", when(r.Began, now), "ends", when(r.Ends, now))
 	for _, v := range r.Votes {
-		pairs = append(pairs, v.Decision, fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
+		pairs = append(pairs, strings.TrimSpace(v.Decision+" "+v.Verdict), fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
+	}
+	for _, h := range r.Halts {
+		pairs = append(pairs, "held", fmt.Sprintf("%s, %s: %s", when(h.At, now), h.State, h.What()))
+		for _, v := range h.Votes {
+			pairs = append(pairs, v.Decision, fmt.Sprintf("%s, %s, key %s", v.Person, when(v.At, now), v.Key))
+		}
 	}
 	for _, e := range r.Extensions {
 		pairs = append(pairs, "extension", fmt.Sprintf("by %s until %s, %s: %s", short(time.Duration(e.ForSeconds)*time.Second), when(e.Ends, now), e.State, e.Reason))

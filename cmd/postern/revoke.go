@@ -113,13 +113,18 @@ func (c *client) revoke(cc *cli.Context, r revoking) error {
 // receiptTime is how long somebody who revokes waits to see what the bastions did.
 const receiptTime = 3 * time.Second
 
-// awaitReceipts shows what the bastions did with the sessions that were live. The revocation stands whether they tell or not.
+// awaitReceipts shows what the bastions did with the sessions that were live, and the hosts with what ran for them. The revocation stands whether
+// they tell or not.
 func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reach control.Reach) error {
 	live := map[string]int{}
 	for _, s := range reach.Sessions {
 		live[s.Bastion]++
 	}
-	if len(live) == 0 {
+	onHosts := map[string]bool{}
+	for _, s := range reach.Followed {
+		onHosts[s] = true
+	}
+	if len(live)+len(onHosts) == 0 {
 		return nil
 	}
 	stream, err := c.Stream(ctx, "receipts", strconv.FormatUint(cut.Seq, 10), "--wait", receiptTime.String())
@@ -127,12 +132,16 @@ func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reac
 		return err
 	}
 	defer stream.Close()
-	for len(live) > 0 {
-		var r control.CutReceipt
+	for len(live)+len(onHosts) > 0 {
+		var r control.Told
 		if err := stream.Next(&r); err != nil {
 			break // the time is over, or the connection is lost: what is missing is said below
 		}
-		printReceipt(r)
+		printTold(r)
+		if r.HostEnded != nil {
+			delete(onHosts, r.HostEnded.Session)
+			continue
+		}
 		if r.Part == r.Parts-1 {
 			delete(live, r.Bastion)
 		}
@@ -141,7 +150,21 @@ func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reac
 		fmt.Println(colour(yellow, fmt.Sprintf("%s has not told yet what it cut of %s; it may have lost the CA, and then ends them itself. See later with: postern revocations --receipts",
 			word(bastion), count(live[bastion], "live session"))))
 	}
+	if len(onHosts) > 0 {
+		fmt.Println(colour(yellow, fmt.Sprintf("hosts have not told yet what they ended of %s; see later with: postern revocations --receipts", count(len(onHosts), "session"))))
+	}
 	return nil
+}
+
+func printTold(r control.Told) {
+	switch {
+	case r.HostEnded == nil:
+		printReceipt(r.CutReceipt)
+	case r.HostEnded.Left > 0:
+		fmt.Println(colour(red, word(r.HostEnded.String())))
+	default:
+		fmt.Println(word(r.HostEnded.String()))
+	}
 }
 
 func printReceipt(r control.CutReceipt) {
@@ -174,6 +197,9 @@ func printReach(reach control.Reach, answer bool) {
 	}
 	for _, s := range reach.Sessions {
 		fmt.Fprintf(out, "  %s  live  %s  %s through %s\n", s.ID, word(s.Person), word(s.Target), word(s.Bastion))
+	}
+	if len(reach.Followed) > 0 {
+		fmt.Fprintf(out, "  what still runs for %s on the hosts is ended too\n", count(len(reach.Followed), "session"))
 	}
 }
 
@@ -317,7 +343,7 @@ func (c *client) revocations(ctx context.Context, follow bool, show func(control
 // withReceipts shows after each revocation what the bastions told of it.
 func (c *client) withReceipts(cc *cli.Context, show func(control.Revocation) error) func(control.Revocation) error {
 	return func(r control.Revocation) error {
-		list, err := control.List[control.CutReceipt](cc.Context, c.Client, "receipts", strconv.FormatUint(r.Seq, 10))
+		list, err := control.List[control.Told](cc.Context, c.Client, "receipts", strconv.FormatUint(r.Seq, 10))
 		if err != nil {
 			return err
 		}
@@ -332,7 +358,7 @@ func (c *client) withReceipts(cc *cli.Context, show func(control.Revocation) err
 				continue
 			}
 			fmt.Print("   ")
-			printReceipt(receipt)
+			printTold(receipt)
 		}
 		return nil
 	}

@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 	"unicode"
 
 	"golang.org/x/term"
+
+	"postern/internal/command"
 )
 
 // The few colours we use, on terminals only.
@@ -138,45 +142,59 @@ var errNoTerminal = errors.New("there is no terminal to ask on")
 
 // confirm asks a question on the terminal; anything but yes is no.
 func confirm(question string) (bool, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return false, errNoTerminal
-	}
-	defer tty.Close()
-	fmt.Fprint(tty, question+" [y/N] ")
-	answer, err := bufio.NewReader(tty).ReadString('\n')
-	if err != nil && answer == "" {
-		fmt.Fprintln(tty)
-		return false, nil
-	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	answer, err := askLine(question + " [y/N] ")
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes", err
 }
 
 // askLine reads a line from the terminal; at its end the answer is empty.
 func askLine(prompt string) (string, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return "", errNoTerminal
-	}
-	defer tty.Close()
-	fmt.Fprint(tty, prompt)
-	answer, err := bufio.NewReader(tty).ReadString('\n')
-	if err != nil && answer == "" {
-		fmt.Fprintln(tty)
-	}
-	return strings.TrimSpace(answer), nil
+	return ask(prompt, func(tty *os.File) (string, error) {
+		answer, err := bufio.NewReader(tty).ReadString('\n')
+		if err != nil && answer == "" {
+			fmt.Fprintln(tty)
+		}
+		return strings.TrimSpace(answer), nil
+	})
 }
 
 // askSecret reads a line from the terminal without showing it.
 func askSecret(prompt string) ([]byte, error) {
+	return ask(prompt, func(tty *os.File) ([]byte, error) {
+		secret, err := term.ReadPassword(int(tty.Fd()))
+		fmt.Fprintln(tty)
+		return secret, err
+	})
+}
+
+// ask asks on the terminal. Whoever presses ^C at the question wants to be back at the shell, with a terminal that shows what they type; the read
+// itself would go on until the next line.
+func ask[T any](prompt string, read func(tty *os.File) (T, error)) (answer T, err error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, errNoTerminal
+		return answer, errNoTerminal
 	}
 	defer tty.Close()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(stop)
+	before, _ := term.GetState(int(tty.Fd()))
 	fmt.Fprint(tty, prompt)
-	secret, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(tty)
-	return secret, err
+	done := make(chan struct{})
+	var said T
+	var failed error
+	go func() {
+		defer close(done)
+		said, failed = read(tty)
+	}()
+	select {
+	case <-done:
+		return said, failed
+	case <-stop:
+		if before != nil {
+			_ = term.Restore(int(tty.Fd()), before)
+		}
+		fmt.Fprintln(tty)
+		return answer, command.ErrInterrupted
+	}
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -109,49 +107,21 @@ type proof struct {
 	trust      verify.Keys
 }
 
-// proveLog fetches the log and checks all of it, and remembers the checkpoint for the next time.
+// proveLog is [client.walkLog] for who needs the leaves, and the recording keys among them.
 func (c *client) proveLog(ctx context.Context) (*proof, error) {
-	keys, err := trusted(c.settings.Trust)
+	p := &proof{}
+	w, err := c.walkLog(ctx, func(_ int64, _ auditlog.Entry, leaf []byte) { p.leaves = append(p.leaves, leaf) })
 	if err != nil {
 		return nil, err
 	}
-	m, err := openMemory(c.settings.Home, keys.Log)
-	if err != nil {
-		return nil, err
-	}
-	defer m.close()
-	before, older, err := m.last()
-	if err != nil {
-		return nil, err
-	}
-	checkpoint, err := c.Run(ctx, nil, "checkpoint")
-	if err != nil {
-		return nil, err
-	}
-	tree, err := auditlog.OpenCheckpoint(checkpoint, keys.Log)
-	if err != nil {
-		return nil, err
-	}
-	if tree.N <= older.N { // the leaves would tell no more
-		if err := auditlog.CheckConsistency(nil, tree, older); err != nil {
-			return nil, m.conflict(err, before, checkpoint)
-		}
-	}
-	leaves, err := c.leaves(ctx, tree.N)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := verify.Log(leaves, checkpoint, before, keys); err != nil {
-		return nil, m.conflict(err, before, checkpoint)
-	}
-	p := &proof{Report: verify.Leaves(leaves, keys), Leaves: tree.N, Before: older.N, Memory: m.path()}
-	p.leaves, p.checkpoint, p.trust = leaves, checkpoint, keys
+	p.Report, p.Leaves, p.Before, p.Memory = w.report, w.tree.N, w.before, w.memory
+	p.checkpoint, p.trust = w.checkpoint, w.keys
 	boxes, err := control.List[control.RecordingKey](ctx, c.Client, "recording-keys")
 	if err != nil {
 		return nil, err
 	}
-	p.keys = auditorKeys(c.settings.Home, leaves, boxes)
-	return p, m.keep(checkpoint)
+	p.keys = auditorKeys(c.settings.Home, p.leaves, boxes)
+	return p, nil
 }
 
 // trusted reads the keys that the operator handed out.
@@ -170,33 +140,6 @@ func trusted(dir string) (verify.Keys, error) {
 	vkey, err := os.ReadFile(filepath.Join(dir, "log.vkey"))
 	keys.Log = strings.TrimSpace(string(vkey))
 	return keys, err
-}
-
-// leaves fetches the first n leaves, all of them each time: the tree would not show that the CA has lost what this machine kept.
-func (c *client) leaves(ctx context.Context, n int64) ([][]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	lines, err := c.Stream(ctx, "log", "--to", strconv.FormatInt(n, 10))
-	if err != nil {
-		return nil, err
-	}
-	defer lines.Close()
-	var leaves [][]byte
-	for {
-		var leaf control.Leaf
-		err := lines.Next(&leaf)
-		switch {
-		case errors.Is(err, io.EOF):
-			return leaves, nil
-		case err != nil:
-			return nil, err
-		case leaf.Index != int64(len(leaves)):
-			return nil, fmt.Errorf("the CA sent leaf %d where leaf %d belongs", leaf.Index, len(leaves))
-		case leaf.Index >= n:
-			return nil, fmt.Errorf("the CA sent more than the %d leaves it was asked for", n)
-		}
-		leaves = append(leaves, leaf.Data)
-	}
 }
 
 // auditorKeys finds the recording keys in the log. Their private halves, which the CA has in boxes, are opened for an auditor whose identity

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,14 +129,17 @@ func (w *watcher) answers(ctx context.Context) <-chan string {
 func (w *watcher) mine(r control.Request) bool {
 	votes, needs := r.Votes, r.Needs
 	e, extending := r.Extending()
-	if extending {
+	h, held := r.Held()
+	if held {
+		votes, needs = h.Votes, h.Needs
+	} else if extending {
 		votes, needs = e.Votes, e.Needs
 	}
 	decided := slices.ContainsFunc(votes, func(v control.Vote) bool { return v.Person == w.me.Name })
 	needed := slices.ContainsFunc(needs, func(n control.Need) bool {
 		return len(n.Have) < n.Count && slices.Contains(w.me.Groups, n.Group)
 	})
-	return (extending || r.State == control.Pending) && r.Person != w.me.Name && needed && !decided
+	return (held || extending || r.State == control.Pending) && r.Person != w.me.Name && needed && !decided
 }
 
 // heard shows a request that is new or changed, and asks about it when its turn comes. One that was shown keeps its place; one that says something
@@ -184,10 +188,20 @@ const vanished = "-"
 func sameQuestion(a, b control.Request) bool {
 	x, waits := a.Extending()
 	y, still := b.Extending()
-	return a.Digest == b.Digest && waits == still && x.Nonce == y.Nonce
+	h, _ := a.Held()
+	g, _ := b.Held()
+	return a.Digest == b.Digest && h.Nonce == g.Nonce && waits == still && x.Nonce == y.Nonce
 }
 
 func (w *watcher) show(r control.Request) {
+	if h, held := r.Held(); held {
+		fmt.Printf("\n%s  %s, of %s on %s: %s\n", colour(bold, r.ID), colour(red, word(h.What())), word(r.Person), word(cmp.Or(h.Target, strings.Join(r.Targets, ", "))), word(r.Reason))
+		fmt.Printf("  to release it needs %s; the grant ends %s\n", waitingFor(r), when(r.Ends, time.Now()))
+		if !w.ask {
+			fmt.Printf("  postern approve %s\n", r.ID)
+		}
+		return
+	}
 	if e, waits := r.Extending(); waits {
 		fmt.Printf("\n%s  %s asks to extend %s, granted until %s, by %s until %s: %s\n", colour(bold, r.ID), word(r.Person), word(strings.Join(r.Targets, ", ")),
 			when(r.Ends, time.Now()), short(time.Duration(e.ForSeconds)*time.Second), when(e.Ends, time.Now()), word(e.Reason))

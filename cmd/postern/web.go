@@ -122,19 +122,7 @@ func (v *webViews) open(ctx context.Context, session string) (*recorder.Archive,
 	v.mu.Lock()
 	v.all = append(v.all, access)
 	v.mu.Unlock()
-	archive, err := access.Archive(ctx, session)
-	if err != nil || !v.view.Keystrokes {
-		return archive, err
-	}
-	if s, err := access.Session(session); err != nil || s.KeystrokeKey == "" {
-		return archive, err
-	}
-	key, err := access.KeystrokeKey(session)
-	if err != nil {
-		return nil, err
-	}
-	archive.OpenCompartment(key)
-	return archive, nil
+	return access.Archive(ctx, session)
 }
 
 // search is one view of all that are searched. What is searched for is not in the log.

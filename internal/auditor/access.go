@@ -106,7 +106,8 @@ func (a *Access) Session(id string) (verify.Session, error) {
 }
 
 // Archive opens the recording of a session: its outline is fetched and verified, and held against what was logged. Its segments come as they are
-// wanted; what was typed is opened too when the view is with it and it was recorded.
+// wanted; what was typed is opened too when the view is with it and it was recorded. When it does not verify the error says why, and the Archive of what is good
+// of it is not nil, unless nothing is: whoever shows that says so first.
 func (a *Access) Archive(ctx context.Context, id string) (*recorder.Archive, error) {
 	s, err := a.Session(id)
 	if err != nil {
@@ -120,9 +121,12 @@ func (a *Access) Archive(ctx context.Context, id string) (*recorder.Archive, err
 	if err != nil {
 		return nil, err
 	}
-	archive, err := a.Open(ctx, remote, key, s)
-	if err != nil {
-		return nil, fmt.Errorf("recording of %s: %w", s.ID, err)
+	archive, damage := a.Open(ctx, remote, key, s)
+	switch {
+	case damage != nil && archive == nil:
+		return nil, fmt.Errorf("recording of %s: %w", s.ID, damage)
+	case damage != nil:
+		damage = fmt.Errorf("the recording of %s does not verify: %w", s.ID, damage)
 	}
 	if a.view.Keystrokes && s.KeystrokeKey != "" {
 		typed, err := a.KeystrokeKey(id)
@@ -131,10 +135,10 @@ func (a *Access) Archive(ctx context.Context, id string) (*recorder.Archive, err
 		}
 		archive.OpenCompartment(typed)
 	}
-	return archive, nil
+	return archive, damage
 }
 
-// Open is Archive of a source that is at hand, such as a file.
+// Open is Archive of a source that is at hand, such as a file, with the same errors.
 func (a *Access) Open(ctx context.Context, source recorder.Source, key recorder.PrivateKey, s verify.Session) (*recorder.Archive, error) {
 	bastion, ok := s.BastionKey.(ssh.CryptoPublicKey)
 	if !ok {
@@ -142,7 +146,7 @@ func (a *Access) Open(ctx context.Context, source recorder.Source, key recorder.
 	}
 	archive, err := recorder.OpenArchive(ctx, source, key, bastion.CryptoPublicKey())
 	if err != nil {
-		return nil, err
+		return archive, err
 	}
 	return archive, verify.Archive(archive, s)
 }

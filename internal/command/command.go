@@ -21,6 +21,9 @@ const (
 	statusInterrupted = 130 // as a shell says of what ^C ended
 )
 
+// ErrInterrupted is of a command whose question on the terminal was answered with ^C.
+var ErrInterrupted = errors.New("interrupted")
+
 // Prepare gives a program and all its commands what urfave/cli does not by itself, and returns it.
 func Prepare(app *cli.App) *cli.App {
 	app.HideVersion = true
@@ -58,7 +61,7 @@ func Main(app *cli.App, explain func(error) (text string, status int)) {
 	err := Run(ctx, app, os.Args)
 	interrupted := ctx.Err() != nil
 	stop()
-	if interrupted && errors.Is(err, context.Canceled) {
+	if errors.Is(err, ErrInterrupted) || interrupted && errors.Is(err, context.Canceled) {
 		os.Exit(statusInterrupted) // who pressed ^C knows
 	}
 	text, status := outcome(err, explain)

@@ -46,7 +46,7 @@ func TestMainExits(t *testing.T) {
 		{"fine", 0, 0, ""},
 		{"fail", 0, 1, "prog: disk full\n"},
 		{"nosuch", 0, 2, "prog: there is no command \"nosuch\" (see: prog --help)\n"},
-		{"fail --bogus", 0, 2, "prog: flag provided but not defined: -bogus (see: prog fail --help)\n"},
+		{"fail --bogus", 0, 2, "prog: there is no flag --bogus (see: prog fail --help)\n"},
 		{"", 0, 2, ""},
 		{"wait", syscall.SIGINT, 130, ""},
 		{"wait", syscall.SIGTERM, 130, ""},

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,7 +73,36 @@ func seeHelp(c *cli.Context) string {
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	return Misuse("%s (%s)", strings.TrimSpace(err.Error()), seeHelp(c))
+	return Misuse("%s (%s)", plainly(c, strings.TrimSpace(err.Error())), seeHelp(c))
+}
+
+// What package flag says; it has no types for these.
+var (
+	unknownFlag = regexp.MustCompile(`^flag provided but not defined: -+(.+)$`)
+	badValue    = regexp.MustCompile(`^invalid value (".*") for flag -+(\S+): `)
+)
+
+// plainly puts what package flag says of a flag the way flags are written here, with what would be right.
+func plainly(c *cli.Context, text string) string {
+	if found := unknownFlag.FindStringSubmatch(text); found != nil {
+		return "there is no flag --" + found[1]
+	}
+	found := badValue.FindStringSubmatch(text)
+	if found == nil {
+		return text
+	}
+	flags := c.App.Flags
+	if c.Command != nil {
+		flags = append(slices.Clone(c.Command.Flags), flags...)
+	}
+	wants := "is not what it takes"
+	switch lookup(flags, found[2]).(type) {
+	case *cli.DurationFlag:
+		wants = "is no length of time: write it as 15m, 1h30m or 20s"
+	case *cli.IntFlag, *cli.Int64Flag, *cli.UintFlag, *cli.Uint64Flag, *cli.Float64Flag:
+		wants = "is no number it can be"
+	}
+	return fmt.Sprintf("--%s: %s %s", found[2], found[1], wants)
 }
 
 // noCommand is what a program or a group of commands does when it is given no command, or one it does not have.

@@ -24,3 +24,9 @@ type CutSession struct {
 	Left      int64    `json:"left_us,omitempty"`      // the connection to the host was closed; 0: a bastion that does not say
 	Survivors []string `json:"survivors,omitempty"`    // what may run on, and why
 }
+
+// Told is a line of receipts: what a bastion did about a revocation, or what a host did.
+type Told struct {
+	CutReceipt
+	HostEnded *HostEnded `json:"host_ended,omitempty"`
+}

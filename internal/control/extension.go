@@ -51,6 +51,6 @@ func (r Request) Bound() time.Time {
 
 // AsAsked is the request as its first approvers saw it.
 func (r Request) AsAsked() Request {
-	r.NotAfter, r.Extensions = r.Bound(), nil
+	r.NotAfter, r.Extensions, r.Halts = r.Bound(), nil, nil
 	return r
 }

@@ -17,6 +17,7 @@ type Risk struct {
 	Bastion string    `json:"bastion"`
 	Limit   string    `json:"limit"`           // one of the session's
 	Count   uint64    `json:"count"`           // with what was too much
+	Lifted  uint64    `json:"lifted,omitzero"` // how often that limit of the session was released before
 	Action  string    `json:"action"`          // what the limit says
 	Passed  bool      `json:"passed,omitzero"` // a hold that a fresh approval had lifted before
 	At      time.Time `json:"at,omitzero"`     // when the bastion saw it

@@ -181,4 +181,5 @@ type Reach struct {
 	Requests     []Request `json:"requests,omitempty"`
 	Certificates int       `json:"certificates"` // that are still valid, of users and sessions
 	Sessions     []Session `json:"sessions,omitempty"`
+	Followed     []string  `json:"followed,omitempty"` // sessions, live or over, of which hosts end what still runs
 }

@@ -25,7 +25,9 @@ const (
 	Withdraw = "withdraw"
 	Revoke   = "revoke"
 	Review   = "review" // of an emergency that is over
+	Clear    = "clear"  // of one that was found misused: its person may have another
 	Extend   = "extend" // an approval of an [Extension]
+	Lift     = "lift"   // an approval of going on after a [Halt]
 )
 
 // Namespace is the SSHSIG namespace of every signed decision.
@@ -67,6 +69,8 @@ type Request struct {
 	Limits string `json:"limits,omitempty"`
 	// Extensions are every one that was asked for, oldest first. The last may be waiting.
 	Extensions []Extension `json:"extensions,omitempty"`
+	// Halts are by the limits with hold that its sessions crossed, oldest first.
+	Halts []Halt `json:"halts,omitempty"`
 }
 
 // Need is one requirement such as "1 of privacy".
@@ -79,6 +83,7 @@ type Need struct {
 // Vote is one signed decision about a request, kept with its exact bytes.
 type Vote struct {
 	Decision  string    `json:"decision"`
+	Verdict   string    `json:"verdict,omitempty"` // of a review
 	Person    string    `json:"person"`
 	Key       string    `json:"key"`    // fingerprint
 	Public    string    `json:"public"` // authorized_keys form
@@ -149,7 +154,8 @@ type OpenReply struct {
 	HostName     string       `json:"host_name"`
 	Capabilities []string     `json:"capabilities"`
 	IdleSeconds  int64        `json:"idle_seconds,omitempty"`
-	Environment  []string     `json:"environment,omitempty"` // names, a trailing * allowed
+	HoldSeconds  int64        `json:"hold_seconds,omitempty"` // how long a limit holds it at most; 0: as the bastion will
+	Environment  []string     `json:"environment,omitempty"`  // names, a trailing * allowed
 	Record       Record       `json:"record"`
 	RecordingKey RecordingKey `json:"recording_key"`
 	Emergency    bool         `json:"emergency,omitempty"` // it may be recorded in what a full disk has in reserve
@@ -245,6 +251,7 @@ type Event struct {
 	KeepSeconds  float64     `json:"keep_seconds,omitempty"`  // and how long it may keep alive what it admitted
 	Policy       string      `json:"policy,omitempty"`        // the policy in force, when it changed
 	Extended     *Moved      `json:"extended,omitempty"`      // to bastions: every extended grant that is alive, first and whenever it is extended
+	Lifted       *Lifted     `json:"lifted,omitempty"`        // to bastions: every decided halt of a live session of theirs, first and whenever one is decided
 	Custody      uint64      `json:"custody,omitempty"`       // the last number of deletions, when it changed: there may be something to ask for
 }
 

@@ -99,6 +99,8 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return e.State.Request == c.request
 	case e.Extension != nil:
 		return e.Extension.Request == c.request
+	case e.Halt != nil:
+		return e.Halt.Request == c.request
 	case e.Certificate != nil:
 		return e.Certificate.Request == c.request && (e.Certificate.Session == "" || ours(e.Certificate.Session))
 	case e.Revocation != nil:
@@ -107,6 +109,8 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return e.Risk.Request == c.request
 	case e.Cut != nil:
 		return slices.ContainsFunc(e.Cut.Sessions, func(s control.CutSession) bool { return ours(s.Session) })
+	case e.HostEnded != nil:
+		return ours(e.HostEnded.Session)
 	case e.Session != nil:
 		return ours(e.Session.ID)
 	case e.Progress != nil:

@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"postern/ca/auditlog"
+	"postern/ca/statement"
 	"postern/internal/control"
 )
 
 // Events are what can be told.
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
-	"emergency", "review.waiting", "review.overdue", "extension.waiting", "extension.granted", "extension.denied",
+	"emergency", "review.waiting", "review.overdue", "review.misused", "review.cleared", "extension.waiting", "extension.granted", "extension.denied",
+	"held.waiting", "held.granted", "held.denied",
 	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
@@ -39,6 +41,7 @@ const mostKnown = 10000
 // teller makes messages of leaves, in their order.
 type teller struct {
 	ca    string
+	asked func(id string) (control.Request, bool)
 	known map[string]control.Request
 }
 
@@ -77,6 +80,11 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		t.request(&m, e.Overdue.Request)
 		m.Event, m.Person, m.Why = "review.overdue", e.Overdue.Person, "due "+e.Overdue.By.UTC().Format(time.RFC3339)
 		m.Text = fmt.Sprintf("the review of %s, an emergency of %s, is overdue (%s); until it is signed they have no other one: postern review %s", m.Request, m.Person, m.Why, m.Request)
+	case e.Vote != nil:
+		told := t.finding(&m, *e.Vote)
+		return m, told
+	case e.Halt != nil:
+		t.halt(&m, *e.Halt)
 	case e.Extension != nil:
 		t.extension(&m, *e.Extension)
 	case e.Session != nil:
@@ -96,6 +104,8 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 	case e.Cut != nil:
 		m.Event = "cut"
 		m.Text = fmt.Sprintf("%s ended %d sessions for revocation %d", e.Cut.Bastion, len(e.Cut.Sessions), e.Cut.Seq)
+	case e.HostEnded != nil:
+		m.Event, m.Session, m.Text = "host.ended", e.HostEnded.Session, e.HostEnded.String()
 	case e.View != nil:
 		m.Event, m.Reason = "recording.viewed", e.View.Reason
 		m.Text = fmt.Sprintf("%s looks at %d recordings (%s): %s", e.Actor, len(e.View.Sessions), e.View.Kind, m.Reason)
@@ -110,6 +120,26 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		return m, false
 	}
 	return m, true
+}
+
+// finding is that somebody misused an emergency, or was cleared of it. Other votes are told by the states that come of them.
+func (t *teller) finding(m *Message, v auditlog.Vote) bool {
+	t.request(m, v.Request)
+	if s, err := statement.Parse(v.Statement); err == nil {
+		m.Why = s.Because
+	}
+	switch {
+	case v.Decision == control.Review && v.Verdict == control.Misused:
+		m.Event = "review.misused"
+		m.Text = fmt.Sprintf("%s found that %s misused an emergency, %s on %s: %s. %s gets no other one until somebody else says: postern clear %s", v.Person, m.Person, m.Request,
+			strings.Join(m.Targets, ", "), m.Why, m.Person, m.Request)
+	case v.Decision == control.Clear:
+		m.Event = "review.cleared"
+		m.Text = fmt.Sprintf("%s cleared %s, who may have emergencies again after %s: %s", v.Person, m.Person, m.Request, m.Why)
+	default:
+		return false
+	}
+	return true
 }
 
 // extension is more time that is asked for, given or denied.
@@ -129,6 +159,22 @@ func (t *teller) extension(m *Message, x auditlog.Extension) {
 		time.Duration(x.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
 }
 
+// halt is what a limit holds, until approvers release it or do not.
+func (t *teller) halt(m *Message, x auditlog.Halt) {
+	t.request(m, x.Request)
+	m.Session, m.Why = x.Session, x.What()
+	if x.State != control.Pending {
+		m.Event = "held." + x.State
+		m.Text = fmt.Sprintf("%s of %s was held, and to go on is %s: %s", m.Request, m.Person, x.State, m.Why)
+		return
+	}
+	m.Event = "held.waiting"
+	for _, n := range x.Needs {
+		m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
+	}
+	m.Text = fmt.Sprintf("%s of %s: %s. It waits for %s: postern approve %s", m.Request, m.Person, m.Why, strings.Join(m.Needs, ", "), m.Request)
+}
+
 func (t *teller) remember(r control.Request) {
 	if t.known == nil || len(t.known) >= mostKnown {
 		t.known = map[string]control.Request{}
@@ -136,8 +182,13 @@ func (t *teller) remember(r control.Request) {
 	t.known[r.ID] = r
 }
 
-// request fills in what is known of one: nothing, when it was asked before this began.
+// request fills in what is known of one.
 func (t *teller) request(m *Message, id string) {
-	r := t.known[id]
+	r, known := t.known[id]
+	if !known && t.asked != nil {
+		if r, known = t.asked(id); known {
+			t.remember(r)
+		}
+	}
 	m.Request, m.Person, m.Targets, m.Reason = id, r.Person, r.Targets, r.Reason
 }

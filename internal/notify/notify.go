@@ -46,6 +46,8 @@ type Notifier struct {
 	// Follow calls fn with the leaves from an index on, and with those that come, until ctx ends or fn returns an error.
 	Follow func(ctx context.Context, from int64, fn func([]control.Leaf) error) error
 	Size   func() (int64, error) // leaves so far
+	// Asked is a request as the CA knows it: what is told of it must make sense when this process began after it was asked. Nil: nothing is known.
+	Asked func(id string) (control.Request, bool)
 
 	Log *slog.Logger
 
@@ -92,9 +94,15 @@ func (n *Notifier) place(h *Hook) (int64, error) {
 
 func (n *Notifier) file(h *Hook) string { return filepath.Join(n.Dir, h.Name+".next") }
 
+// keep remembers the place of a hook. After a power cut it is the old place or the new one, never an empty file that nobody can go on from.
 func (n *Notifier) keep(h *Hook, next int64) error {
 	path := n.file(h)
-	if err := os.WriteFile(path+".new", fmt.Appendf(nil, "%d\n", next), 0o600); err != nil {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%d\n", next)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
@@ -102,15 +110,19 @@ func (n *Notifier) keep(h *Hook, next int64) error {
 
 // serve feeds one hook.
 func (n *Notifier) serve(ctx context.Context, h *Hook, from int64) {
-	t := &teller{ca: n.CA}
+	t := &teller{ca: n.CA, asked: n.Asked}
 	for ctx.Err() == nil {
 		err := n.Follow(ctx, from, func(leaves []control.Leaf) error {
-			for _, leaf := range leaves {
-				if err := n.leaf(ctx, h, t, leaf); err != nil {
+			for i, leaf := range leaves {
+				told, err := n.leaf(ctx, h, t, leaf)
+				if err != nil {
 					return err
 				}
-				if from = leaf.Index + 1; n.keep(h, from) != nil {
-					n.Log.Warn("what was told cannot be remembered; after a restart it is told again", "hook", h.Name, "file", n.file(h))
+				if from = leaf.Index + 1; !told && i < len(leaves)-1 {
+					continue
+				}
+				if err := n.keep(h, from); err != nil {
+					n.Log.Warn("what was told cannot be remembered; after a restart it is told again", "hook", h.Name, "error", err)
 				}
 			}
 			return nil
@@ -123,16 +135,17 @@ func (n *Notifier) serve(ctx context.Context, h *Hook, from int64) {
 	}
 }
 
-func (n *Notifier) leaf(ctx context.Context, h *Hook, t *teller, leaf control.Leaf) error {
+// leaf says whether there was anything to tell, once it was told or given up.
+func (n *Notifier) leaf(ctx context.Context, h *Hook, t *teller, leaf control.Leaf) (bool, error) {
 	e, err := auditlog.Decode(leaf.Data)
 	if err != nil {
-		return err
+		return false, err
 	}
 	m, told := t.tell(leaf.Index, e)
 	if !told || !h.wants(m.Event) {
-		return nil
+		return false, nil
 	}
-	return n.deliver(ctx, h, m)
+	return true, n.deliver(ctx, h, m)
 }
 
 // deliver tries until the receiver takes the message, or a day has passed. The error is that of ctx.

@@ -271,6 +271,8 @@ func requestOf(entry auditlog.Entry) string {
 		return entry.State.Request
 	case entry.Extension != nil:
 		return entry.Extension.Request
+	case entry.Halt != nil:
+		return entry.Halt.Request
 	case entry.Certificate != nil:
 		return entry.Certificate.Request
 	case entry.Session != nil:

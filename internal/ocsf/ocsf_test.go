@@ -158,10 +158,12 @@ func story(t *testing.T) []auditlog.Entry {
 		{Type: auditlog.TypeCertificate, Actor: "ehr-db-1", Certificate: &auditlog.Certificate{CA: "host", Serial: 1, Line: "nonsense"}},
 		{Type: auditlog.TypeSession, Actor: "bastion-1", Session: &session},
 		{Type: auditlog.TypeRisk, Actor: "bastion-1", Risk: &control.Risk{Session: "S-1", Request: "R-1", Person: "alice", Bastion: "bastion-1", Limit: "denied 5 log", Count: 6, Action: "log"}},
+		{Type: auditlog.TypeHalt, Actor: "ca", Halt: &auditlog.Halt{Request: "R-1", Halt: control.Halt{Number: 1, State: control.Pending, Session: "S-1", Limit: "denied 5 hold", Count: 6}}},
 		{Type: auditlog.TypeProgress, Actor: "bastion-1", Progress: &control.Progress{Session: "S-1", Frames: 4}},
 		{Type: auditlog.TypeRevocation, Actor: "olga", Revocation: &control.Revocation{Kind: "request", Value: "R-1", By: "olga", Reason: "wrong host", Requests: []string{"R-1"}}},
 		{Type: auditlog.TypeRevocation, Actor: "olga", Revocation: &control.Revocation{Kind: "host", Value: "ehr-db-1", By: "olga", Reason: "stolen"}},
 		{Type: auditlog.TypeCut, Actor: "bastion-1", Cut: &control.CutReceipt{Seq: 2, Bastion: "bastion-1", Parts: 1, Sessions: []control.CutSession{{Session: "S-1", Closed: 300}}}},
+		{Type: auditlog.TypeHostEnded, Actor: "ehr-db-1", HostEnded: &control.HostEnded{Seq: 2, Session: "S-1", Host: "ehr-db-1", By: control.ByAudit, Found: 3, Left: 1}},
 		{Type: auditlog.TypeState, Actor: "ca", State: &auditlog.State{Request: "R-1", State: control.Revoked}},
 		{Type: auditlog.TypeProgress, Actor: "bastion-1", Progress: &control.Progress{Session: "S-1", Frames: 9, End: "revoked", Sealed: true}},
 		{Type: auditlog.TypeProgress, Actor: "bastion-1", Progress: &control.Progress{Session: "S-0", Frames: 9, End: "lost", Interrupted: true, Sealed: true}},
@@ -199,7 +201,7 @@ func TestEveryLeaf(t *testing.T) {
 			}
 		}
 	}
-	want := []int{300401, 300403, 300401, 300401, 300403, 300403, 300403, 300501, 300403, 300501, 300301, 300301, 300401, 400701, 300403, 400706, 300502, 300404, 300403, 300403, 400703, 400704,
+	want := []int{300401, 300403, 300401, 300401, 300403, 300403, 300403, 300501, 300403, 300501, 300301, 300301, 300401, 400701, 300403, 300403, 400706, 300502, 300404, 300403, 300403, 300403, 400703, 400704,
 		300402, 300403, 300404, 300404, 300404, 300404, 300403, 99}
 	if !slices.Equal(types, want) {
 		t.Errorf("types are\n%v, want\n%v", types, want)

@@ -27,6 +27,10 @@ func (m *Mapper) place(e *Event, entry auditlog.Entry, data []byte) {
 		m.state(e, *entry.State)
 	case entry.Extension != nil:
 		m.extension(e, *entry.Extension)
+	case entry.Halt != nil:
+		halt := *entry.Halt
+		e.entity(entityUpdate, Entity{UID: halt.Request, Name: halt.Request, Type: "access request"}, halt.Request+": "+halt.What())
+		e.SeverityID, e.StatusDetail = medium, halt.State
 	case entry.Certificate != nil:
 		m.certificate(e, *entry.Certificate)
 	case entry.Revocation != nil:
@@ -68,10 +72,17 @@ func (m *Mapper) request(e *Event, r control.Request) {
 
 func vote(e *Event, v auditlog.Vote) {
 	e.entity(entityUpdate, Entity{UID: v.Request, Name: v.Request, Type: "access request"}, fmt.Sprintf("%s by %s of %s", v.Decision, v.Person, v.Request))
-	if v.Decision != control.Approve && v.Decision != control.Extend {
+	if v.Decision != control.Approve && v.Decision != control.Extend && v.Decision != control.Lift {
 		e.SeverityID = low
 	}
 	e.StatusDetail = v.Decision
+	if v.Verdict == control.Misused {
+		e.SeverityID = high
+	}
+	if v.Verdict != "" {
+		e.Message += ": " + v.Verdict
+		e.StatusDetail += " " + v.Verdict
+	}
 }
 
 // state of a request: one that is granted gives its privileges to the person.
@@ -246,6 +257,12 @@ func keeping(e *Event, entry auditlog.Entry) bool {
 	case entry.Cut != nil:
 		id := fmt.Sprintf("revocation %d", entry.Cut.Seq)
 		e.entity(entityUpdate, Entity{UID: id, Name: id, Type: "revocation"}, fmt.Sprintf("%s ended %d sessions for %s", entry.Cut.Bastion, len(entry.Cut.Sessions), id))
+	case entry.HostEnded != nil:
+		h := entry.HostEnded
+		e.entity(entityUpdate, Entity{UID: h.Session, Name: h.Session, Type: "session"}, h.String())
+		if h.Left > 0 {
+			e.SeverityID, e.StatusID, e.Status, e.StatusDetail = high, 2, "Failure", "processes of a revoked session run on"
+		}
 	default:
 		return false
 	}

@@ -2,6 +2,7 @@ package player
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -17,7 +18,8 @@ type loader struct {
 	recent   []uint64 // of those that are here, the one used last at the end
 	bytes    int
 	verified map[uint64]bool
-	fault    error // the first segment that is not what was signed
+	fault    error  // of the first segment that is not what was signed
+	faultAt  uint64 // which it is
 }
 
 type segment struct {
@@ -70,14 +72,20 @@ func (l *loader) fetch(ctx context.Context, n uint64, s *segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer close(s.ready)
+	// A segment that is not what was signed stays so: what is good of it is shown, and what comes behind it. One that did not come is asked for again.
+	bad := new(recorder.Fault)
+	if errors.As(s.err, &bad) {
+		if l.fault == nil || bad.Segment < l.faultAt {
+			l.fault, l.faultAt = s.err, bad.Segment
+		}
+		s.err = nil
+	} else if s.err == nil {
+		l.verified[n] = true
+	}
 	if s.err != nil {
 		delete(l.segments, n)
-		if ctx.Err() == nil && l.fault == nil {
-			l.fault = s.err
-		}
 		return
 	}
-	l.verified[n] = true
 	l.bytes += s.bytes
 	l.recent = append(l.recent, n)
 	for l.bytes > mostLoaded && len(l.recent) > 1 {

@@ -2,6 +2,7 @@ package player
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -90,7 +91,23 @@ func TestSegmentsThatDoNotCome(t *testing.T) {
 	d.press(tcell.KeyHome)
 	d.press(tcell.KeyEnd)
 	d.until(func() bool { _, fault := d.finder.state(); return fault != nil })
-	d.shows("ALTERED")
+	d.shows("DOES NOT VERIFY", "DO NOT RELY ON THIS: a part is missing")
+	// What is behind it is shown all the same.
+	d.press(tcell.KeyEnd)
+	d.shows("at 3599")
+}
+
+// A recording that is not what was logged is shown as far as it is good, under a warning that stays.
+func TestDamagedRecordings(t *testing.T) {
+	r, _ := long(t, 1<<20)
+	r.Damage = errors.New("the recording of S-1 does not verify: cut short: it has 2 segments, and 3 were logged")
+	d := sit(t, r, Options{}, 100, 30)
+	warning := "DO NOT RELY ON THIS: the recording of S-1 does not verify: cut short"
+	d.shows(warning, "DOES NOT VERIFY")
+	d.press(tcell.KeyEnd)
+	d.shows(warning, "at 3599")
+	d.press("?")
+	d.shows(warning, "play, pause")
 }
 
 func BenchmarkOpen(b *testing.B) {

@@ -65,7 +65,8 @@ func (p *player) paint(to tcell.Screen) {
 		c.text(0, 0, max(p.columns, 1), alarmStyle, "too small")
 		return
 	}
-	top := p.tabs(c)
+	top := p.banner(c)
+	top += p.tabs(c, top)
 	if p.show != nil {
 		p.pane(c, top, p.rows-statusRows)
 	} else {
@@ -82,8 +83,30 @@ func (p *player) paint(to tcell.Screen) {
 	}
 }
 
+// banner says, over everything and as long as it is looked at, that this is not what was signed.
+func (p *player) banner(c canvas) int {
+	wrong := p.wrong()
+	if wrong == nil {
+		return 0
+	}
+	c.fill(0, 0, p.columns, alarmStyle)
+	c.text(0, 0, p.columns, alarmStyle, " DO NOT RELY ON THIS: "+wrong.Error())
+	return 1
+}
+
+// wrong is what is wrong with the recording, as far as is known by now.
+func (p *player) wrong() error {
+	if p.Damage != nil {
+		return p.Damage
+	}
+	if _, fault := p.finder.state(); fault != nil {
+		return fmt.Errorf("a part is missing, because it is not what was signed: %w", fault)
+	}
+	return nil
+}
+
 // tabs names the channels when there are several.
-func (p *player) tabs(c canvas) int {
+func (p *player) tabs(c canvas, y int) int {
 	if p.show == nil || len(p.show.panes) <= 2 && p.channel != recorder.Global {
 		return 0
 	}
@@ -100,7 +123,7 @@ func (p *player) tabs(c canvas) int {
 		if pane.closed {
 			name += " †"
 		}
-		if x = c.text(x, 0, p.columns, style, " "+name+" "); x >= p.columns {
+		if x = c.text(x, y, p.columns, style, " "+name+" "); x >= p.columns {
 			break
 		}
 	}
@@ -257,7 +280,7 @@ func (p *player) status(c canvas) {
 	x := c.text(0, y, p.columns, statusStyle, " "+p.clocks()+" ")
 	p.bar(c, x, y, p.columns-1)
 	style := statusStyle
-	if _, fault := p.finder.state(); fault != nil {
+	if p.wrong() != nil {
 		style = alarmStyle
 	}
 	end := max(p.columns-len([]rune(right))-2, 0)
@@ -323,6 +346,8 @@ func (p *player) about() string {
 	switch {
 	case p.message != "":
 		return p.message
+	case p.finder.count() == 0 && p.Damage != nil:
+		return "nothing of it is good  " + who
 	case p.finder.count() == 0:
 		return "nothing of it is sealed yet; to see it while it runs: postern watch " + p.Header.Session
 	case p.search != nil:
@@ -351,11 +376,11 @@ func (p *player) searching() string {
 
 // verification says how much of what could be shown turned out to be what was signed.
 func (p *player) verification() string {
-	verified, fault := p.finder.state()
+	verified, _ := p.finder.state()
 	sum := p.Archive.Summary()
 	switch {
-	case fault != nil:
-		return "ALTERED"
+	case p.wrong() != nil:
+		return "DOES NOT VERIFY"
 	case !sum.Signed:
 		return "not signed"
 	}
@@ -364,7 +389,7 @@ func (p *player) verification() string {
 	case sum.Interrupted:
 		text += ", interrupted"
 	case !sum.Sealed:
-		text += ", still running"
+		text += ", still running: postern watch follows"
 	}
 	return text
 }

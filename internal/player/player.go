@@ -19,6 +19,7 @@ import (
 type Recording struct {
 	Archive *recorder.Archive
 	Header  recorder.Header
+	Damage  error // why it does not verify, when only what is good of it is here
 }
 
 // Options say how the show begins.
@@ -319,7 +320,7 @@ func (p *player) apply() {
 func (p *player) pause(why availability, to time.Duration) {
 	if why == over {
 		p.now, p.playing = min(to, max(p.show.at, p.now)), false
-		p.message = "the end"
+		p.message = p.theEnd()
 		return
 	}
 	p.now = max(p.now, p.show.at)
@@ -339,6 +340,19 @@ func (p *player) pause(why availability, to time.Duration) {
 			}
 		})
 	})
+}
+
+// theEnd says what kind of an end it is.
+func (p *player) theEnd() string {
+	switch sum := p.Archive.Summary(); {
+	case p.Damage != nil:
+		return "the end of what is good of it"
+	case sum.Live:
+		return "the end of what is sealed so far; the session goes on: postern watch " + p.Header.Session
+	case sum.Interrupted:
+		return "the end: the bastion died here"
+	}
+	return "the end"
 }
 
 // fetch has a segment come before it is wanted.

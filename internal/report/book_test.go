@@ -66,6 +66,11 @@ func (b *book) vote(t testing.TB, id, person, decision, because string) {
 	}}})
 }
 
+func (b *book) finds(t testing.TB, id, person, decision, verdict string) {
+	b.add(t, auditlog.Entry{Type: auditlog.TypeVote, Actor: person, Vote: &auditlog.Vote{Request: id, Vote: control.Vote{
+		Decision: decision, Verdict: verdict, Person: person, At: b.at, Key: "SHA256:" + person}}})
+}
+
 func (b *book) state(t testing.TB, id, state string) {
 	s := &auditlog.State{Request: id, State: state}
 	if state == control.Granted {

@@ -184,6 +184,10 @@ func (l *Ledger) addRequests(r *Report, o Options) {
 		}))
 		decided := slices.ContainsFunc(asked.Approvals, func(a Approval) bool { return in(a.At) })
 		if !mine || !used[asked.ID] && !in(asked.Created) && !decided {
+			// What an emergency owes is owed, however long ago it was.
+			if e := l.emergency(asked); mine && asked.Emergency && asked.Created.Before(o.To) && e.Owes() {
+				r.Emergencies = append(r.Emergencies, e)
+			}
 			continue
 		}
 		if asked.Approvals == nil {
@@ -194,28 +198,6 @@ func (l *Ledger) addRequests(r *Report, o Options) {
 			r.Emergencies = append(r.Emergencies, l.emergency(asked))
 		}
 	}
-}
-
-func (l *Ledger) emergency(r *Request) Emergency {
-	e := Emergency{Request: r.ID, Person: r.Person, Created: r.Created, Reviewed: []string{}, Due: r.owes.By, State: "open"}
-	for _, a := range r.Approvals {
-		if a.Decision == review {
-			e.Reviewed = append(e.Reviewed, a.Person)
-		}
-	}
-	wanted := 0
-	for _, need := range r.owes.Needs {
-		wanted += need.Count
-	}
-	switch {
-	case len(e.Reviewed) > 0 && len(e.Reviewed) >= wanted:
-		e.State = "reviewed"
-	case r.Began.IsZero():
-		e.State = "unused"
-	case !l.latest.Before(e.Due):
-		e.State = "overdue"
-	}
-	return e
 }
 
 // union is the time that at least one of the spans covers.

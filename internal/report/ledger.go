@@ -21,7 +21,8 @@ const (
 	pending = control.Pending
 
 	// review is the decision that closes a request whose access was given before anybody approved it.
-	review = control.Review
+	review  = control.Review
+	misused = control.Misused
 )
 
 // Ledger is what the leaves of a log say, without their proofs: a few hundred bytes for a request and a session. Its zero value is empty.
@@ -86,7 +87,7 @@ func (l *Ledger) Add(index int64, e auditlog.Entry) {
 		l.keeping(index, e.At, e.Actor, "order to destroy the key of "+cmp.Or(e.Deletion.Session, e.Deletion.Key), reasonOf(*e.Deletion))
 	case e.Receipt != nil:
 		l.receipt(index, *e.Receipt, e.At)
-	case e.Certificate != nil, e.Policy != nil, e.Overdue != nil:
+	case e.Certificate != nil, e.Policy != nil, e.Overdue != nil, e.Halt != nil: // who released it is among the decisions
 	default:
 		l.other[e.Type]++
 	}
@@ -112,7 +113,7 @@ func (l *Ledger) vote(index int64, v auditlog.Vote, at time.Time) {
 	if r == nil {
 		return
 	}
-	a := Approval{Decision: v.Decision, Person: v.Person, At: at.UTC(), Key: v.Key, Leaf: index}
+	a := Approval{Decision: v.Decision, Verdict: v.Verdict, Person: v.Person, At: at.UTC(), Key: v.Key, Leaf: index}
 	if s, err := statement.Parse(v.Statement); err == nil {
 		a.Because = s.Because
 	}

@@ -137,6 +137,7 @@ type Approval struct {
 	Person   string    `json:"person"`
 	At       time.Time `json:"at"`
 	Key      string    `json:"key"`
+	Verdict  string    `json:"verdict,omitempty"` // of a review
 	Because  string    `json:"because,omitempty"`
 	FIDO     bool      `json:"fido"`
 	Touch    bool      `json:"touch"`           // somebody touched the token
@@ -257,7 +258,9 @@ type Emergency struct {
 	Created  time.Time `json:"created"`
 	Reviewed []string  `json:"reviewed"` // by whom
 	Due      time.Time `json:"due,omitzero"`
-	State    string    `json:"state"` // unused, reviewed, open or overdue, by the log
+	State    string    `json:"state"`             // unused, reviewed, misused, cleared, open or overdue, by the log
+	Verdict  string    `json:"verdict,omitempty"` // justified, or misused as soon as one reviewer said so
+	Cleared  []string  `json:"cleared,omitempty"` // by whom, after it was misused
 }
 
 // Hands is who decided about whose requests.

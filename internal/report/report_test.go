@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"flag"
 	"math"
 	"os"
@@ -208,6 +209,41 @@ func TestEmergencies(t *testing.T) {
 	if err := b.month().Text(&out); err != nil || !strings.Contains(out.String(), "alice: THE REVIEW IS OVERDUE since 2026-10-02 00:00\n") {
 		t.Errorf("%v: %s", err, out.String())
 	}
+}
+
+// What a reviewer found stands in the report, and stays until somebody cleared it, also when the emergency was long before the period.
+func TestVerdicts(t *testing.T) {
+	b := newBook(t)
+	asked := control.Request{ID: "R-1", Person: "alice", Created: b.at, Emergency: true,
+		Owes: &control.ReviewOf{By: b.at.Add(24 * time.Hour), Needs: []control.Need{{Count: 1, Group: "privacy"}, {Count: 1, Group: "ward"}}}}
+	b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeRequest, At: b.at, Request: &asked})
+	b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeState, At: b.at, State: &auditlog.State{Request: "R-1", State: control.Granted}})
+	later := func() *Report {
+		from := b.at.AddDate(0, 2, 0)
+		return b.ledger.Report(Options{From: from, To: from.AddDate(0, 1, 0), By: "carol", Reason: "x", Made: from}, Proof{Leaves: b.n})
+	}
+	says := func(text string, owes bool) {
+		t.Helper()
+		for which, r := range map[string]*Report{"that month": b.month(), "long after": later()} {
+			var out, page bytes.Buffer
+			if err := errors.Join(r.Text(&out), r.HTML(&page)); err != nil {
+				t.Fatal(err)
+			}
+			want := owes || which == "that month"
+			if strings.Contains(out.String(), text) != want || strings.Contains(page.String(), text) != want || len(r.Emergencies) > 0 && r.Emergencies[0].Owes() != owes {
+				t.Errorf("%s: want %v of %q:\n%s", which, want, text, out.String())
+			}
+		}
+	}
+	b.at = b.at.Add(48 * time.Hour)
+	b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeOverdue, At: b.at, Overdue: &control.Overdue{Request: "R-1"}})
+	says("THE REVIEW IS OVERDUE", true)
+	b.finds(t, "R-1", "dana", review, control.Misused)
+	says("MISUSED, says dana; THE REVIEW IS OVERDUE", true)
+	b.finds(t, "R-1", "bob", review, control.Justified)
+	says("MISUSED, reviewed by dana, bob; nobody has cleared alice", true)
+	b.finds(t, "R-1", "bob", control.Clear, "")
+	says("MISUSED, reviewed by dana, bob; cleared by bob", false)
 }
 
 // A log that does not verify is the first thing anybody reads, in every format.

@@ -110,14 +110,12 @@ func (p *page) emergencies(r *Report) {
 	}
 	p.title("Emergency access")
 	for _, e := range r.Emergencies {
-		state := "THE REVIEW IS OPEN, due " + clock(e.Due, minute)
+		state := e.Said()
 		switch e.State {
-		case "reviewed":
-			state = "reviewed by " + strings.Join(e.Reviewed, ", ")
-		case "unused":
-			state = "never used"
+		case "open":
+			state += ", due " + clock(e.Due, minute)
 		case "overdue":
-			state = "THE REVIEW IS OVERDUE since " + clock(e.Due, minute)
+			state += " since " + clock(e.Due, minute)
 		}
 		p.put("  ", fmt.Sprintf("%s  %s  %s: %s", e.Request, clock(e.Created, minute), e.Person, state))
 	}

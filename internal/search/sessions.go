@@ -1,6 +1,7 @@
 package search
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"sync"
@@ -74,11 +75,11 @@ type queue struct {
 }
 
 func (q *Query) one(ctx context.Context, s Session, hits chan<- Hit, count *counter) error {
-	a, err := s.Open(ctx)
-	if err != nil {
-		return err
+	a, damage := s.Open(ctx)
+	if a == nil {
+		return damage
 	}
-	return q.Session(ctx, a, func(h Hit) error {
+	err := q.Session(ctx, a, func(h Hit) error {
 		select {
 		case hits <- h:
 			count.hits.Add(1)
@@ -91,6 +92,7 @@ func (q *Query) one(ctx context.Context, s Session, hits chan<- Hit, count *coun
 		count.report()
 		return ctx.Err()
 	})
+	return cmp.Or(damage, err)
 }
 
 // counter is the progress of all sessions.

@@ -14,7 +14,7 @@ const clockwork = "ca"
 func signedOff(e auditlog.Entry) error {
 	want := e.Actor
 	switch {
-	case e.Genesis != nil, e.Policy != nil, e.State != nil, e.Overdue != nil:
+	case e.Genesis != nil, e.Policy != nil, e.State != nil, e.Overdue != nil, e.Halt != nil:
 		want = clockwork
 	case e.Request != nil:
 		want = e.Request.Person
@@ -28,6 +28,8 @@ func signedOff(e auditlog.Entry) error {
 		want = e.Risk.Bastion
 	case e.Cut != nil:
 		want = e.Cut.Bastion
+	case e.HostEnded != nil:
+		want = e.HostEnded.Host
 	case e.Session != nil:
 		want = e.Session.Bastion
 	case e.RecordingKey != nil:

@@ -200,7 +200,7 @@ func (v *verifier) sessionCertificate(r *request, issued auditlog.Certificate, c
 	case cert.CriticalOptions["source-address"] == "":
 		return errors.New("it is good from every address")
 	}
-	v.unclaimed[issued.Session] = &claim{leaf: v.at, request: r.ID, target: cert.ValidPrincipals[0]}
+	v.unclaimed[issued.Session] = &claim{leaf: v.at, request: r.ID, target: cert.ValidPrincipals[0], serial: cert.Serial}
 	return nil
 }
 
@@ -208,6 +208,7 @@ func (v *verifier) sessionCertificate(r *request, issued auditlog.Certificate, c
 type claim struct {
 	leaf            int64
 	request, target string
+	serial          uint64
 }
 
 // machineCertificate names hosts and bastions of the policy in force only, and the CA only alone.

@@ -26,7 +26,7 @@ func (v *verifier) emergency(asked control.Request) error {
 	}
 	owes := asked.Owes
 	switch {
-	case owes == nil || !owes.Done.IsZero():
+	case owes == nil || !owes.Done.IsZero() || owes.Verdict != "" || !owes.Cleared.IsZero():
 		return fmt.Errorf("an emergency that owes no review")
 	case len(asked.Rules) == 0:
 		return fmt.Errorf("an emergency without a rule for it")
@@ -89,9 +89,12 @@ func (v *verifier) urge(r *request) {
 	v.owing[r.Person] = append(v.owing[r.Person], r)
 }
 
-// owesNothing finds an emergency of the person whose review was overdue at a time: until it is signed there is no other one.
+// owesNothing finds an emergency of the person whose review was overdue at a time, or that was found misused: until that is settled there is no other one.
 func (v *verifier) owesNothing(person string, at time.Time) error {
 	for _, r := range v.owing[person] {
+		if r.Owes.Misuse() {
+			return fmt.Errorf("%s, an emergency of %s's, was found misused, and nobody has cleared them", r.ID, person)
+		}
 		if r.Overdue(at.Add(-rounding)) {
 			return fmt.Errorf("the review of %s, an emergency of %s's, was due %s and was not signed", r.ID, person, r.Owes.By.UTC().Format(time.RFC3339))
 		}
@@ -99,8 +102,8 @@ func (v *verifier) owesNothing(person string, at time.Time) error {
 	return nil
 }
 
-// reviews says whether somebody may sign the review of a request, and is counted for it.
-func (v *verifier) reviews(r *request, person string) error {
+// over says whether somebody may say anything about an emergency that is over.
+func (v *verifier) over(r *request, person string) error {
 	switch {
 	case r.Owes == nil:
 		return fmt.Errorf("it was no emergency")
@@ -110,24 +113,49 @@ func (v *verifier) reviews(r *request, person string) error {
 		return fmt.Errorf("it was %s, and not over", r.State)
 	case r.Began.IsZero():
 		return fmt.Errorf("it was never used")
-	case !r.Owes.Done.IsZero():
-		return fmt.Errorf("its review was complete already")
 	case !slices.ContainsFunc(r.Owes.Needs, func(n control.Need) bool { return v.policy.in(person, n.Group) }):
 		return fmt.Errorf("they are in none of the groups that review it")
 	}
 	return nil
 }
 
-// reviewed counts the reviews of a request, after another one came.
-func (v *verifier) reviewed(r *request, at time.Time) {
-	var people []string
-	for _, vote := range r.votes {
-		if vote.decision == control.Review {
-			people = append(people, vote.person)
-		}
+// reviews says whether somebody may sign the review of a request, and is counted for it.
+func (v *verifier) reviews(r *request, person string) error {
+	if r.Owes != nil && !r.Owes.Done.IsZero() {
+		return fmt.Errorf("its review was complete already")
 	}
-	if v.filled(r.Owes.Needs, people) {
-		r.Owes.Done = at
+	return v.over(r, person)
+}
+
+// clears says whether somebody may let the person have emergencies again.
+func (v *verifier) clears(r *request, person string) error {
+	if err := v.over(r, person); err != nil {
+		return err
+	}
+	found := slices.ContainsFunc(r.votes, func(o vote) bool { return o.person == person && o.verdict == control.Misused })
+	switch {
+	case r.Owes.Done.IsZero() || !r.Owes.Misuse():
+		return fmt.Errorf("there was nothing to clear")
+	case found:
+		return fmt.Errorf("they found the misuse themselves")
+	}
+	return nil
+}
+
+// reviewed counts one more finding about a request.
+func (v *verifier) reviewed(r *request, last vote, at time.Time) {
+	if last.decision == control.Clear {
+		r.Owes.Cleared = at
+	} else {
+		var people []string
+		for _, vote := range r.votes {
+			if vote.decision == control.Review {
+				people = append(people, vote.person)
+			}
+		}
+		r.Owes.Found(last.verdict, v.filled(r.Owes.Needs, people), at)
+	}
+	if r.Owes.Settled() {
 		v.owing[r.Person] = slices.DeleteFunc(v.owing[r.Person], func(o *request) bool { return o == r })
 	}
 }

@@ -52,19 +52,33 @@ func (c *chronicle) late() {
 	c.write(auditlog.Entry{Type: auditlog.TypeOverdue, Overdue: &control.Overdue{Request: c.request.ID, Person: "alice", By: c.request.Owes.By}})
 }
 
-// urgentStory is an emergency whose review comes late, after which there is another one.
+// urgentStory is an emergency whose review comes late, and another one that was misused, of which its person is cleared.
 func (c *chronicle) urgentStory() {
 	c.urgently()
 	c.used("R-1", nil)
 	c.late()
 	c.vote(control.Review, "bob", "bob")
 	c.used("R-2", nil)
-	c.vote(control.Review, "dana", "dana")
+	c.finds(control.Review, control.Misused, "bob", "bob", "no emergency")
+	c.finds(control.Clear, "", "dana", "dana", "we talked")
+}
+
+func (c *chronicle) misused() {
+	c.urgently()
+	c.used("R-1", nil)
+	c.finds(control.Review, control.Misused, "bob", "bob", "no emergency")
 }
 
 func TestEmergencyHonest(t *testing.T) {
 	for name, story := range map[string]func(*chronicle){
-		"late": (*chronicle).urgentStory,
+		"late":                          (*chronicle).urgentStory,
+		"another after one was cleared": func(c *chronicle) { c.urgentStory(); c.emergency("R-3", nil) },
+		"reviewed before there were verdicts": func(c *chronicle) {
+			c.urgently()
+			c.used("R-1", nil)
+			c.finds(control.Review, "", "bob", "bob", "fine")
+			c.used("R-2", nil)
+		},
 		"unused": func(c *chronicle) {
 			c.urgently()
 			c.emergency("R-1", nil)
@@ -145,6 +159,40 @@ func TestEmergencyAttacks(t *testing.T) {
 			c.entries[len(c.entries)-1].State.Review = ""
 		}},
 		{"overdue twice", "a second time", func(c *chronicle) { c.urgently(); c.used("R-1", nil); c.late(); c.late() }},
+		{"a verdict that was changed", "and logged is \"justified\"", func(c *chronicle) {
+			c.misused()
+			c.entries[len(c.entries)-1].Vote.Verdict = control.Justified
+		}},
+		{"a verdict that was left out", "and logged is \"\"", func(c *chronicle) {
+			c.misused()
+			c.entries[len(c.entries)-1].Vote.Verdict = ""
+		}},
+		{"a statement that was changed with it", "signature", func(c *chronicle) {
+			c.misused()
+			v := c.entries[len(c.entries)-1].Vote
+			v.Verdict, v.Statement = control.Justified, strings.Replace(v.Statement, control.Misused, control.Justified, 1)
+		}},
+		{"another after a misuse", "was found misused", func(c *chronicle) { c.misused(); c.emergency("R-2", nil) }},
+		{"granted after a misuse", "becomes granted: R-1", func(c *chronicle) {
+			c.urgently()
+			c.emergency("R-1", nil)
+			first := c.request
+			c.request.Ends = c.now.Add(15 * time.Minute)
+			c.state(control.Granted, c.request.Ends)
+			c.now = c.request.Ends
+			c.write(auditlog.Entry{Type: auditlog.TypeState, State: &auditlog.State{Request: "R-1", State: control.Ended, Ends: c.request.Ends, Review: c.request.Owes.String()}})
+			c.emergency("R-2", nil)
+			second := c.request
+			c.request = first
+			c.finds(control.Review, control.Misused, "bob", "bob", "no emergency")
+			c.request = second
+			c.state(control.Granted, c.now.Add(15*time.Minute))
+		}},
+		{"cleared by the finder", "found the misuse themselves", func(c *chronicle) { c.misused(); c.finds(control.Clear, "", "bob", "bob", "x") }},
+		{"cleared by oneself", "their own emergency", func(c *chronicle) { c.misused(); c.finds(control.Clear, "", "alice", "alice", "x") }},
+		{"cleared by an outsider", "none of the groups", func(c *chronicle) { c.misused(); c.finds(control.Clear, "", "carol", "carol", "x") }},
+		{"cleared of nothing", "nothing to clear", func(c *chronicle) { c.urgently(); c.used("R-1", nil); c.finds(control.Clear, "", "dana", "dana", "x") }},
+		{"cleared with a forged signature", "did not give to dana", func(c *chronicle) { c.misused(); c.finds(control.Clear, "", "dana", "bob", "x") }},
 		{"overdue of another's", "it is not bob's", func(c *chronicle) {
 			c.urgently()
 			c.used("R-1", nil)

@@ -33,8 +33,9 @@ type verifier struct {
 	owing         map[string][]*request // emergencies of each person that were not reviewed
 	looking       *looking              // the view that was logged right before
 	custody       custody
-	crossings     map[string]bool // session and limit
-	heldBack      map[string]bool // requests that a limit holds
+	crossings     map[string]bool // session, limit and how often it was released before
+	heldBack      map[string]int  // requests that limits hold, and how many
+	halting       *control.Risk   // that was logged right before, with a hold
 	crossed       *control.Risk   // whose revocation has to follow
 }
 
@@ -63,6 +64,9 @@ func (v *verifier) entry(e auditlog.Entry) {
 	if e.Type != auditlog.TypeCertificate || e.Certificate == nil || e.Certificate.CA != userCA || e.Certificate.Request != "" {
 		v.looking = nil // what a view lets an auditor at follows it at once
 	}
+	if e.Type != auditlog.TypeHalt {
+		v.halting = nil
+	}
 	v.followed(e.Revocation != nil, e.State != nil && e.State.State == control.Revoked)
 	if err := signedOff(e); err != nil {
 		v.fail("%v", err)
@@ -80,12 +84,16 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.state(*e.State, e.At)
 	case e.Type == auditlog.TypeExtension && e.Extension != nil:
 		v.extension(*e.Extension, e.Actor, e.At)
+	case e.Type == auditlog.TypeHalt && e.Halt != nil:
+		v.halt(*e.Halt, e.At)
 	case e.Type == auditlog.TypeCertificate && e.Certificate != nil:
 		v.certificate(*e.Certificate, e.Actor, e.At)
 	case e.Type == auditlog.TypeRevocation && e.Revocation != nil:
 		v.revocation(*e.Revocation, e.At)
 	case e.Type == auditlog.TypeCut && e.Cut != nil:
 		v.cutReceipt(*e.Cut, e.Actor)
+	case e.Type == auditlog.TypeHostEnded && e.HostEnded != nil:
+		v.hostEnded(*e.HostEnded, e.At)
 	case e.Type == auditlog.TypeRisk && e.Risk != nil:
 		v.risk(*e.Risk, e.Actor, e.At)
 	case e.Type == auditlog.TypeSession && e.Session != nil:

@@ -175,12 +175,12 @@ func (v *verifier) extensionVote(r *request, cast auditlog.Vote, at time.Time) e
 	if !strings.Contains(cast.Statement, "\nextension: ") {
 		return fmt.Errorf("what was signed is about no extension")
 	}
-	r.more[e.Number-1] = append(r.more[e.Number-1], vote{cast.Decision, cast.Person, cast.Key, cast.Statement, key})
+	r.more[e.Number-1] = append(r.more[e.Number-1], vote{decision: cast.Decision, person: cast.Person, key: cast.Key, statement: cast.Statement, public: key})
 	return nil
 }
 
-// carriers are the signed decisions that what is alive of the request rests on: its approvals, and those of its extensions, also of one that
-// waits for more.
+// carriers are the signed decisions that what is alive of the request rests on: its approvals, those of its extensions and of what was released, also
+// of one that waits for more.
 func (r *request) carriers() (all []vote) {
 	for _, o := range r.votes {
 		if o.decision == control.Approve {
@@ -190,6 +190,13 @@ func (r *request) carriers() (all []vote) {
 	for i, e := range r.Extensions {
 		for _, o := range r.more[i] {
 			if o.decision == control.Extend && (e.State == control.Granted || e.State == control.Pending) {
+				all = append(all, o)
+			}
+		}
+	}
+	for _, h := range r.halts {
+		for _, o := range h.votes {
+			if o.decision == control.Lift && h.State != control.Denied {
 				all = append(all, o)
 			}
 		}

@@ -143,8 +143,16 @@ func (c *chronicle) vote(decision, person, signer string) {
 	if decision != control.Approve {
 		because = "because"
 	}
-	text := statement.About(c.request, "postern-ca", decision, person, because).Text()
-	v := control.Vote{Decision: decision, Person: person, Key: c.print(signer), Public: c.public(signer), At: c.now.Add(time.Second),
+	verdict := ""
+	if decision == control.Review {
+		verdict = control.Justified
+	}
+	c.finds(decision, verdict, person, signer, because)
+}
+
+func (c *chronicle) finds(decision, verdict, person, signer, because string) {
+	text := statement.About(c.request, "postern-ca", decision, person, because).Finding(verdict).Text()
+	v := control.Vote{Decision: decision, Verdict: verdict, Person: person, Key: c.print(signer), Public: c.public(signer), At: c.now.Add(time.Second),
 		Statement: text, Signature: c.sign(signer, text)}
 	c.votes = append(c.votes, v)
 	c.write(auditlog.Entry{Type: auditlog.TypeVote, Actor: person, Vote: &auditlog.Vote{Request: c.request.ID, Vote: v}})

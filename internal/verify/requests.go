@@ -29,6 +29,7 @@ type request struct {
 	leaf     int64
 	votes    []vote
 	more     [][]vote // of each of its extensions
+	halts    []halted
 	sessions []*session
 	retired  []string // approvers who took their approval back
 	cut      bool     // a revocation leaf names it
@@ -38,8 +39,8 @@ type request struct {
 }
 
 type vote struct {
-	decision, person, key, statement string
-	public                           ssh.PublicKey
+	decision, verdict, person, key, statement string
+	public                                    ssh.PublicKey
 }
 
 func (r *request) live() bool {
@@ -67,7 +68,7 @@ func (v *verifier) request(asked control.Request) {
 	case places > most:
 		v.fail("request %s needs more than %d approvals", asked.ID, most)
 		r.Needs = []control.Need{{Count: 1}} // which nobody meets
-	case asked.State != control.Pending || len(asked.Votes) > 0 || len(asked.Extensions) > 0:
+	case asked.State != control.Pending || len(asked.Votes) > 0 || len(asked.Extensions)+len(asked.Halts) > 0:
 		v.fail("request %s begins as %s with %d votes", asked.ID, asked.State, len(asked.Votes))
 	case statement.Digest(asked) != asked.Digest:
 		v.fail("request %s does not have the digest %s", asked.ID, asked.Digest)
@@ -93,7 +94,7 @@ func (v *verifier) request(asked control.Request) {
 		v.destinations(asked)
 	}
 	v.urge(r)
-	r.State, r.Extensions = control.Pending, nil
+	r.State, r.Extensions, r.Halts = control.Pending, nil, nil
 }
 
 // destinations makes sure that what an approver read is what a bastion reads: one with a space in it would look like two.
@@ -113,6 +114,12 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 		return
 	}
 	what := fmt.Sprintf("%s of %s by %s", cast.Decision, r.ID, cast.Person)
+	if cast.Halt != 0 {
+		if err := v.haltVote(r, cast, at); err != nil {
+			v.fail("%s, halt %d: %v", what, cast.Halt, err)
+		}
+		return
+	}
 	if cast.Extension != 0 {
 		if err := v.extensionVote(r, cast, at); err != nil {
 			v.fail("%s, extension %d: %v", what, cast.Extension, err)
@@ -125,9 +132,9 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 		v.fail("%s: %v", what, err)
 		return
 	}
-	r.votes = append(r.votes, vote{cast.Decision, cast.Person, cast.Key, cast.Statement, key})
-	if cast.Decision == control.Review {
-		v.reviewed(r, at)
+	r.votes = append(r.votes, vote{cast.Decision, cast.Verdict, cast.Person, cast.Key, cast.Statement, key})
+	if cast.Decision == control.Review || cast.Decision == control.Clear {
+		v.reviewed(r, r.votes[len(r.votes)-1], at)
 	}
 	if cast.Decision == control.Withdraw && cast.Person != r.Person {
 		r.retired = append(r.retired, cast.Person)
@@ -161,7 +168,7 @@ func (v *verifier) goodSignature(r *request, about control.Request, cast auditlo
 	if err := v.checkStatement(r, cast); err != nil {
 		return nil, err
 	}
-	if cast.Decision == control.Review {
+	if cast.Decision == control.Review || cast.Decision == control.Clear {
 		if err := v.held(control.Traits{Person: cast.Person, Keys: []string{cast.Key}, Approvers: []string{cast.Person}}); err != nil {
 			return nil, err
 		}
@@ -200,7 +207,16 @@ func (v *verifier) checkStatement(r *request, cast auditlog.Vote) error {
 	if err != nil {
 		return err
 	}
-	if cast.Statement != statement.About(r.Request, v.ca, cast.Decision, cast.Person, s.Because).Text() {
+	if cast.Verdict != s.Verdict {
+		return fmt.Errorf("the verdict %q was signed, and logged is %q", s.Verdict, cast.Verdict)
+	}
+	if cast.Halt != 0 {
+		if cast.Statement != v.saysHalt(r, cast, s.Because) {
+			return fmt.Errorf("the signed statement does not say what holds the request")
+		}
+		return nil
+	}
+	if cast.Statement != statement.About(r.Request, v.ca, cast.Decision, cast.Person, s.Because).Finding(s.Verdict).Text() {
 		return fmt.Errorf("the signed statement does not say what the request says")
 	}
 	return nil
@@ -223,6 +239,8 @@ func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 			return fmt.Errorf("they had reviewed it already")
 		}
 		return v.reviews(r, cast.Person)
+	case control.Clear:
+		return v.clears(r, cast.Person)
 	case control.Approve, control.Deny:
 	default:
 		return fmt.Errorf("no such decision")

@@ -27,6 +27,9 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 	case s != nil && (s.Request != r.Request || s.Bastion != r.Bastion || r.At.Before(s.Started.Add(-skew))):
 		v.fail("%s: session %s is not of that request, bastion and time", what, r.Session)
 	case s == nil && r.Session != "" && v.partial:
+		if r.Action == limit.Hold {
+			v.holds(&r)
+		}
 		return // its limits are not there to compare with
 	case s == nil && r.Session != "":
 		v.fail("%s: session %s never was", what, r.Session)
@@ -44,7 +47,7 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 	}
 	l := list[i]
 	opening := l.AtOpening()
-	once := r.Session + " " + r.Limit
+	once := fmt.Sprintf("%s %s %d", r.Session, r.Limit, r.Lifted)
 	switch {
 	case actor != r.Bastion || v.policy.bastions[r.Bastion] == nil:
 		v.fail("%s: it is told of %s by %s", what, r.Bastion, actor)
@@ -60,7 +63,9 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 		v.fail("%s: it is crossed in a session, and in none else", what)
 	case opening && (r.Session == "") != (l.Stops() && !r.Passed):
 		v.fail("%s: session %q opened or not, against what the limit says", what, r.Session)
-	case r.Passed && (l.Action != limit.Hold || !slices.ContainsFunc(req.votes, func(o vote) bool { return o.decision == control.Approve })):
+	case r.Lifted != 0 && r.Lifted != req.liftings(r.Session, r.Limit):
+		v.fail("%s: it says that it was released %d times before", what, r.Lifted)
+	case r.Passed && (l.Action != limit.Hold || !req.freshlyApproved(l)):
 		v.fail("%s: it was passed without a fresh approval", what)
 	case r.Session != "" && v.crossings[once]:
 		v.fail("%s: it was crossed in %s before", what, r.Session)
@@ -68,10 +73,16 @@ func (v *verifier) risk(r control.Risk, actor string, at time.Time) {
 	v.crossings[once] = true
 	switch {
 	case l.Action == limit.Hold && !r.Passed:
-		v.heldBack[r.Request] = true
+		v.holds(&r)
 	case l.Revokes() && v.hitsAny(r.Cuts()):
 		v.crossed = &r
 	}
+}
+
+// holds is for a limit that keeps a request from opening sessions: what waits for approvals follows, if anybody can give them.
+func (v *verifier) holds(r *control.Risk) {
+	v.heldBack[r.Request]++
+	v.halting = r
 }
 
 func (v *verifier) hitsAny(t control.Target) bool {
@@ -130,7 +141,7 @@ func (v *verifier) limited(s *session, r *request) error {
 		return fmt.Errorf("its limits are not written as they are: %.200q", s.Limits)
 	case !list.Covers(asked):
 		return fmt.Errorf("it is limited to %.200q, the request was to %.200q", s.Limits, r.Limits)
-	case v.heldBack[r.ID]:
+	case v.heldBack[r.ID] > 0:
 		return fmt.Errorf("%s was held by a limit", r.ID)
 	}
 	return nil

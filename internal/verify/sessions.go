@@ -14,6 +14,7 @@ import (
 
 type session struct {
 	Session
+	hostSerial uint64  // of the certificate with which it logged in to the host
 	overran    []int64 // leaves that tell of it when it should have been over
 	overranWhy string
 }
@@ -39,6 +40,7 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 	if certificate == nil || certificate.request != s.Request || certificate.target != s.Target {
 		return fmt.Errorf("no session certificate was signed for it")
 	}
+	s.hostSerial = certificate.serial
 	r := v.requests[s.Request]
 	if r == nil {
 		return fmt.Errorf("request %s never was", s.Request)

@@ -2,8 +2,8 @@
 // reordered, every approval was signed by the approver's own key, and every certificate came of a request that had all
 // its approvals.
 //
-// Start with [Log], which trusts nothing but the log's verifier key and the checkpoint seen before, then [Leaves], which
-// checks what the leaves say against the CA keys one trusts. Both are pure: the caller fetches, and remembers.
+// Start with [Checker], which checks what the leaves say against the CA keys one trusts, while [auditlog.Walk] proves that they are the log. Both are pure: the
+// caller fetches, and remembers.
 package verify
 
 import (
@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"postern/ca/auditlog"
 	"postern/internal/control"
@@ -21,22 +20,6 @@ import (
 type Keys struct {
 	User, Session, Host, Gateway ssh.PublicKey
 	Log                          string // verifier key of the checkpoints
-}
-
-// Log checks that leaves are the whole log that checkpoint speaks of, signed by the log's key, and that the checkpoint
-// seen before (nil: none) is a prefix of it. It returns the tree of checkpoint.
-func Log(leaves [][]byte, checkpoint, before []byte, keys Keys) (tlog.Tree, error) {
-	newer, err := auditlog.OpenCheckpoint(checkpoint, keys.Log)
-	if err != nil {
-		return tlog.Tree{}, err
-	}
-	var older tlog.Tree
-	if len(before) > 0 {
-		if older, err = auditlog.OpenCheckpoint(before, keys.Log); err != nil {
-			return newer, fmt.Errorf("the checkpoint seen before: %w", err)
-		}
-	}
-	return newer, auditlog.Verify(leaves, newer, older)
 }
 
 // Failure is one thing that is wrong.
@@ -89,7 +72,7 @@ type Session struct {
 	Destroyed  *Destroyed    `json:"destroyed,omitempty"`
 }
 
-// Leaves checks what the leaves say. Call [Log] first: it makes sure that they are all there, and in this order.
+// Leaves checks what the leaves say. That they are all there, and in this order, proves [auditlog.Walk].
 func Leaves(leaves [][]byte, keys Keys) Report {
 	c := NewChecker(keys)
 	for _, leaf := range leaves {
@@ -108,7 +91,7 @@ type Checker struct {
 func NewChecker(keys Keys) *Checker {
 	return &Checker{v: &verifier{
 		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]string{},
-		dead: map[string]bool{}, unclaimed: map[string]*claim{}, views: map[string]uint64{}, owing: map[string][]*request{}, custody: newCustody(), crossings: map[string]bool{}, heldBack: map[string]bool{},
+		dead: map[string]bool{}, unclaimed: map[string]*claim{}, views: map[string]uint64{}, owing: map[string][]*request{}, custody: newCustody(), crossings: map[string]bool{}, heldBack: map[string]int{},
 		report: Report{Certificates: map[string]uint64{}},
 	}}
 }

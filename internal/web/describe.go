@@ -62,7 +62,7 @@ func check(r control.Request, v control.Vote) vote {
 	switch {
 	case err != nil:
 		return bad(err.Error())
-	case signed.Text() != statement.About(r.AsAsked(), signed.CA, v.Decision, v.Person, signed.Because).Text() || r.Digest != statement.Digest(r):
+	case signed.Text() != statement.About(r.AsAsked(), signed.CA, v.Decision, v.Person, signed.Because).Finding(signed.Verdict).Text() || r.Digest != statement.Digest(r):
 		return bad("what was signed is not what the request says")
 	}
 	good := vote{Vote: v, Good: true}

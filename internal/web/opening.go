@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -22,6 +23,7 @@ import (
 // opening is a recording that is looked at. What is found out of it in the background is told to every page that listens.
 type opening struct {
 	archive *recorder.Archive
+	damage  error // why it is only a part of the recording, or not what was logged
 	session control.Session
 	header  recorder.Header
 	frames  *shelf
@@ -87,13 +89,14 @@ func (s *Server) look(ctx context.Context, session control.Session, again bool) 
 	if before != nil && !again {
 		return before, nil
 	}
-	archive, err := s.config.Open(ctx, session.ID)
-	if err != nil {
-		return nil, err
+	archive, damage := s.config.Open(ctx, session.ID)
+	if archive == nil {
+		return nil, damage
 	}
-	o := &opening{archive: archive, session: session, frames: newShelf(archive), changed: make(chan struct{})}
+	o := &opening{archive: archive, damage: damage, session: session, frames: newShelf(archive), changed: make(chan struct{})}
+	var err error
 	if o.header, err = archive.Header(ctx); err != nil {
-		return nil, err
+		return nil, cmp.Or(damage, err)
 	}
 	if before != nil {
 		before.stop()
@@ -230,6 +233,7 @@ type outline struct {
 	RecordingKey string `json:"recording_key"`
 	Head         string `json:"head"`
 	SealedHead   string `json:"sealed_head"`
+	Damage       string `json:"damage,omitempty"` // why what is here is not the recording, or not all of it
 	Logged       string `json:"logged,omitempty"` // why it is not what the CA logged
 	LoggedFrames uint64 `json:"logged_frames"`
 	LoggedHead   string `json:"logged_head,omitempty"`
@@ -243,6 +247,9 @@ func (o *opening) outline() outline {
 		Bytes: sum.Bytes, Bastion: sum.Bastion, RecordingKey: sum.RecordingKey, Head: hex.EncodeToString(sum.Head[:]),
 		SealedHead:   hex.EncodeToString(sum.SealedHead[:]),
 		LoggedFrames: s.Frames, LoggedHead: s.Head, LoggedSealed: s.SealedHead,
+	}
+	if o.damage != nil {
+		out.Damage = o.damage.Error()
 	}
 	if err := verify.Archive(o.archive, verify.Session{Session: s}); err != nil {
 		out.Logged = err.Error()

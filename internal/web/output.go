@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -52,7 +53,7 @@ func (s *shelf) get(ctx context.Context, segment uint64) ([]recorder.Frame, erro
 		return frames, nil
 	}
 	frames, err := s.archive.Frames(ctx, segment)
-	if err != nil {
+	if bad := new(recorder.Fault); err != nil && !errors.As(err, &bad) { // the page says what is wrong; what is good, here and behind it, is shown
 		return nil, err
 	}
 	s.mu.Lock()

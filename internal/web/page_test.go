@@ -1,6 +1,8 @@
 package web
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -309,18 +311,43 @@ func TestAlteredPage(t *testing.T) {
 	b.prefers("light")
 	b.open(w.serve(t, func(c *Config) { c.First = s.ID }))
 	b.sees(".badge-bad", "does not verify")
+	b.sees(".warning", "Do not rely on this")
 	b.js(fmt.Sprintf(`location.hash = "%s@60"`, s.ID))
 	b.until(`document.querySelector(".ap-term-text")?.textContent.includes("minute 000 line 119")`)
 	archive, err := w.open(t.Context(), s.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.js(fmt.Sprintf(`location.hash = "%s@%.0f"`, s.ID, archive.Parts()[5].End.Seconds()))
-	b.sees(".note", "altered")
+	b.js(fmt.Sprintf(`location.hash = "%s@%.0f"`, s.ID, archive.Parts()[6].End.Seconds()-1)) // it begins with the end of segment 5
+	b.until(`/minute 17\d/.test(document.querySelector(".ap-term-text")?.textContent)`)
+	b.sees(".warning", "the body of segment 5 is not the one that was signed")
 	b.click(".badge")
 	b.sees("#panel", "Altered")
 	b.shot("altered-light")
-	b.expected("502")
+}
+
+// A recording that ends before what was logged is shown as far as it goes, under a warning over everything.
+func TestDamagedPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.restore(t)
+	b := newBrowser(t)
+	b.prefers("light")
+	b.open(w.serve(t, func(c *Config) {
+		c.First = s.ID
+		c.Open = func(ctx context.Context, id string) (*recorder.Archive, error) {
+			archive, err := w.open(ctx, id)
+			return archive, cmp.Or(err, fmt.Errorf("the recording of %s does not verify: cut short: it has 2 segments, and 3 were logged", id))
+		}
+	}))
+	b.sees(".warning", "Do not rely on this: the recording of "+s.ID+" does not verify: cut short")
+	b.sees(".badge-bad", "does not verify")
+	b.sees("#panel", "psql")
+	b.click(".badge")
+	b.sees("#panel", "Only a part of it is here")
+	b.shot("damaged-light")
+	b.prefers("dark")
+	b.shot("damaged-dark")
 }
 
 // A browser that is started with a file comes in, and so does a second tab of it; another browser does not.

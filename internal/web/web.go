@@ -28,7 +28,8 @@ type Config struct {
 	Request  func(ctx context.Context, id string) (control.Request, error)
 	// Requests are all there ever were, so that the list can say why; nil: it does not.
 	Requests func(context.Context) ([]control.Request, error)
-	// Open gives a recording whose outline was verified and held against what was logged. That it is looked at is in the log before it returns.
+	// Open gives a recording whose outline was verified and held against what was logged. That it is looked at is in the log before it returns. With an error
+	// may come what is good of the recording: the page shows it, and says first what is wrong.
 	Open func(ctx context.Context, session string) (*recorder.Archive, error)
 	// Search gives many recordings, to be searched, which is a view of its own; nil: the page does not offer it.
 	Search func(ctx context.Context, sessions []string) (Recordings, error)

@@ -75,6 +75,7 @@ function verification(session, panel) {
   const bar = h("progress", { max: p.segments || 1, value: p.read, "aria-label": "segments verified" });
   bar.value = p.read;
   replace(panel, h("ol", { class: "steps" },
+    o.damage && !o.logged ? step("bad", "Only a part of it is here", visible(o.damage)) : null,
     step(o.signed ? "good" : "bad", o.signed ? "Signed by the bastion" : "Signatures were not checked",
       `${count(o.segments, "segment")} and the end of the recording, by the key of ${visible(o.bastion)}. Their order and number cannot be changed.`),
     step(o.logged ? "bad" : "good", o.logged ? "Not what was logged" : "As the CA logged it", o.logged ? visible(o.logged) : s.sealed_head ? "The recording has the heads that the bastion told the CA while it ran, as the CA tells them." : "Nothing of it was logged yet."),
@@ -95,6 +96,6 @@ export const panels = [
   things("files", "Files", "No file was transferred or changed over sftp or scp.", file),
   things("forwards", "Forwards", "Nothing was forwarded.", forward),
   { name: "request", title: "Request", paint: request, alarm: (s) => s.detail.votes.some((v) => !v.good) },
-  { name: "verification", title: "Proof", paint: verification, alarm: (s) => s.proof.fault || s.detail.outline.logged },
+  { name: "verification", title: "Proof", paint: verification, alarm: (s) => s.proof.fault || s.detail.outline.logged || s.detail.outline.damage },
   { name: "hits", title: "Hits", optional: true, count: (s) => s.hits.length, paint: (s, panel) => list(s, panel, s.hits, "Nothing found.", hit, (x) => s.hit(s.hits.indexOf(x))) },
 ];

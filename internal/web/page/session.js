@@ -111,6 +111,7 @@ export class Session {
     this.badge = h("button", { class: "badge", type: "button", onclick: () => this.choosePanel("verification") });
     this.stage = h("div", { class: "stage", tabindex: "-1" });
     this.note = h("div", { class: "note", hidden: true });
+    this.warning = h("div", { class: "warning", role: "alert", hidden: true });
     this.inexact = h("p", { class: "inexact", hidden: true }, "Painted from the middle on: what is older than some minutes may be missing until it is drawn again.");
     this.channels = h("div", { class: "channels", role: "tablist", "aria-label": "Channels" });
     this.tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "What is known of the session" });
@@ -120,7 +121,7 @@ export class Session {
     });
     this.found = h("span", { class: "found", role: "status" });
     replace(this.main, h("div", { class: "session" },
-      this.header(),
+      h("div", { class: "upper" }, this.header(), this.warning),
       h("div", { class: "watch" }, this.channels, this.note, this.inexact, this.stage, this.controls(), this.timeline.el, legend()),
       h("aside", { class: "side", "aria-label": "Details" },
         h("label", { class: "find" }, icon("search"), this.field, this.found, h("kbd", {}, "/")), this.tabs, this.panel)));
@@ -139,7 +140,8 @@ export class Session {
           h("span", { class: "end end-" + end.kind, title: visible(end.text) }, end.kind === "live" ? h("span", { class: "pulse" }) : null, said(end.text))),
         h("p", { class: "facts" }, h("code", {}, said(s.id)), h("span", { title: stamp(started) }, dayName(started, this.now) + ", " + clock(started)),
           h("span", {}, (end.kind === "live" ? "for " : "took ") + long(took(s, this.now))), h("span", {}, "from ", said(s.client), " through ", said(s.bastion)),
-          outline.live ? h("button", { class: "link", type: "button", onclick: () => this.reload() }, icon("reload"), "what is sealed so far; load again") : null)),
+          outline.live ? h("button", { class: "link", type: "button", onclick: () => this.reload() }, icon("reload"), "what is sealed so far; load again") : null,
+          outline.live ? h("span", {}, "to see it while it runs: ", h("code", {}, "postern watch ", said(s.id))) : null)),
       h("div", { class: "because" },
         h("p", { class: "reason" }, request ? said(request.reason, { class: "quote" }) : "The request is not known: " + visible(this.detail.unknown)),
         h("p", { class: "approvals" }, h("code", {}, said(s.request)),
@@ -313,7 +315,13 @@ export class Session {
 
   paintProof() {
     const { outline } = this.detail, p = this.proof;
-    const state = p.fault || outline.logged ? ["bad", "warn", "does not verify"]
+    const wrong = outline.damage || outline.logged || p.fault;
+    this.warning.hidden = !wrong;
+    if (wrong && this.warned !== wrong) {
+      this.warned = wrong;
+      replace(this.warning, icon("warn"), h("p", {}, h("b", {}, "Do not rely on this: "), visible(wrong)), h("p", {}, "What is good of it is shown all the same."));
+    }
+    const state = wrong ? ["bad", "warn", "does not verify"]
       : !p.checked ? ["going", "shield", `verifying ${p.segments ? Math.floor(p.read / p.segments * 100) : 0} %`]
       : outline.live ? ["live", "live", "verified so far"] : outline.interrupted ? ["cut", "warn", "verified, interrupted"] : ["good", "check", "verified"];
     if (state[0] !== "going") this.app.proven.set(this.id, { kind: state[0], icon: state[1], text: state[2] });
