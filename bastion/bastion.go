@@ -116,6 +116,8 @@ type visitor interface {
 	ssh.ConnMetadata
 	Done() <-chan struct{} // closed when the connection is gone
 	Took(n int)            // of what the client sent, so many bytes were taken out of its channels
+	Last()                 // End follows what is written next
+	End() error            // closes it for the client, without waiting; Close follows
 	Close() error          // ends it for certain, without waiting
 }
 

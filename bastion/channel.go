@@ -258,7 +258,7 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	if v.starts {
 		c.begins.Lock()
 		defer c.begins.Unlock()
-		if c.ctx.Err() != nil {
+		if !c.s.kept() {
 			return
 		}
 	}
@@ -266,7 +266,7 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	ask := req.WantReply || v.starts || req.Type == "pty-req"
 	ok, err := c.host.SendRequest(req.Type, ask, req.Payload)
 	ok = ok && err == nil
-	if ok && v.starts && c.ctx.Err() != nil {
+	if ok && v.starts && !c.s.kept() {
 		c.kill() // it started in the moment of a cut, whose own signal may have come before
 	}
 	if ok && req.Type == "pty-req" {

@@ -118,6 +118,9 @@ func (b *Bastion) lose() {
 
 // kept says whether the session may go on, and ends it if not.
 func (s *session) kept() bool {
+	if s.halted.Load() {
+		return false
+	}
 	if s.b.lease.keeps(s.term) {
 		return true
 	}

@@ -48,7 +48,8 @@ type session struct {
 	warned       sync.Once  // of what the CA says of its opening
 	requests     *pace.Pace // channels and global requests inside a jump; the door has its own for the outer connection
 	noMore       atomic.Bool
-	globals      sync.Mutex // held while a request about the whole connection is answered
+	halted       atomic.Bool // it was cut: nothing passes, and ctx ends in a moment
+	globals      sync.Mutex  // held while a request about the whole connection is answered
 
 	mu       sync.Mutex
 	host     ssh.Conn
@@ -337,7 +338,7 @@ func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.Marsha
 
 // live says whether another channel may open: the certificate is good for minutes, the connection could stay for hours.
 func (s *session) live() error {
-	if s.ctx.Err() != nil {
+	if s.ctx.Err() != nil || s.halted.Load() {
 		return errEnded
 	}
 	if s.risk.stop() {
