@@ -144,6 +144,9 @@ func printReach(reach control.Reach, answer bool) {
 	}
 	fmt.Fprintf(out, "%s hits %s, %s and %s\n", word(reach.Target), count(len(reach.Requests), "grant"), count(reach.Certificates, "valid certificate"),
 		count(len(reach.Sessions), "live session"))
+	if len(reach.Requests)+int(reach.Certificates)+len(reach.Sessions)+len(reach.Followed) == 0 {
+		fmt.Fprintln(out, "  if somebody is in who should not be: is the name spelt as in postern sessions --live?") // a mistyped name revokes nothing, and says so like this
+	}
 	for _, r := range reach.Requests {
 		fmt.Fprintf(out, "  %s  %s  %s  %s: %s\n", r.ID, r.State, word(r.Person), word(strings.Join(r.Targets, " ")), word(r.Reason))
 	}
