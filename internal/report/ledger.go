@@ -122,7 +122,7 @@ func (l *Ledger) vote(index int64, v auditlog.Vote, at time.Time) {
 	}
 	a.FIDO, a.Touch, a.PIN = token(v.Vote)
 	r.Approvals = append(r.Approvals, a)
-	if v.Decision == review && !r.reviewed {
+	if v.Decision == review && !r.reviewed && len(r.Approvals) <= 10*mostPlaces { // a forged log may have more
 		r.reviewed = l.complete(r)
 	}
 }
