@@ -61,6 +61,7 @@ type Bastion struct {
 	lease   lease
 	revoked revocations
 	keys    recordingKeys
+	grants  grants
 	once    sync.Once
 	closing bool // under revoked.mu: no session may begin
 }
@@ -118,6 +119,8 @@ type visitor interface {
 	ssh.ConnMetadata
 	Done() <-chan struct{} // closed when the connection is gone
 	Took(n int)            // of what the client sent, so many bytes were taken out of its channels
+	Last()                 // End follows what is written next
+	End() error            // closes it for the client, without waiting; Close follows
 	Close() error          // ends it for certain, without waiting
 }
 

@@ -23,7 +23,9 @@ type channel struct {
 	pty    atomic.Bool // granted by the host, before start
 
 	subsystem atomic.Bool // what was started is one
-	screen    *terminal   // of what was started; nil: no terminal, or a protocol
+	shell     bool        // it is one
+	columns   atomic.Uint32
+	screen    *terminal // of what was started; nil: no terminal, or a protocol
 
 	start   chan struct{} // closed when a shell, command or subsystem runs
 	begins  sync.Mutex    // held while one is being started: the host may be done with it before we know that it runs
@@ -38,6 +40,7 @@ type channel struct {
 	// has one buffer for it.
 	errors sync.Mutex
 	eof    bool
+	herald herald
 }
 
 // channel serves one channel that the admin opens, until it is closed.
@@ -255,7 +258,7 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	if v.starts {
 		c.begins.Lock()
 		defer c.begins.Unlock()
-		if c.ctx.Err() != nil {
+		if !c.s.kept() {
 			return
 		}
 	}
@@ -263,12 +266,16 @@ func (c *channel) clientRequest(req *ssh.Request) {
 	ask := req.WantReply || v.starts || req.Type == "pty-req"
 	ok, err := c.host.SendRequest(req.Type, ask, req.Payload)
 	ok = ok && err == nil
-	if ok && v.starts && c.ctx.Err() != nil {
+	if ok && v.starts && !c.s.kept() {
 		c.kill() // it started in the moment of a cut, whose own signal may have come before
 	}
 	if ok && req.Type == "pty-req" {
 		c.pty.Store(true)
 	}
+	if req.Type == "pty-req" || req.Type == "window-change" {
+		c.sized(req)
+	}
+	c.shell = req.Type == "shell"
 	if v.starts && !ok && !req.WantReply {
 		c.fail("the host did not start it") // it was held, and its client was told that it runs
 		return

@@ -18,7 +18,8 @@ const (
 )
 
 // ending is a session on its way out. Of many that end together each goes through one step before any goes on to the next: first nothing passes
-// any more, then the admins' connections close, then what runs on the hosts is killed, and only then comes what takes time and harms nobody.
+// any more, then the admins' connections end, then what runs on the hosts is killed, and only then comes what takes time and harms nobody: a
+// session is two dozen goroutines and some twenty packets of memory, and it takes longer to let go of all that than to end it.
 type ending struct {
 	s        *session
 	reason   string
@@ -27,6 +28,7 @@ type ending struct {
 	rec      *recorder.Writer
 	channels []*channel
 	killed   chan struct{} // closed when the host was asked to kill what runs, or takes nothing
+	once     sync.Once
 
 	closed    time.Time // the admin's connection
 	signalled time.Time // the host was asked to kill the last of what ran; zero: nothing ran, or the host took no request in time
@@ -35,19 +37,22 @@ type ending struct {
 
 // stop is the first step: from here on nothing passes. The first caller's reason is the one that counts; nil: there was one before.
 func (s *session) stop(reason, why string) *ending {
-	reason, why = s.sentence(reason, why)
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
 		return nil
 	}
+	reason, why = s.sentence(reason, why)
 	e := &ending{s: s, reason: reason, why: why, host: s.host, rec: s.rec, killed: make(chan struct{})}
 	s.over, s.why, s.killed = true, why, e.killed
 	for c := range s.channels {
 		e.channels = append(e.channels, c)
 	}
+	s.halted.Store(true)
 	s.mu.Unlock()
-	s.cancel()
+	if e.host == nil {
+		s.cancel() // it was opening, and need not go on with that
+	}
 	return e
 }
 
@@ -58,33 +63,44 @@ func (s *session) cut(reason, why string) {
 	switch {
 	case e == nil:
 	case e.why == "":
+		e.giveUp()
+		s.cancel()
 		e.hangUp()
-		close(e.killed)
 		go settle([]*ending{e}, nil)
 	default:
 		end([]*ending{e}, nil)
 	}
 }
 
-// end takes sessions that were stopped, and whose admins are told why, to their ends. It returns when the admins' connections are closed and what
+// end takes sessions that were stopped, and whose admins are told why, to their ends. It returns when the admins' connections have ended and what
 // ran on the hosts is killed. Then, when the connections to the hosts are closed too, it calls closed, and ends the recordings.
 func end(list []*ending, closed func()) {
-	for i, done := range each(list, tellTime, (*ending).dismiss, (*ending).hangUp) {
-		list[i].closed = done.at
+	steps := make([]step, 0, 2*len(list))
+	for _, e := range list {
+		steps = append(steps, step{e.dismiss, e.hangUp})
 	}
-	for i, done := range each(list, tellTime, (*ending).kill, func(*ending) {}) {
-		if !done.late && len(list[i].channels) > 0 {
-			list[i].signalled = done.at
+	for _, e := range list {
+		steps = append(steps, step{e.kill, e.giveUp})
+	}
+	outcome := each(steps, tellTime)
+	for i, e := range list {
+		e.closed = outcome[i].at
+		if killed := outcome[len(list)+i]; !killed.late && len(e.channels) > 0 {
+			e.signalled = killed.at
 		}
-		close(list[i].killed)
 	}
 	go settle(list, closed)
 }
 
-// dismiss tells the admin and closes the connection.
+// dismiss tells the admin and ends the connection, which is closed later: to clean up takes longer.
 func (e *ending) dismiss() {
+	if !e.hangsUp() {
+		e.tell()
+		return
+	}
+	e.s.link.Last()
 	e.tell()
-	e.hangUp()
+	e.s.link.End()
 }
 
 // tell writes to all channels at once: one may be of a client that takes nothing, and another of somebody who reads.
@@ -100,20 +116,29 @@ func (e *ending) tell() {
 	all.Wait()
 }
 
-// hangUp closes the admin's connection. Who is still logging in reads the reason there. Who left by themselves is about to say goodbye around
-// the jump too, or keeps that connection.
+// hangsUp says whether the admin's connection is to be closed. Who is still logging in reads the reason there. Who left by themselves is about to
+// say goodbye around the jump too, or keeps that connection.
+func (e *ending) hangsUp() bool { return e.host != nil && e.reason != "closed" }
+
 func (e *ending) hangUp() {
-	if e.host != nil && e.reason != "closed" {
+	if e.hangsUp() {
 		e.s.link.Close()
 	}
 }
 
 // kill asks the host to end what runs.
 func (e *ending) kill() {
+	e.kills()
+	e.giveUp()
+}
+
+func (e *ending) kills() {
 	for _, c := range e.channels {
 		c.kill()
 	}
 }
+
+func (e *ending) giveUp() { e.once.Do(func() { close(e.killed) }) }
 
 func (e *ending) allStarted() bool {
 	return !slices.ContainsFunc(e.channels, func(c *channel) bool { return !c.started() })
@@ -135,16 +160,28 @@ func settle(list []*ending, closed func()) {
 	if slices.ContainsFunc(list, func(e *ending) bool { return e.why != "" && len(e.channels) > 0 }) {
 		time.Sleep(hostLinger)
 		// What was about to start when its signal went by has started by now, or never will.
-		each(slices.DeleteFunc(slices.Clone(list), (*ending).allStarted), tellTime, (*ending).kill, func(*ending) {})
+		var again []step
+		for _, e := range list {
+			if !e.allStarted() {
+				again = append(again, step{e.kills, func() {}})
+			}
+		}
+		each(again, tellTime)
 	}
 	for _, e := range list {
+		e.s.cancel()
+		e.hangUp()
 		closeConn(e.host)
 		e.left = time.Now()
 	}
 	if closed != nil {
 		closed()
 	}
-	each(list, time.Minute, (*ending).finish, func(*ending) {})
+	finish := make([]step, len(list))
+	for i, e := range list {
+		finish[i] = step{e.finish, func() {}}
+	}
+	each(finish, time.Minute)
 }
 
 // finish ends the recording and tells the CA.
@@ -165,6 +202,7 @@ func (e *ending) finish() {
 		})
 		p.Frames, p.Head = head(e.rec)
 	}
+	p.Counts = s.risk.leave()
 	s.b.Progress(p)
 	s.b.unregister(s)
 	s.log.Info("session ended", "end", e.reason, "frames", p.Frames)

@@ -15,27 +15,32 @@ type done struct {
 	late bool
 }
 
-// each calls f for everything in list, a few at once, in order, and returns when each call has returned or was given up, limit after it began.
-// A call that is stuck holds up nobody: as long as nothing gets done, the few double. giveUp must not wait, and should make f return.
+// step is a piece of work. giveUp must not wait, and should make do return.
+type step struct{ do, giveUp func() }
+
+// each does everything in list, a few at once, in order, and returns when each is done or was given up, limit after it began or later if this process
+// did not get to run. What is stuck holds up nobody: as long as nothing gets done, the few double.
 //
-// All at once would be slower: what each call sets off (connections that end, programs that die) would then run before the last call does.
-func each[T any](list []T, limit time.Duration, f, giveUp func(T)) []done {
-	work := &crew[T]{list: list, f: f, born: time.Now(), began: make([]atomic.Int64, len(list)), ended: make([]atomic.Int64, len(list)), over: make(chan struct{})}
+// All at once would be slower: what each step sets off (connections that end, programs that die) would then run before the last step does.
+func each(list []step, limit time.Duration) []done {
 	if len(list) == 0 {
 		return nil
 	}
+	work := &crew{list: list, born: time.Now(), began: make([]atomic.Int64, len(list)), ended: make([]atomic.Int64, len(list)), over: make(chan struct{})}
 	work.left.Store(int64(len(list)))
+	work.ticks.Store(1) // 0 is not yet
 	hands := min(runtime.GOMAXPROCS(0), len(list))
 	work.join(hands)
 	tick := time.NewTicker(stuck)
 	defer tick.Stop()
 	for before := int64(0); ; {
+		work.ticks.Add(1)
 		select {
 		case <-work.over:
 			return work.outcome()
 		case <-tick.C:
 		}
-		work.giveUp(limit, giveUp)
+		work.giveUp(int64(limit / stuck))
 		left := work.left.Load()
 		if left == before && int(work.next.Load()) < len(list) {
 			work.join(hands)
@@ -45,21 +50,21 @@ func each[T any](list []T, limit time.Duration, f, giveUp func(T)) []done {
 	}
 }
 
-// crew shares one piece of work. Times are nanoseconds after born; 0: not yet.
-type crew[T any] struct {
-	list  []T
-	f     func(T)
+// crew shares one piece of work. Ends are nanoseconds after it was born; 0: not yet.
+type crew struct {
+	list  []step
 	born  time.Time
 	next  atomic.Int64
-	began []atomic.Int64
+	ticks atomic.Int64   // of the clock that limits are measured by; what a machine that is too busy keeps from us does not count
+	began []atomic.Int64 // in ticks
 	ended []atomic.Int64 // negative: given up
 	left  atomic.Int64
 	over  chan struct{}
 }
 
-func (c *crew[T]) now() int64 { return max(1, int64(time.Since(c.born))) }
+func (c *crew) now() int64 { return max(1, int64(time.Since(c.born))) }
 
-func (c *crew[T]) join(hands int) {
+func (c *crew) join(hands int) {
 	for range hands {
 		go func() {
 			for {
@@ -67,34 +72,36 @@ func (c *crew[T]) join(hands int) {
 				if i >= len(c.list) {
 					return
 				}
-				c.began[i].Store(c.now())
-				c.f(c.list[i])
-				c.end(i, c.now())
+				c.began[i].Store(c.ticks.Load())
+				c.list[i].do()
+				if c.ended[i].CompareAndSwap(0, c.now()) {
+					c.less()
+				}
 			}
 		}()
 	}
 }
 
-func (c *crew[T]) end(i int, at int64) bool {
-	first := c.ended[i].CompareAndSwap(0, at)
-	if first && c.left.Add(-1) == 0 {
+func (c *crew) less() {
+	if c.left.Add(-1) == 0 {
 		close(c.over)
 	}
-	return first
 }
 
-func (c *crew[T]) giveUp(limit time.Duration, giveUp func(T)) {
+func (c *crew) giveUp(limit int64) {
 	for i := range c.list {
 		began := c.began[i].Load()
-		if began == 0 || c.ended[i].Load() != 0 || c.now()-began < int64(limit) {
+		if began == 0 || c.ended[i].Load() != 0 || c.ticks.Load()-began < limit {
 			continue
 		}
-		giveUp(c.list[i])
-		c.end(i, -c.now())
+		if c.ended[i].CompareAndSwap(0, -c.now()) {
+			c.list[i].giveUp()
+			c.less()
+		}
 	}
 }
 
-func (c *crew[T]) outcome() []done {
+func (c *crew) outcome() []done {
 	list := make([]done, len(c.list))
 	for i := range list {
 		at := c.ended[i].Load()

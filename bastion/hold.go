@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -17,7 +18,7 @@ const mostAhead = 64
 // hold leaves the session as it is, with nothing passing, until approvers release it or its time is over. The CA opens no other one for the grant meanwhile.
 func (s *session) hold(c crossing, told control.Risk) {
 	length := s.holdTime()
-	s.tellAll(fmt.Sprintf("%s, so this session is held until approvers release it with: postern approve %s. It ends in %s otherwise; then ask for a fresh approval with: postern request %s",
+	s.tellAll(fmt.Sprintf("%s, so this session is held until approvers release it with: postern approve %s. It ends in %s otherwise; then ask anew: postern request %s",
 		told.Reason(), told.Request, length, s.reply.Session.Target))
 	time.AfterFunc(length, func() {
 		if s.risk.expire(c.String(), c.lifted) {
@@ -45,8 +46,8 @@ func (r *risk) find(text string, lifted uint64) *watched {
 
 // expire ends the session's chance of a release. False: that hold is over already.
 func (r *risk) expire(text string, lifted uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	if r.find(text, lifted) == nil {
 		return false
 	}
@@ -56,17 +57,15 @@ func (r *risk) expire(text string, lifted uint64) bool {
 
 // lift ends one hold; the limit counts afresh. It says whether that hold was there to be ended, and which others are.
 func (r *risk) lift(l control.Lifted) (lifted bool, others []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	w := r.find(l.Limit, l.Before)
 	if w == nil || r.over || r.cut != nil {
 		return false, nil
 	}
-	w.held, w.crossed, w.count = false, false, 0
+	w.held, w.crossed = false, false
 	w.lifted++
-	if w.seen != nil {
-		w.seen = map[uint64]struct{}{w.last: {}} // the file that was released is not held again
-	}
+	w.afresh()
 	for _, o := range r.watched {
 		if o.held {
 			others = append(others, o.String())
@@ -131,10 +130,43 @@ func (s *session) tellAll(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.channels {
+		c.herald.add(c, text)
+	}
+}
+
+// herald tells a program's user one thing after the other, without anybody waiting for it.
+type herald struct {
+	mu    sync.Mutex
+	queue []string
+	busy  bool
+}
+
+func (h *herald) add(c *channel, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue) < 16 {
+		h.queue = append(h.queue, text)
+	}
+	if !h.busy {
+		h.busy = true
+		go h.run(c)
+	}
+}
+
+func (h *herald) run(c *channel) {
+	for {
+		h.mu.Lock()
+		if h.busy = len(h.queue) > 0; !h.busy {
+			h.mu.Unlock()
+			return
+		}
+		text := h.queue[0]
+		h.queue = h.queue[1:]
+		h.mu.Unlock()
 		if c.started() && c.screen != nil {
-			go c.screen.notify(text)
+			c.screen.interrupt(text)
 		} else {
-			go c.tell(text)
+			c.tell(text)
 		}
 	}
 }

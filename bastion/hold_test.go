@@ -318,3 +318,98 @@ func TestReleaseRacesWithTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// A grant has its allowance once, however many sessions are opened of it, one after the other or at once, here or elsewhere.
+func TestOneAllowance(t *testing.T) {
+	t.Parallel()
+	const text = "bytes-out 300000 hold"
+	w, told := limited(t, text+"; denied 9 log")
+	big := bytes.Repeat([]byte("0123456789"), 50_000)
+	if err := os.WriteFile(w.file("big"), big, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fetch := func(n int) int {
+		return len(w.run("", "ssh", "direct", fmt.Sprintf("head -c %d %s", n, w.file("big"))).out)
+	}
+	if n := fetch(100_000); n != 100_000 {
+		t.Fatal(n)
+	}
+	if end := w.ending(); end.End != "closed" || end.Counts[text] != 100_000 || len(end.Counts) != 1 {
+		t.Errorf("told with the end: %+v", end)
+	}
+	w.answer(func(r *control.OpenReply) {
+		r.Session.Limits, r.Used = text, map[string]uint64{text: 150_000} // 50 000 of them through another bastion
+	})
+	if n := fetch(100_000); n != 100_000 {
+		t.Fatal(n)
+	}
+	w.ending()
+	if n := fetch(100_000); n != 50_000 { // a release does not come
+		t.Errorf("%d bytes came at last", n)
+	}
+	if r := <-told; r.Limit != text || r.Count <= 300_000 {
+		t.Errorf("told: %+v", r)
+	}
+	if end := w.ending(); end.End != "held" || end.Counts[text] != 50_000 {
+		t.Errorf("told with the end: %+v", end)
+	}
+}
+
+// Sessions at the same time count together; what ended is counted once, whether the CA says so or not; a release is one for all.
+func TestTallies(t *testing.T) {
+	var g grants
+	now := time.Now()
+	risks := make([]*risk, 3)
+	enter := func(used uint64) *risk {
+		r, err := newRisk("files-read 5 hold; paths /phi/* 1 log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.share(g.enter("R-1", now, now.Add(time.Minute)), map[string]uint64{"files-read 5 hold": used})
+		return r
+	}
+	for i := range risks {
+		risks[i] = enter(0)
+	}
+	read := func(r *risk, n int) (crossed []crossing) {
+		for range n {
+			more, _ := r.one("files-read", nil)
+			crossed = append(crossed, more...)
+		}
+		return crossed
+	}
+	if c := append(read(risks[0], 2), read(risks[1], 3)...); len(c) > 0 {
+		t.Errorf("crossed at %v", c)
+	}
+	if counts := risks[0].leave(); counts["files-read 5 hold"] != 2 {
+		t.Errorf("the first counted %v", counts)
+	}
+	risks[0] = enter(2) // the CA was told, and
+	g.leave("R-1", now)
+	if c := read(risks[2], 1); len(c) != 1 || c[0].count != 6 {
+		t.Errorf("crossed at %v", c)
+	}
+	if ok, _ := risks[2].lift(control.Lifted{Limit: "files-read 5 hold"}); !ok {
+		t.Error("not released")
+	}
+	if c := read(risks[1], 5); len(c) > 0 {
+		t.Errorf("after the release: %v", c)
+	}
+	if a, b := risks[1].leave(), risks[2].leave(); a["files-read 5 hold"] != 5 || len(b) > 0 {
+		t.Errorf("counted since: %v %v", a, b)
+	}
+	files := func(r *risk, path string) []crossing {
+		c, _ := r.one("paths", func(w *watched) bool { return w.newFile(path) })
+		return c
+	}
+	last := enter(0)
+	if a, b, c := files(risks[0], "/phi/a"), files(last, "/phi/a"), files(last, "/phi/b"); len(a)+len(b) > 0 || len(c) != 1 {
+		t.Errorf("files: %v %v %v", a, b, c)
+	}
+	for range 4 {
+		g.leave("R-1", now)
+	}
+	if g.enter("R-2", now.Add(2*time.Minute), now); g.by["R-1"] != nil {
+		t.Error("a grant that is over is remembered")
+	}
+}

@@ -221,12 +221,35 @@ func (i *inner) gone() { i.left.Do(func() { close(i.done) }) }
 func (i *inner) Done() <-chan struct{} { return i.done }
 func (i *inner) Took(n int)            { i.outer.Took(n) }
 
+// Last is about the outer connection too, if nobody else jumps through it.
+func (i *inner) Last() {
+	if i.alone() {
+		i.outer.Last()
+	}
+}
+
+// End closes the channel of the jump and, if nobody else jumps through it, ends the outer connection.
+func (i *inner) End() error {
+	if !i.alone() {
+		return i.Close()
+	}
+	i.wire.Close()
+	select {
+	case <-i.way.closed:
+		return i.outer.End()
+	default: // something is queued still
+		return i.Close()
+	}
+}
+
+func (i *inner) alone() bool { return i.outer.jumps.Load() <= 1 }
+
 // Close ends the connection inside and, because closing a channel only asks the peer, the outer one too: at once if nobody else jumps through
 // it, else when the peer does not let go.
 func (i *inner) Close() error {
 	i.once.Do(func() {
 		i.wire.Close()
-		alone := i.outer.jumps.Load() <= 1
+		alone := i.alone()
 		go func() {
 			wait(i.way.closed, jumpLinger)
 			if alone || !wait(i.done, time.Second) {

@@ -130,6 +130,9 @@ func (b *Bastion) lose() {
 
 // kept says whether the session may go on, and ends it if not.
 func (s *session) kept() bool {
+	if s.halted.Load() {
+		return false
+	}
 	if s.grant.sealed || s.b.lease.keeps(s.term) { // a sealed grant has no lease, but its deadline
 		return true
 	}

@@ -19,7 +19,10 @@ func (c *channel) relay(p *protocol) {
 		up.take, down.take, errs.take = d.client, d.host, stderr.take
 		c.close = func() { d.close(); stderr.close() }
 	case tty:
-		c.screen = &terminal{c: c, at: scanner{begin: true}}
+		c.screen = &terminal{c: c, at: scanner{begin: true}, typist: c.typist(up.to, false)}
+		if c.screen.typist != nil {
+			up.to = c.screen.typist
+		}
 		up.take, up.mechanical, down.to = c.s.keystrokes(c.id), reports, c.screen
 		down.take = c.s.plain(c.id, recorder.Stdout)
 		errs.take = c.s.plain(c.id, recorder.Stderr)
@@ -29,6 +32,9 @@ func (c *channel) relay(p *protocol) {
 		stdout := c.s.metered(c.id, recorder.Stdout, c.s.reply.Record.Streams)
 		up.take, down.take, errs.take = stdin.take, stdout.take, stderr.take
 		c.close = func() { stdin.close(); stdout.close(); stderr.close() }
+		if t := c.typist(up.to, true); c.shell && t != nil {
+			up.to = t
+		}
 	}
 	c.run(up, down, errs)
 }

@@ -84,6 +84,9 @@ func (s *report) merge(p control.Progress) {
 	if s.End == "" {
 		s.End = p.End
 	}
+	if s.Counts == nil {
+		s.Counts = p.Counts
+	}
 	s.Sealed = s.Sealed || p.Sealed
 	s.Interrupted = s.Interrupted || p.Interrupted
 }

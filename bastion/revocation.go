@@ -146,6 +146,7 @@ func (b *Bastion) unregister(s *session) {
 	defer v.mu.Unlock()
 	if _, ok := v.live[s]; ok {
 		delete(v.live, s)
+		b.grants.leave(s.grant.request, s.ends())
 		v.ended.Done()
 	}
 }

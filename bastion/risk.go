@@ -6,7 +6,6 @@ import (
 	"hash/maphash"
 	"regexp"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
@@ -20,7 +19,7 @@ import (
 // risk counts what a session does against its limits, in the flow and before it takes effect: the byte, file or command that is one too many does not pass,
 // where the limit stops. A nil risk has no limits.
 type risk struct {
-	mu      sync.Mutex
+	tallies *tallies // whose lock covers all of this
 	watched []*watched
 	stopped atomic.Bool   // nothing passes, in either direction
 	cut     *crossing     // what revokes: the session has ended as revoked from then on, whoever closes it first
@@ -31,13 +30,13 @@ type risk struct {
 // watched is a limit and its count.
 type watched struct {
 	limit.Limit
-	count   uint64 // since the session began, or the limit was released
+	tally   *tally // of the grant
+	own     uint64 // of it, in this session
+	epoch   uint64 // of the tally that own is of
 	crossed bool
 	held    bool   // it holds the session now
 	lifted  uint64 // how often it was released
 	command *regexp.Regexp
-	seen    map[uint64]struct{} // files of a limit on paths, by hash: no more of them than the limit has
-	last    uint64              // the file that was counted last
 }
 
 // crossing is a limit that was crossed now.
@@ -54,9 +53,9 @@ func newRisk(text string) (*risk, error) {
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	r := &risk{}
+	r := &risk{tallies: &tallies{}}
 	for _, l := range list {
-		w := &watched{Limit: l}
+		w := &watched{Limit: l, tally: r.tallies.of(l)}
 		switch {
 		case l.AtOpening():
 			continue // the CA decides these
@@ -64,8 +63,6 @@ func newRisk(text string) (*risk, error) {
 			if w.command, err = l.Command(); err != nil {
 				return nil, err
 			}
-		case l.Counter == limit.Paths:
-			w.seen = map[uint64]struct{}{}
 		}
 		r.watched = append(r.watched, w)
 	}
@@ -87,9 +84,9 @@ func (r *risk) stop() bool { return r != nil && r.stopped.Load() }
 // wait waits while limits hold the session. False: nothing passes any more.
 func (r *risk) wait(ctx context.Context) bool {
 	for r.stop() {
-		r.mu.Lock()
+		r.tallies.mu.Lock()
 		stopped, opened := r.stopped.Load(), r.opened
-		r.mu.Unlock()
+		r.tallies.mu.Unlock()
 		if !stopped {
 			return true
 		}
@@ -109,28 +106,28 @@ func (r *risk) bytesOut(n int) (pass int, crossed []crossing) {
 	if r == nil {
 		return n, nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	if r.stopped.Load() {
 		return 0, nil
 	}
 	pass = n
 	for _, w := range r.watched {
 		if w.Counter == limit.BytesOut && w.Stops() {
-			pass = int(min(uint64(pass), w.Most-w.count))
+			pass = int(min(uint64(pass), w.Most-min(w.Most, w.tally.count)))
 		}
 	}
 	for _, w := range r.watched {
 		if w.Counter != limit.BytesOut {
 			continue
 		}
-		before := w.count
-		w.count += uint64(pass)
+		before := w.tally.count
+		w.add(uint64(pass))
 		switch {
-		case w.Stops() && pass < n && w.count == w.Most:
+		case w.Stops() && pass < n && w.tally.count >= w.Most:
 			crossed = append(crossed, r.cross(w, before+uint64(n)))
-		case !w.Stops() && !w.crossed && w.count > w.Most:
-			crossed = append(crossed, r.cross(w, w.count))
+		case !w.Stops() && !w.crossed && w.tally.count > w.Most:
+			crossed = append(crossed, r.cross(w, w.tally.count))
 		}
 	}
 	return pass, crossed
@@ -142,8 +139,8 @@ func (r *risk) one(counter string, counts func(*watched) bool) (crossed []crossi
 	if r == nil {
 		return nil, true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	if r.stopped.Load() {
 		return nil, false
 	}
@@ -151,8 +148,8 @@ func (r *risk) one(counter string, counts func(*watched) bool) (crossed []crossi
 		if w.Counter != counter || w.crossed || counts != nil && !counts(w) {
 			continue
 		}
-		if w.count++; w.count > w.Most {
-			crossed = append(crossed, r.cross(w, w.count))
+		if w.add(1); w.tally.count > w.Most {
+			crossed = append(crossed, r.cross(w, w.tally.count))
 		}
 	}
 	return crossed, true
@@ -181,8 +178,8 @@ func (r *risk) revoked() (c crossing, ok bool) {
 	if r == nil {
 		return c, false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	if r.cut == nil {
 		return c, false
 	}
@@ -195,10 +192,10 @@ func (w *watched) newFile(path string) bool {
 		return false
 	}
 	hash := maphash.String(seed, path)
-	if _, known := w.seen[hash]; known {
+	if _, known := w.tally.seen[hash]; known {
 		return false
 	}
-	w.seen[hash], w.last = struct{}{}, hash
+	w.tally.seen[hash], w.tally.last = struct{}{}, hash
 	return true
 }
 
@@ -290,9 +287,6 @@ func (s *session) act(crossed []crossing) {
 	for _, c := range crossed {
 		s.log.Warn("limit crossed", "limit", c.String(), "count", c.count)
 		told := s.crossed(c)
-		if s.b.Risk != nil {
-			s.b.Risk(told)
-		}
 		s.remark(told.Reason())
 		switch {
 		case c.Action == limit.Warn:
@@ -302,6 +296,9 @@ func (s *session) act(crossed []crossing) {
 		case c.Revokes():
 			// At once, whatever becomes of the CA; it cuts the same, and what else there is of the person.
 			s.b.Revoke(s.revocation(told))
+		}
+		if s.b.Risk != nil {
+			s.b.Risk(told)
 		}
 	}
 }

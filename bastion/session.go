@@ -48,7 +48,8 @@ type session struct {
 	warned       sync.Once  // of what the CA says of its opening
 	requests     *pace.Pace // channels and global requests inside a jump; the door has its own for the outer connection
 	noMore       atomic.Bool
-	globals      sync.Mutex // held while a request about the whole connection is answered
+	halted       atomic.Bool // it was cut: nothing passes, and ctx ends in a moment
+	globals      sync.Mutex  // held while a request about the whole connection is answered
 
 	mu       sync.Mutex
 	host     ssh.Conn
@@ -73,7 +74,7 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 	// Whether it is an emergency the CA says; the recorder asks for room again when it is known.
 	if err := errors.Join(b.Recorder.Err(), b.Recorder.Room(true)); err != nil {
 		b.Log.Error("no session can be recorded", "error", err)
-		return nil, errNoRecorder
+		return nil, noRecorder(err, true)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -132,8 +133,6 @@ func (s *session) reason(err error) error {
 	return err
 }
 
-var errNoRecorder = errors.New("this bastion cannot record at the moment, so no session opens; tell your operator")
-
 // failed is an error with how the session is said to have ended.
 type failed struct {
 	end string
@@ -163,7 +162,9 @@ func (s *session) begin(key ssh.Signer) error {
 		s.log.Error("the CA's answer is unusable", "error", err)
 		return failed{"host", errors.New("the CA's answer is unusable; tell your operator")}
 	}
+	s.risk.share(s.b.grants.enter(s.grant.request, s.b.Now(), s.ends()), s.reply.Used)
 	if err := s.b.register(s); err != nil {
+		s.b.grants.leave(s.grant.request, s.ends())
 		return failed{"revoked", err}
 	}
 	created := make(chan error, 1)
@@ -179,7 +180,7 @@ func (s *session) begin(key ssh.Signer) error {
 	}
 	if cerr != nil {
 		s.log.Error("recording cannot begin", "error", cerr)
-		err = errors.Join(failed{"recorder", errNoRecorder}, closeConn(host))
+		err = errors.Join(failed{"recorder", noRecorder(cerr, s.reply.Emergency)}, closeConn(host))
 	}
 	if err != nil {
 		return err
@@ -277,7 +278,7 @@ func (s *session) attend(clock *clock) {
 			s.cut("host", s.reply.HostName+" closed the connection")
 			return
 		case <-s.rec.Failed():
-			s.unrecorded(recorder.ErrFailed)
+			s.unrecorded(s.rec.Why())
 			return
 		case <-s.prolonged:
 			s.prolong(clock)
@@ -314,7 +315,7 @@ func (s *session) unrecorded(err error) {
 		return
 	}
 	s.log.Error("session cannot be recorded", "error", err)
-	s.cut("recorder", "this session cannot be recorded any more, so it ends; tell your operator")
+	s.cut("recorder", s.lastWords(err))
 }
 
 func head(rec *recorder.Writer) (uint64, string) {
@@ -331,7 +332,7 @@ func line(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.Marsha
 
 // live says whether another channel may open: the certificate is good for minutes, the connection could stay for hours.
 func (s *session) live() error {
-	if s.ctx.Err() != nil {
+	if s.ctx.Err() != nil || s.halted.Load() {
 		return errEnded
 	}
 	if s.risk.stop() {

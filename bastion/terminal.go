@@ -29,6 +29,7 @@ type terminal struct {
 	titled  bool        // with a text of ours
 	title   *time.Timer // takes ours away
 	alt     atomic.Bool // a program has the whole screen
+	typist  *typist     // knows what is typed; nil: nobody asks
 }
 
 // Write passes the host's bytes on, and says what waits as soon as they leave room for it.
@@ -37,6 +38,7 @@ func (t *terminal) Write(p []byte) (int, error) {
 	defer t.mu.Unlock()
 	n, err := t.c.client.Write(p)
 	t.at.pass(p[:n])
+	t.typist.print(p[:n])
 	t.alt.Store(t.at.alt)
 	if t.titled && !t.at.alt && t.at.whole() {
 		t.untitle()
@@ -62,9 +64,24 @@ func (t *terminal) notify(text string) {
 	time.AfterFunc(t.c.s.b.Limits.NoticeTime, t.overdue)
 }
 
+// interrupt says a line at once: nothing that could be spoilt goes on.
+func (t *terminal) interrupt(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) <= 8 {
+		t.waiting = append(t.waiting, text)
+	}
+	t.sayAnyway()
+}
+
 func (t *terminal) overdue() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.sayAnyway()
+}
+
+// sayAnyway is called with mu held.
+func (t *terminal) sayAnyway() {
 	if len(t.waiting) == 0 {
 		return
 	}

@@ -59,6 +59,14 @@ func (r *Refused) Error() string { return r.Message }
 
 func refuse(format string, args ...any) error { return &Refused{fmt.Sprintf(format, args...)} }
 
+// regarding says of what a no is about. An error that is no no stays one: nobody reads it but the log.
+func regarding(err error, format string, args ...any) error {
+	if no := new(Refused); errors.As(err, &no) {
+		return refuse("%s: %s", fmt.Sprintf(format, args...), no.Message)
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}
+
 // New opens the authority over a store that [Found] began with the same keys.
 func New(cfg Config) (*CA, error) {
 	signer, err := auditlog.NewSigner(cfg.Keys.Name, cfg.Keys.Log)
@@ -299,6 +307,7 @@ const (
 	hostEndedRows  = "hostended/"    // seq / S-… to control.HostEnded
 	riskRows       = "risk/"         // S-… / limit that it crossed
 	liftRows       = "lift/"         // S-… / limit that held it, to liftRow
+	usedRows       = "used/"         // R-… to what its sessions that ended have counted, by limit
 	heldRows       = "heldgrant/"    // R-… of grants that a limit holds
 	heldPersonRows = "heldperson/"   // person / counter, to when a session was first kept from opening by it
 	sourceRows     = "source/"       // person / address, to when a session last came from there

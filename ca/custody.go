@@ -45,6 +45,9 @@ func (ca *CA) Decide(c Caller, d control.Custody, dry bool) (control.Decided, er
 	if err := ca.mayDecide(c, d); err != nil {
 		return out, err
 	}
+	if err := d.Form(); err != nil {
+		return out, refuse("%s %s: %v", d.Act, d.Scope, err)
+	}
 	err := ca.db.Update(func(tx *store.Tx) error {
 		if !dry {
 			if err := ca.signedBy(tx, c, d); err != nil {

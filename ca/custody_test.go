@@ -239,6 +239,13 @@ func TestShredMonth(t *testing.T) {
 	w.decided("carol", release)
 
 	before := w.size()
+	for _, scope := range []string{"foo", "person:", "S-0"} {
+		mistyped := w.decision(control.Hold, scope)
+		mistyped.Auditor = "carol"
+		if out, err := w.Decide(w.who("carol"), mistyped, true); err == nil || !strings.Contains(err.Error(), "there is no such scope") {
+			t.Errorf("a dry run of a hold on %s: %+v, %v", scope, out, err)
+		}
+	}
 	dry := w.decision(control.Shred, "month:2026-11")
 	dry.Auditor = "carol"
 	if out, err := w.Decide(w.who("carol"), dry, true); err != nil || len(out.Deletions) != 3 || w.size() != before || len(w.awaited()) > 0 {

@@ -59,7 +59,7 @@ func orRefuse(err error, format string, args ...any) error {
 
 // checkSurvivors bounds text that a bastion writes into the log.
 func checkSurvivors(s control.CutSession) error {
-	if len(s.Survivors) > 128 || slices.ContainsFunc(s.Survivors, func(t string) bool { return len(t) > 200 }) || s.Closed < 0 || s.Signalled < 0 {
+	if len(s.Survivors) > 128 || slices.ContainsFunc(s.Survivors, func(t string) bool { return len(t) > 200 }) || min(s.Closed, s.Signalled, s.Left) < 0 {
 		return refuse("what is told of %s is too much", s.Session)
 	}
 	return nil

@@ -112,8 +112,7 @@ func (ca *CA) mayLast(tx *store.Tx, c Caller, r request, e control.Extension) (p
 	}
 	d, err := ca.decideAt(r, e.Ends.Sub(now), now)
 	if err != nil {
-		no := err.(*Refused)
-		return d, refuse("%s cannot last until %s, %s from now: %s", r.ID, e.Ends.Format(time.RFC3339), e.Ends.Sub(now).Round(time.Second), no.Message)
+		return d, regarding(err, "%s cannot last until %s, %s from now", r.ID, e.Ends.Format(time.RFC3339), e.Ends.Sub(now).Round(time.Second))
 	}
 	if e.Ends.After(now.Add(min(d.Max, policy.HardMax))) {
 		return d, refuse("%s cannot last until %s: at most %s from now", r.ID, e.Ends.Format(time.RFC3339), min(d.Max, policy.HardMax))

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -359,4 +360,15 @@ func TestLeavesOfAnExtension(t *testing.T) {
 		t.Error(got)
 	}
 	w.proven()
+}
+
+// Whatever keeps a grant from lasting longer is told for what it is, also when it is no answer for the person who asked.
+func TestRegarding(t *testing.T) {
+	broken := errors.New("the row is damaged")
+	for _, err := range []error{regarding(refuse("no rule"), "R-%d", 7), regarding(fmt.Errorf("deep: %w", refuse("no rule")), "R-%d", 7)} {
+		refused(t, "a no", err, "R-7: no rule")
+	}
+	if err := regarding(broken, "R-%d", 7); !errors.Is(err, broken) || errors.As(err, new(*Refused)) {
+		t.Errorf("%v", err)
+	}
 }

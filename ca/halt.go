@@ -183,6 +183,11 @@ func (ca *CA) decidedHalt(tx *store.Tx, r *request, h control.Halt, by []string)
 	if err := ca.recordHalt(tx, *r, h); err != nil {
 		return err
 	}
+	if h.State == control.Granted {
+		if err := afresh(tx, r.ID, h.Limit); err != nil {
+			return err
+		}
+	}
 	if !slices.ContainsFunc(r.Halts, func(o control.Halt) bool { return o.State != control.Granted }) {
 		if err := tx.Delete(key(heldRows, r.ID)); err != nil {
 			return err

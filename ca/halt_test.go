@@ -155,6 +155,57 @@ func TestAReleasedGrant(t *testing.T) {
 	w.proven()
 }
 
+// What sessions have counted when they end, the next one begins with; a release begins anew, and nothing is added up twice.
+func TestUsed(t *testing.T) {
+	w := newWorld(t)
+	const bytes, files = "bytes-out 1M hold", "files-read 9 revoke"
+	w.limited(bytes + "; " + files + "; paths /phi/* 3 log")
+	r, made := w.granted("alice", "root@phi1", "bob")
+	open := func() control.OpenReply {
+		reply, err := w.open(made.Certificate, "root@phi1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	ends := func(s control.Session, counts map[string]uint64) error {
+		return w.Progress(w.who("bastion-1"), control.Progress{Session: s.ID, End: "closed", Counts: counts})
+	}
+	one, two := open(), open()
+	if len(one.Used)+len(two.Used) > 0 {
+		t.Errorf("%v %v", one.Used, two.Used)
+	}
+	refused(t, "a limit it had not", ends(one.Session, map[string]uint64{"denied 3 log": 1}), "has no limit")
+	refused(t, "one that is not added up", ends(one.Session, map[string]uint64{"paths /phi/* 3 log": 1}), "has no limit")
+	refused(t, "more than there is", ends(one.Session, map[string]uint64{bytes: 1 << 63}), "has no limit")
+	for range 3 {
+		if err := ends(one.Session, map[string]uint64{bytes: 600_000, files: 4}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	three := open()
+	if three.Used[bytes] != 600_000 || three.Used[files] != 4 {
+		t.Errorf("%v", three.Used)
+	}
+	w.crosses(three.Session.ID, bytes, 1<<20+1, 0)
+	if err := ends(two.Session, map[string]uint64{bytes: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.approve("bob", r.ID); err != nil {
+		t.Fatal(err)
+	}
+	if four := open(); four.Used[bytes] != 0 || four.Used[files] != 4 {
+		t.Errorf("after the release: %v", four.Used)
+	}
+	if _, err := w.revokeAs("olga", "person:alice"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ends(three.Session, map[string]uint64{bytes: 5}); err != nil {
+		t.Fatal(err)
+	}
+	w.proven()
+}
+
 // What is revoked, or whose approver is, is not released; and who released it can take that back.
 func TestAHoldAndARevocation(t *testing.T) {
 	w := newWorld(t)

@@ -319,8 +319,10 @@ func (r *request) save(tx *store.Tx) error {
 	if r.live() {
 		return tx.Set(key(liveRows, r.ID), nil)
 	}
-	if err := tx.Delete(key(movedRows, r.ID)); err != nil {
-		return err
+	for _, rows := range []string{movedRows, usedRows} {
+		if err := tx.Delete(key(rows, r.ID)); err != nil {
+			return err
+		}
 	}
 	return tx.Delete(key(liveRows, r.ID))
 }

@@ -146,6 +146,9 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 	reply.Capabilities, reply.Destinations, reply.Environment = d.Allowed, d.Destinations, d.Environment
 	reply.HoldSeconds = int64(d.Hold / time.Second)
 	reply.IdleSeconds, reply.Record, reply.RecordingKey = int64(d.Idle/time.Second), record(d), recordingKey.Bare()
+	if reply.Used, err = used(tx, r.ID); err != nil {
+		return reply, err
+	}
 	crossings, err := ca.assess(tx, c, r, reply.Session)
 	if err != nil {
 		return reply, err
@@ -230,8 +233,16 @@ func (ca *CA) Progress(c Caller, p control.Progress) error {
 		}
 		s.Frames, s.Head, s.Segments, s.SealedHead = p.Frames, p.Head, p.Segments, p.SealedHead
 		s.Sealed, s.Interrupted = p.Sealed, s.Interrupted || p.Interrupted
-		if p.End != "" && (s.Ended.IsZero() || s.End == "lost") {
+		if err := checkCounts(s, p.Counts); err != nil {
+			return err
+		}
+		if p.End == "" || !s.Ended.IsZero() && s.End != "lost" {
+			p.Counts = nil // told before
+		} else {
 			s.Ended, s.End = ca.now().UTC(), p.End
+			if err := spend(tx, s, p.Counts); err != nil {
+				return err
+			}
 			if err := forgetLifts(tx, s.ID); err != nil {
 				return err
 			}

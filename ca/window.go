@@ -22,6 +22,9 @@ func (ca *CA) closes(from, until time.Time, carried func(at time.Time) bool) tim
 		}
 		open = at
 	}
+	if last := until.Add(-time.Second); last.After(open) && !carried(last) { // it closes in the minute in which the grant would end
+		return edge(open, until, carried)
+	}
 	return until
 }
 

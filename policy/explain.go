@@ -29,6 +29,7 @@ type Explanation struct {
 	Leads      []string            `json:"destinations,omitempty"` // of forward-local
 	Limits     string              `json:"limits,omitempty"`       // of each session
 	Why        []string            `json:"why,omitempty"`
+	Turns      []Turn              `json:"turns,omitempty"` // when that becomes another answer; for who asks [Set.Turns]
 
 	decision Decision
 }
@@ -86,6 +87,7 @@ func (e Explanation) String() string {
 	if len(e.Allowed) == 0 {
 		fmt.Fprintf(&b, "%s may not open %s as %s\n", e.Person, host, account)
 		e.lines(&b, "why", e.Why)
+		e.lines(&b, "hours", turnsText(e.Turns))
 		return b.String()
 	}
 	if e.Granted {
@@ -104,6 +106,7 @@ func (e Explanation) String() string {
 	e.lines(&b, "by rule", rules)
 	e.lines(&b, "approvals", e.approvals())
 	e.lines(&b, "on terms", e.terms())
+	e.lines(&b, "hours", turnsText(e.Turns))
 	var refused []string
 	for _, r := range e.NotGranted {
 		refused = append(refused, strings.Join(r.Capabilities, ", ")+": "+r.Why)

@@ -18,6 +18,7 @@ type Config struct {
 	LowSpace int64 // free bytes in Dir under which no session starts; 0: 512 MiB, negative: never refuse
 
 	Reserve int64 // free bytes in Dir under which ordinary sessions end, so that emergencies can be recorded; 0: half of LowSpace
+	Sealing int64 // free bytes in Dir under which nothing is sealed: it stays in the journal until there is room; at least half of Reserve, and [store.Room]
 
 	SegmentAge time.Duration // a segment is sealed when its first frame is this old; 0: 60 s
 

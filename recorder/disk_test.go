@@ -144,9 +144,9 @@ func TestLowSpace(t *testing.T) {
 	var f faulty
 	b := newBench(t, func(c *Config) { c.Disk, c.LowSpace = f.disk(), 1<<20 })
 	b.create(t, "S-1")
-	f.free.Store(true)
 	b.cfg.LowSpace = 64 << 20
 	b.Close()
+	f.free.Store(true)
 	b.reopen(t)
 	_, err := b.Create(Header{Session: "S-2"}, b.public)
 	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), b.cfg.Dir+" has 3 MB free") {

@@ -38,6 +38,7 @@ type files struct {
 	size int64
 	most int // files in use at which new frames wait
 	disk Disk
+	room func(size int64) error // whether a file may be made
 
 	mu      sync.Mutex
 	change  sync.Cond
@@ -51,12 +52,13 @@ type files struct {
 	aside   atomic.Bool // it is in use
 	number  uint64      // of the file made last
 	lost    bool        // nothing is written any more, so nobody may wait for room
+	stuck   bool        // nothing is sealed until there is room on the disk, so there is no use in waiting
 	stop    bool
 	stopped chan struct{}
 }
 
 func openFiles(dir string, cfg Config, number uint64) *files {
-	fs := &files{dir: dir, size: cfg.FileSize, most: max(2, int(cfg.Capacity/cfg.FileSize)), disk: cfg.Disk, number: number, wants: cfg.LowSpace > 0, hoard: cfg.LowSpace > 0}
+	fs := &files{dir: dir, size: cfg.FileSize, most: max(2, int(cfg.Capacity/cfg.FileSize)), disk: cfg.Disk, room: cfg.roomFor, number: number, wants: cfg.LowSpace > 0, hoard: cfg.LowSpace > 0}
 	fs.change.L = &fs.mu
 	fs.stopped = make(chan struct{})
 	go fs.keep()
@@ -84,13 +86,23 @@ func (fs *files) take() (*journalFile, error) {
 	return f, nil
 }
 
-// admit waits while too much is not yet sealed.
+// admit waits while too much is not yet sealed. When nothing can be sealed the journal grows as long as the disk lets it, and then fails with a word.
 func (fs *files) admit() {
 	fs.mu.Lock()
-	for len(fs.used) > fs.most && !fs.stop && !fs.lost {
+	for len(fs.used) > fs.most && !fs.stop && !fs.lost && !fs.stuck {
 		fs.change.Wait()
 	}
 	fs.mu.Unlock()
+}
+
+// sealing says whether anything can be sealed, and whether that is news.
+func (fs *files) sealing(can bool) (news bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	news = fs.stuck == can
+	fs.stuck = !can
+	fs.change.Broadcast()
+	return news
 }
 
 // trouble is why the next file could not be made. Asking has it tried again.
@@ -234,18 +246,27 @@ func (fs *files) blank() (*os.File, error) {
 		fs.spares = fs.spares[:n-1]
 		return f, nil
 	}
+	f, err := fs.allocated()
+	if err != nil && fs.ballast != nil {
+		f, fs.ballast = fs.ballast, nil
+		fs.aside.Store(true)
+		return f, nil
+	}
+	return f, err
+}
+
+// allocated is a file that the disk has room for.
+func (fs *files) allocated() (*os.File, error) {
+	if err := fs.room(fs.size); err != nil {
+		return nil, fmt.Errorf("journal %s: a file of %d MiB: %w", fs.dir, fs.size>>20, err)
+	}
 	name := filepath.Join(fs.dir, fmt.Sprintf("%s%016x", spareName, fs.number+1))
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	if err := fs.disk.Allocate(f, fs.size); err != nil {
-		err = fs.give(f, fmt.Errorf("a file of %d MiB: %w", fs.size>>20, err))
-		if fs.ballast == nil {
-			return nil, err
-		}
-		f, fs.ballast = fs.ballast, nil
-		fs.aside.Store(true)
+		return nil, fs.give(f, fmt.Errorf("a file of %d MiB: %w", fs.size>>20, err))
 	}
 	return f, nil
 }

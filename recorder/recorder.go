@@ -10,6 +10,8 @@ package recorder
 import (
 	"errors"
 	"time"
+
+	"postern/internal/store"
 )
 
 // Type says what a frame holds. Readers skip types they do not know; the chain covers them all the same.
@@ -93,7 +95,7 @@ type Progress struct {
 
 // Errors a caller may branch on. Each is wrapped in the error that names the thing.
 var (
-	ErrFull      = errors.New("not enough space")              // no new session; the text says which directory
+	ErrFull      = store.ErrFull                               // no new session, and nothing is opened; the text says which directory
 	ErrFailed    = errors.New("recording is not possible")     // this writer is broken: end its session
 	ErrClosed    = errors.New("recording is closed")           // Append after Close
 	ErrExists    = errors.New("recording exists")              // Create of a session ID that was used before

@@ -170,6 +170,9 @@ func (r *recovery) sealSegment(l *leftover, frames []leftFrame) error {
 		Version: segmentVersion, Session: l.Session, Number: l.Segments,
 		First: l.Frames, Before: l.Head, Previous: l.SealedHead,
 	}
+	if err := r.store.roomToSeal(); err != nil {
+		return err
+	}
 	body, err := verbatimBody(&r.window, at, &h)
 	if err != nil {
 		return err

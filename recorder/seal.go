@@ -68,6 +68,12 @@ func (x *sealer) run() {
 			return
 		}
 		for len(segments) > 0 {
+			if !x.allowed() {
+				if !x.pause(time.Second) {
+					return
+				}
+				continue
+			}
 			began, written := time.Now(), x.store.journal.written.Load()
 			n := x.seal(segments)
 			if n == 0 && !x.pause(time.Second) {
@@ -77,6 +83,17 @@ func (x *sealer) run() {
 			x.rest(time.Since(began), x.store.journal.written.Load()-written)
 		}
 	}
+}
+
+// allowed says whether the disk has room for what is sealed. What is not sealed is safe in the journal.
+func (x *sealer) allowed() bool {
+	err := x.store.roomToSeal()
+	if news := x.store.files.sealing(err == nil); news && err != nil {
+		x.store.cfg.Log.Error("nothing is sealed", "error", err)
+	} else if news {
+		x.store.cfg.Log.Info("there is room again, and recordings are sealed")
+	}
+	return err == nil
 }
 
 // take waits for segments. Nil means stop.

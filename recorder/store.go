@@ -90,6 +90,7 @@ func (c *Config) complete() error {
 	defaultTo(&c.FileSize, 64<<20)
 	defaultTo(&c.LowSpace, 512<<20)
 	defaultTo(&c.Reserve, c.LowSpace/2)
+	c.Sealing = max(c.Sealing, c.Reserve/2, store.Room)
 	defaultTo(&c.SegmentAge, 60*time.Second)
 	if c.FileSize < minFile || c.FileSize > maxFile {
 		return fmt.Errorf("recorder: journal files of %d bytes; they have %d to %d", c.FileSize, minFile, int64(maxFile))

@@ -26,6 +26,7 @@ type Writer struct {
 
 	failed chan struct{}
 	broken error // guarded by the journal's lock
+	cause  error // why it failed; guarded by durably
 
 	mu      sync.Mutex // held while a frame is numbered, encrypted and put in line
 	chain   *chain
@@ -250,12 +251,13 @@ func (w *Writer) sealed(g *segment) {
 }
 
 // abandon ends a recording that lost a frame: what is durable of it is sealed as interrupted.
-func (w *Writer) abandon(error) {
+func (w *Writer) abandon(cause error) {
 	w.durably.Lock()
 	defer w.durably.Unlock()
 	if w.over {
 		return
 	}
+	w.cause = cause
 	close(w.failed)
 	if len(w.segments) == 0 {
 		w.segments = []*segment{{w: w, before: w.head, first: w.frames, keys: new(keys)}}
@@ -279,6 +281,13 @@ func (w *Writer) Head() (frames uint64, head [32]byte) {
 
 // Failed is closed when the writer broke and can record nothing any more: the session must end.
 func (w *Writer) Failed() <-chan struct{} { return w.failed }
+
+// Why is what broke the writer, after Failed.
+func (w *Writer) Why() error {
+	w.durably.Lock()
+	defer w.durably.Unlock()
+	return w.cause
+}
 
 // Close ends the recording with a reason for people. It returns when the end is durable; sealing follows.
 func (w *Writer) Close(reason string) error {

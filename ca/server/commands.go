@@ -53,6 +53,7 @@ func init() {
 		"revocations": {"revocations [--from N] [--ping]", 0, 0, []string{"from", "ping"}, revocations},
 		"krl":         {"krl", 0, 0, nil, printKRL},
 		"hosts":       {"hosts", 0, 0, nil, hosts},
+		"bastions":    {"bastions", 0, 0, nil, bastions},
 
 		"sessions":       {"sessions [--live]", 0, 0, []string{"live"}, sessions},
 		"audit":          {"audit SESSION… --kind KIND --reason TEXT --key PUBLIC-KEY [--keystrokes] [--statement] <SIGNATURE", 1, 2 * control.MaxView, []string{"kind", "reason", "key", "keystrokes", "statement"}, audit},
@@ -96,6 +97,7 @@ type call struct {
 	in      io.Reader
 	out     io.Writer
 	leases  Leases
+	lent    *lending
 
 	preparing bool // the command is prepare
 }

@@ -28,26 +28,6 @@ const (
 	keyExtension    = "key"
 )
 
-// Leases are for how long an answer to a ping lets a bastion do without another one.
-type Leases struct {
-	Admit time.Duration // whom it lets in; 10 s
-	Keep  time.Duration // whom it has let in; 30 s. No revoked user is in for longer, whatever happens to the network
-}
-
-// DefaultLeases hold where nothing else is said.
-var DefaultLeases = Leases{10 * time.Second, 30 * time.Second}
-
-// Check refuses lengths that would let everybody notice a lost packet, or a revoked user stay for days.
-func (l Leases) Check() error {
-	switch {
-	case l.Admit < 2*time.Second || l.Admit > time.Minute:
-		return fmt.Errorf("to admit for %s is not between 2s and 1m", l.Admit)
-	case l.Keep < l.Admit || l.Keep > 12*time.Hour:
-		return fmt.Errorf("to keep for %s is not between %s, as it admits, and 12h", l.Keep, l.Admit)
-	}
-	return nil
-}
-
 // Server serves one CA. CA is required; Log defaults to slog.Default.
 type Server struct {
 	CA     *ca.CA
@@ -55,6 +35,7 @@ type Server struct {
 	Log    *slog.Logger
 
 	host atomic.Pointer[ssh.Signer]
+	lent lending
 	door *door.Door
 }
 
@@ -66,6 +47,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := s.renew(); err != nil {
 		return err
 	}
+	var err error
+	if s.lent.before, err = s.CA.Lend(s.leases().Keep); err != nil {
+		return err
+	}
 	s.door = &door.Door{
 		HostKeys:  func() []ssh.Signer { return []ssh.Signer{*s.host.Load()} },
 		Lookup:    func(_ ssh.ConnMetadata, key ssh.PublicKey) error { _, err := s.CA.Identify(key); return err },
@@ -75,11 +60,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	defer context.AfterFunc(ctx, func() { s.door.Close() })()
 	go s.keepRenewing(ctx)
-	err := s.door.Serve(l)
+	err = s.door.Serve(l)
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+func (s *Server) leases() Leases {
+	return Leases{cmp.Or(s.Leases.Admit, DefaultLeases.Admit), cmp.Or(s.Leases.Keep, DefaultLeases.Keep)}
 }
 
 func (s *Server) renew() error {
@@ -216,7 +205,7 @@ func (s *Server) run(ctx context.Context, conn *ssh.ServerConn, ch ssh.Channel, 
 	}
 	call.ca, call.caller, call.key = s.CA, caller, key
 	call.in, call.out = ch, ch
-	call.leases = Leases{cmp.Or(s.Leases.Admit, DefaultLeases.Admit), cmp.Or(s.Leases.Keep, DefaultLeases.Keep)}
+	call.leases, call.lent = s.leases(), &s.lent
 	return cmd.run(ctx, call)
 }
 

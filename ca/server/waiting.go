@@ -3,13 +3,15 @@ package server
 import (
 	"context"
 	"slices"
+	"time"
 
 	"postern/internal/control"
 )
 
-// followRequests prints the live requests that the caller may see, and then each one again whenever it changed, or is gone.
+// followRequests prints what waits for somebody of what the caller may see, and then each again whenever it changed, or is gone: the live requests, and
+// the emergencies that owe a review or were misused.
 func followRequests(ctx context.Context, c *call) error {
-	shown := map[string]control.Request{}
+	shown := map[string]display{}
 	for {
 		moved := c.ca.Moved()
 		// A stream outlives the policy it began under, and the key.
@@ -21,6 +23,15 @@ func followRequests(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
+		owing, err := c.ca.Reviews(caller)
+		if err != nil {
+			return err
+		}
+		for _, r := range owing {
+			if !slices.ContainsFunc(list, func(l control.Request) bool { return l.ID == r.ID }) {
+				list = append(list, r)
+			}
+		}
 		if err := c.changed(shown, list); err != nil {
 			return err
 		}
@@ -30,6 +41,16 @@ func followRequests(ctx context.Context, c *call) error {
 		case <-moved:
 		}
 	}
+}
+
+// display is a request as it was shown.
+type display struct {
+	control.Request
+	overdue bool
+}
+
+func (d display) same(r display) bool {
+	return d.State == r.State && d.overdue == r.overdue && len(d.Votes) == len(r.Votes) && sameExtensions(d.Request, r.Request) && sameHalts(d.Request, r.Request)
 }
 
 func sameHalts(a, b control.Request) bool {
@@ -44,16 +65,16 @@ func sameExtensions(a, b control.Request) bool {
 	})
 }
 
-// changed prints what is not as it was shown. One that is no longer alive is shown for the last time, as it ended.
-func (c *call) changed(shown map[string]control.Request, list []control.Request) error {
+// changed prints what is not as it was shown. One that waits for nobody any more is shown for the last time, as it ended.
+func (c *call) changed(shown map[string]display, list []control.Request) error {
 	now := map[string]bool{}
 	for _, r := range list {
 		now[r.ID] = true
-		was, known := shown[r.ID]
-		if known && was.State == r.State && len(was.Votes) == len(r.Votes) && sameExtensions(was, r) && sameHalts(was, r) {
+		is := display{r, r.Overdue(time.Now())}
+		if was, known := shown[r.ID]; known && was.same(is) {
 			continue
 		}
-		shown[r.ID] = r
+		shown[r.ID] = is
 		if err := c.answer(r, "%s\n", describe(r)); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -39,7 +40,7 @@ type authority struct {
 
 	client  atomic.Pointer[control.Client]
 	policy  chan struct{} // the policy changed: names may have, too
-	told    receipts
+	told    *receipts
 	custody *bastion.Custody
 	stirred chan struct{} // auditors decided something, or something is to be destroyed
 
@@ -51,6 +52,9 @@ func (a *authority) open(ctx context.Context, r control.OpenRequest) (*control.O
 	c := a.client.Load()
 	if c == nil {
 		return nil, errors.New(unreachable)
+	}
+	if err := a.told.settled(ctx); err != nil {
+		return nil, err
 	}
 	reply, err := control.Call[control.OpenReply](ctx, c, r, "session-open")
 	if err == nil {
@@ -122,11 +126,16 @@ func (a *authority) follow(ctx context.Context) error {
 	group.Go(func() { cancel(p.send(ctx, stream)) })
 	group.Go(func() { a.keepNames(ctx, client) })
 	group.Go(func() { a.keepCustody(ctx, client) })
-	group.Go(func() { a.told.send(ctx, client, a.log) })
 	group.Go(func() {
 		if err := a.keepSheets(ctx, client); err != nil {
 			cancel(err)
 		}
+	})
+	group.Go(func() {
+		a.told.send(ctx, func(ctx context.Context, command string, input io.Reader) error {
+			_, err := client.Run(ctx, input, command, "--json")
+			return err
+		}, a.log)
 	})
 	<-ctx.Done()
 	return context.Cause(ctx)

@@ -86,6 +86,7 @@ func serve(ctx context.Context, c *cli.Context) error {
 	defer unlink()
 	go a.run(linked)
 	go reporter.Run(linked)
+	go a.told.save(linked)
 	select {
 	case <-a.names.ready:
 	case <-ctx.Done():
@@ -103,7 +104,7 @@ func serve(ctx context.Context, c *cli.Context) error {
 	d.Close()
 	flushing, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
-	return errors.Join(err, reporter.Flush(flushing), store.Close())
+	return errors.Join(err, reporter.Flush(flushing), a.told.flush(flushing), store.Close())
 }
 
 // listen serves until ctx ends, or fails.
@@ -140,15 +141,19 @@ func newAuthority(c *cli.Context, id *identity.Key) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
+	told, err := openReceipts(c.String("dir"))
+	if err != nil {
+		return nil, err
+	}
 	n := newNames(c.String("name"), id.SSH)
 	return &authority{
 		config: control.Config{Address: c.String("ca"), Signers: []ssh.Signer{id.SSH}, KnownHosts: filepath.Join(trust, "known_hosts"), Patience: patience},
 		bastion: &bastion.Bastion{
 			Name: n.self, UserCA: userCA, HostCA: hostCA, Auditors: trusted, Gateway: n.gateway, Log: slog.Default(),
 		},
-		names: n, log: slog.Default(), policy: make(chan struct{}, 1), stirred: make(chan struct{}, 1),
+		told: told, names: n, log: slog.Default(), policy: make(chan struct{}, 1), stirred: make(chan struct{}, 1),
 		custody: &bastion.Custody{
-			File: filepath.Join(c.String("dir"), "holds"), Name: n.self, CA: control.DefaultName, Signer: id.SSH, Auditors: trusted,
+			File: filepath.Join(c.String("dir"), "holds"), Name: n.self, CA: control.NameIn(trust), Signer: id.SSH, Auditors: trusted,
 			AtLeast: time.Duration(c.Int("retain-at-least")) * 24 * time.Hour, Voices: c.Int("shred-auditors"),
 		},
 	}, nil

@@ -79,6 +79,7 @@ func newHostile(t *testing.T) *hostile {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	h.b = &bastion.Bastion{Name: "bastion-1", Log: log, Receipt: func(r control.CutReceipt) { h.heard <- r.Seq }}
 	a := &authority{
+		told:    newReceipts(),
 		config:  control.Config{Address: l.Addr().String(), Signers: []ssh.Signer{login}, KnownHosts: known, Patience: patience},
 		bastion: h.b, names: newNames("bastion-1", login), log: log, policy: make(chan struct{}, 1), stirred: make(chan struct{}, 1),
 		custody: &bastion.Custody{File: filepath.Join(t.TempDir(), "holds"), Name: "bastion-1", CA: control.DefaultName, Signer: login},

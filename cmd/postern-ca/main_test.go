@@ -26,7 +26,6 @@ func TestMisuse(t *testing.T) {
 		{`serve --dir d --policy p --keep 13h`, `--keep`},
 		{`serve --dir d --policy p --keep forever`, `keep`},
 		{`nosuch`, `no command "nosuch"`},
-		{`--version`, `-version`},
 	} {
 		app := newApp()
 		var help bytes.Buffer

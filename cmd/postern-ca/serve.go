@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -53,7 +54,7 @@ var serveCommand = &cli.Command{
 		}
 		rules, err := policy.Load(os.DirFS(c.String("policy")))
 		if err != nil {
-			return err
+			return fmt.Errorf("the policy in %s does not load:\n%w", c.String("policy"), err)
 		}
 		db, err := store.Open(filepath.Join(c.String("dir"), "state"), set.Store)
 		if err != nil {
@@ -75,6 +76,7 @@ func serve(c *cli.Context, s *server.Server, hooks []notify.Hook) error {
 		return err
 	}
 	slog.Info("serving", "ca", authority.Name(), "address", l.Addr().String(), "policy", authority.PolicyDigest(), "admit", s.Leases.Admit, "keep", s.Leases.Keep)
+	sayUnfit(authority) // it may have changed while nobody served it
 	go authority.Run(c.Context)
 	go reload(c.Context, authority, c.String("policy"))
 	told := make(chan struct{})
@@ -103,7 +105,15 @@ func reload(ctx context.Context, authority *ca.CA, dir string) {
 				slog.Error("the policy stays as it was", "dir", dir, "policy", authority.PolicyDigest(), "err", err)
 				continue
 			}
+			sayUnfit(authority)
 			slog.Info("policy loaded", "dir", dir, "policy", authority.PolicyDigest())
 		}
+	}
+}
+
+// sayUnfit names what the policy that came into force would not have allowed.
+func sayUnfit(authority *ca.CA) {
+	if err := authority.SayUnfit(); err != nil {
+		slog.Error("a list for the operator is missing", "err", err)
 	}
 }

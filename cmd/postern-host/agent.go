@@ -26,7 +26,7 @@ const (
 	speakEvery = 20 * time.Second
 
 	// speakSoon is how long a login waits until the CA hears of it.
-	speakSoon = time.Second
+	speakSoon = 200 * time.Millisecond
 
 	// silenceTime is how long the stream may say nothing; the CA's heartbeat is every five seconds.
 	silenceTime = 30 * time.Second
@@ -38,6 +38,7 @@ type agent struct {
 	revoked     revokedKeys
 	certificate *hostCertificate // nil: none to keep
 	ending      *ending          // nil: nothing is ended here
+	cannotEnd   error            // though it should be
 	log         *slog.Logger
 	every       time.Duration // between refreshes that no event asked for
 

@@ -37,44 +37,65 @@ func newEnding(l *logins) *ending {
 
 // obey begins what the CA orders. It does not wait: a process that does not want to end holds up nothing.
 func (e *ending) obey(orders []control.EndOrder) {
+	var doomed []lineage.Login
+	var of []control.EndOrder // what each of them is doomed by
 	for _, order := range orders {
-		doomed := e.logins.take(order.Serial)
-		if len(doomed) == 0 {
-			continue
+		for _, login := range e.logins.take(order.Serial) {
+			doomed, of = append(doomed, login), append(of, order)
 		}
-		e.logins.log.Info("ending what runs for a revoked session", "session", order.Session, "serial", order.Serial, "revocation", order.Seq)
-		e.active.Go(func() { e.carryOut(order, doomed) })
 	}
+	if len(doomed) == 0 {
+		return
+	}
+	e.logins.log.Info("ending what runs for revoked sessions", "logins", len(doomed))
+	e.active.Go(func() { e.carryOut(doomed, of) })
 }
 
-func (e *ending) carryOut(order control.EndOrder, doomed []lineage.Login) {
-	began := time.Now()
-	out := outcome{said: control.HostEnded{Seq: order.Seq, Session: order.Session, Serial: order.Serial, By: control.ByAudit}}
-	for _, login := range doomed {
-		became := e.logins.proc.End(login, e.grace)
-		out.leaders = append(out.leaders, login.Leader)
-		out.said.Found += int64(became.Found)
-		out.said.Detached += int64(became.Detached)
-		out.said.Killed += int64(became.Killed)
-		out.said.Left += int64(became.Left)
-		out.said.By = weaker(out.said.By, became.By)
+func (e *ending) carryOut(doomed []lineage.Login, of []control.EndOrder) {
+	became := e.logins.proc.End(doomed, e.grace)
+	var outs []outcome
+	at := map[uint64]int{} // certificate to its outcome: one may have logged in more than once
+	for i, b := range became {
+		order := of[i]
+		n, ok := at[order.Serial]
+		if !ok {
+			n = len(outs)
+			at[order.Serial] = n
+			outs = append(outs, outcome{said: control.HostEnded{Seq: order.Seq, Session: order.Session, Serial: order.Serial, By: b.By}})
+		}
+		outs[n].add(doomed[i].Leader, b)
 	}
-	out.said.Took = time.Since(began).Microseconds()
-	log := e.logins.log.With("session", order.Session, "processes", out.said.Found, "detached", out.said.Detached, "killed", out.said.Killed, "took", time.Since(began))
-	switch {
-	case out.said.Left > 0:
-		log.Error("processes of a revoked session run on", "left", out.said.Left)
-	case out.said.By == control.ByTree:
-		log.Warn("a revoked session is ended, but for what detached itself: it had no audit session, so nobody can tell; let sshd use PAM with pam_loginuid")
-	default:
-		log.Info("nothing of a revoked session is left")
+	for _, out := range outs {
+		e.report(out.said)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.done = append(e.done, out)
+	e.done = append(e.done, outs...)
 	select {
 	case e.news <- struct{}{}:
 	default:
+	}
+}
+
+func (o *outcome) add(leader lineage.ID, b lineage.Ended) {
+	o.leaders = append(o.leaders, leader)
+	o.said.Found += int64(b.Found)
+	o.said.Detached += int64(b.Detached)
+	o.said.Killed += int64(b.Killed)
+	o.said.Left += int64(b.Left)
+	o.said.By = weaker(o.said.By, b.By)
+	o.said.Took = max(o.said.Took, b.Took.Microseconds())
+}
+
+func (e *ending) report(said control.HostEnded) {
+	log := e.logins.log.With("session", said.Session, "processes", said.Found, "detached", said.Detached, "killed", said.Killed, "took", time.Duration(said.Took)*time.Microsecond)
+	switch {
+	case said.Left > 0:
+		log.Error("processes of a revoked session run on", "left", said.Left)
+	case said.By == control.ByTree:
+		log.Warn("a revoked session is ended, but for what detached itself: it had no audit session, so nobody can tell; let sshd use PAM with pam_loginuid")
+	default:
+		log.Info("nothing of a revoked session is left")
 	}
 }
 

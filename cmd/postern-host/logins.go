@@ -20,8 +20,8 @@ const (
 	// firstLook and longLook are between two looks whether the session is open. One that ends at once must not be missed.
 	firstLook = 2 * time.Millisecond
 	longLook  = 250 * time.Millisecond
-	// rememberTime is how long a login of which nothing runs is remembered, so that a revocation has an answer: nothing was left.
-	rememberTime = 15 * time.Minute
+	// rememberTime is how long a login of which nothing runs is remembered, so that a revocation that ends it has an answer: nothing was left.
+	rememberTime = time.Minute
 	// mostLogins bounds what is remembered; who has as many on one host has other worries.
 	mostLogins = 20000
 )

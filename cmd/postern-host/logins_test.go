@@ -108,7 +108,7 @@ func (f *follower) left(t *testing.T, serial uint64) int {
 	id := look(t, pid).ID
 	t.Cleanup(func() {
 		if p, err := proc.Look(pid); err == nil && p.ID == id {
-			syscall.Kill(pid, syscall.SIGKILL)
+			syscall.Kill(-pid, syscall.SIGKILL) // it leads a group
 		}
 	})
 	return pid
@@ -266,6 +266,54 @@ func (f *follower) reachable(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return to
+}
+
+// Where nothing can be ended the rest goes on, and the CA is told why.
+func TestWhoCannotEndSaysSo(t *testing.T) {
+	w := newAgent(t, time.Hour, false)
+	w.ca.publish(list(t, 1, time.Now()), false)
+	_, w.cannotEnd = w.hearLogins(t.TempDir(), t.TempDir())
+	w.start(t)
+	w.await(t, "revocation list is installed", 1)
+	if s := w.saying(t, "anything", func(control.HostState) bool { return true }); !s.Ends || !strings.Contains(s.CannotEnd, "session_ca.pub") {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What pam_exec runs has sshd for its parent, as root's shell has.
+func TestOpenedIsLookedAtAtOnce(t *testing.T) {
+	f := newFollower(t)
+	f.install(t)
+	me, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := f.ending.logins
+	done := make(chan error, 1)
+	go func() {
+		done <- f.sshd.run(7, "until [ -e "+f.file("go")+" ]; do sleep 0.01; done; exec /usr/bin/env "+asProgram+"=1 "+me+" opened --tell "+f.file("logins"))
+	}()
+	settled := func() (all int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, known := range l.known {
+			if known.By() == lineage.ByAudit {
+				known.Audit = lineage.NoAudit // as if nobody had looked
+				all++
+			}
+		}
+		return all
+	}
+	for f.pam && settled() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	put(t, f.file("go"), "")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := settled(); (n == 1) != f.pam {
+		t.Errorf("%d logins have an audit session", n)
+	}
 }
 
 // Without an agent people get in, a little later.

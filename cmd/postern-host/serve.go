@@ -24,7 +24,7 @@ var serveCommand = &cli.Command{
 	Flags: []cli.Flag{
 		dirFlag,
 		&cli.StringFlag{Name: "ca", Usage: "`HOST:PORT` of the control plane", EnvVars: []string{"POSTERN_CA"}},
-		&cli.StringFlag{Name: "ca-name", Usage: "the `NAME` in the CA's host certificate", Value: control.DefaultName, EnvVars: []string{"POSTERN_CA_NAME"}},
+		&cli.StringFlag{Name: "ca-name", Usage: "the `NAME` in the CA's host certificate", DefaultText: "as log.vkey in --trust says", EnvVars: []string{"POSTERN_CA_NAME"}},
 		&cli.StringFlag{Name: "trust", Usage: "`DIR`ectory with known_hosts and host_ca.pub", EnvVars: []string{"POSTERN_TRUST"}},
 		&cli.StringFlag{Name: "revoked-keys", Usage: "the `FILE` that sshd's RevokedKeys names", EnvVars: []string{"POSTERN_REVOKED_KEYS"}},
 		&cli.StringFlag{Name: "host-key", Usage: "`FILE` with the public half of sshd's HostKey; empty: keep no host certificate", EnvVars: []string{"POSTERN_HOST_KEY"}},
@@ -46,12 +46,14 @@ var serveCommand = &cli.Command{
 			return err
 		}
 		if c.Bool("end-sessions") {
-			listener, err := a.hearLogins(c.String("dir"), c.String("trust"))
-			if err != nil {
-				return err
+			// The revocation list comes first: it is kept also where nothing can be ended.
+			if listener, err := a.hearLogins(c.String("dir"), c.String("trust")); err != nil {
+				a.cannotEnd = err
+				a.log.Error("what runs here for a revoked session is not ended", "error", err)
+			} else {
+				defer listener.Close()
+				go listener.serve()
 			}
-			defer listener.Close()
-			go listener.serve()
 		}
 		return a.run(c.Context)
 	},
@@ -104,8 +106,11 @@ func (a *agent) hearLogins(dir, trust string) (*listener, error) {
 	if err := proc.Able(); err != nil {
 		a.log.Warn("what runs here for a revoked session of somebody else is not ended", "because", err)
 	}
-	a.ending = newEnding(l)
-	return l.listen(filepath.Join(dir, "logins"), signer)
+	listener, err := l.listen(filepath.Join(dir, "logins"), signer)
+	if err == nil {
+		a.ending = newEnding(l)
+	}
+	return listener, err
 }
 
 func readPublicKey(path string) (ssh.PublicKey, error) {

@@ -20,7 +20,7 @@ var sshdConfigCommand = &cli.Command{
 		&cli.StringFlag{Name: "host-certificate", Usage: "the `FILE` that serve keeps fresh", Value: "/var/lib/postern-host/host_certificate"},
 		&cli.StringFlag{Name: "logins", Usage: "the `SOCKET` of serve, in its --dir; empty: what runs for a revoked session is not ended", Value: "/var/lib/postern-host/logins"},
 		&cli.StringFlag{Name: "user", Usage: "`USER` as whom serve runs", Value: program},
-		&cli.StringFlag{Name: "program", Usage: "where postern-host is installed", Value: "/usr/local/bin/postern-host"},
+		&cli.StringFlag{Name: "program", Usage: "`FILE` that postern-host is installed as", Value: "/usr/local/bin/postern-host"},
 	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c, "name", "trust", "revoked-keys", "program"); err != nil {

@@ -26,6 +26,9 @@ func (a *agent) state() control.HostState {
 	if a.certificate != nil {
 		s.CertificateEnds = a.certificate.ends()
 	}
+	if a.cannotEnd != nil {
+		s.Ends, s.CannotEnd = true, fmt.Sprintf("%.150s", a.cannotEnd)
+	}
 	if a.ending == nil {
 		return s
 	}

@@ -116,12 +116,12 @@ func (l *listener) take(conn *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	if peer.Uid != 0 && int(peer.Uid) != os.Getuid() {
-		return fmt.Errorf("user %d is neither root nor ours; sshd_config must say: AuthorizedPrincipalsCommandUser postern-host", peer.Uid)
-	}
 	var told toldLogin
 	if err := json.NewDecoder(io.LimitReader(conn, maxTold)).Decode(&told); err != nil {
 		return err
+	}
+	if peer.Uid != 0 && int(peer.Uid) != os.Getuid() {
+		return fmt.Errorf("user %d is neither root nor ours; sshd_config must say: AuthorizedPrincipalsCommandUser postern-host", peer.Uid)
 	}
 	if told.Opened {
 		return l.opened(int(peer.Pid))

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -49,7 +50,7 @@ var doneCommand = &cli.Command{
 	},
 }
 
-// ownGrant finds the request that a command is about: the one that is named, else the only one of the caller that is alive.
+// ownGrant finds the request that a command is about: the one that is named, else the only one of the caller that runs, or that waits if none does.
 func (c *client) ownGrant(cc *cli.Context, id, verb string) (control.Request, error) {
 	if id != "" {
 		return control.Call[control.Request](cc.Context, c.Client, nil, "show", id)
@@ -62,12 +63,13 @@ func (c *client) ownGrant(cc *cli.Context, id, verb string) (control.Request, er
 	if err != nil {
 		return control.Request{}, err
 	}
-	var mine []control.Request
+	mine := slices.DeleteFunc(all, func(r control.Request) bool { return r.Person != me.Name || r.Sheet != nil }) // a sheet in a drawer is not what anybody means
+	if running := slices.DeleteFunc(slices.Clone(mine), func(r control.Request) bool { return r.State != control.Granted }); len(running) > 0 {
+		mine = running // what waits has no time to extend, and nothing to give back
+	}
 	var ids []string
-	for _, r := range all {
-		if r.Person == me.Name && r.Sheet == nil { // a sheet in a drawer is not what anybody means
-			mine, ids = append(mine, r), append(ids, r.ID)
-		}
+	for _, r := range mine {
+		ids = append(ids, r.ID)
 	}
 	switch len(mine) {
 	case 0:

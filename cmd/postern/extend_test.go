@@ -58,19 +58,19 @@ func TestExtensionsAreWatched(t *testing.T) {
 	w := watcher{me: control.Identity{Name: "bob", Groups: []string{"privacy"}}}
 	r := extending()
 	r.Votes = []control.Vote{{Decision: control.Approve, Person: "bob"}}
-	if !w.mine(r) {
+	if w.asks(r) == "" {
 		t.Error("it is bob's")
 	}
 	r.Extensions[0].Votes = []control.Vote{{Decision: control.Extend, Person: "bob"}}
-	if w.mine(r) {
+	if w.asks(r) != "" {
 		t.Error("bob has signed it")
 	}
 	r.Extensions[0].State = control.Granted
-	if w.mine(r) {
+	if w.asks(r) != "" {
 		t.Error("nothing waits")
 	}
 	w.me = control.Identity{Name: "alice", Groups: []string{"privacy"}}
-	if w.mine(extending()) {
+	if w.asks(extending()) != "" {
 		t.Error("it is alice's own")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"postern/ca/auditlog"
+	"postern/internal/command"
 	"postern/internal/control"
 	"postern/internal/ocsf"
 )
@@ -64,7 +66,7 @@ func followLog(c *cli.Context, s settings, w wanted) error {
 		return err
 	}
 	f := &feed{settings: s, path: c.String("state"), state: feedState{Log: keys.Log}}
-	if err := f.load(); err != nil {
+	if err := errors.Join(f.writable(), f.load()); err != nil {
 		return err
 	}
 	m, err := openMemory(s.Home, keys.Log)
@@ -76,7 +78,7 @@ func followLog(c *cli.Context, s settings, w wanted) error {
 	if err != nil {
 		return err
 	}
-	f.state.Mapper.Product = version()
+	f.state.Mapper.Product = command.Version()
 	f.printer = &leafPrinter{wanted: w, out: os.Stdout, mapper: &f.state.Mapper}
 	return errors.Join(f.run(c.Context), f.save())
 }
@@ -104,6 +106,18 @@ func (f *feed) load() error {
 	}
 	f.state = kept
 	return nil
+}
+
+// writable finds out before anything is printed: a feed that cannot keep how far it came would print the same again at each start.
+func (f *feed) writable() error {
+	if f.path == "" {
+		return nil
+	}
+	probe, err := os.CreateTemp(filepath.Dir(f.path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("--state %s cannot be kept: %w", f.path, errors.Unwrap(err))
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
 func (f *feed) save() error {

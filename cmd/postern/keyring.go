@@ -101,7 +101,7 @@ func (k *keyring) useAgent(agentErr error) error {
 func (k *keyring) useFile(path string, agentErr error) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("your SSH key: %w; name another with POSTERN_KEY or --key", err)
 	}
 	if public, _, _, _, err := ssh.ParseAuthorizedKey(data); err == nil {
 		return k.usePublic(path, public, agentErr)

@@ -199,8 +199,9 @@ func printAnswers(answers []krlAnswer) {
 }
 
 func askKRL(list *krl.List, what string) ([]krlAnswer, error) {
-	if serial, err := strconv.ParseUint(what, 10, 64); err == nil {
-		a := krlAnswer{What: "serial " + what}
+	number := strings.TrimPrefix(what, "serial:") // as postern revoke takes it
+	if serial, err := strconv.ParseUint(number, 10, 64); err == nil {
+		a := krlAnswer{What: "serial " + number}
 		if cas := list.SerialRevoked(serial); len(cas) > 0 {
 			a.Revoked, a.Because = true, "of "+strings.Join(cas, ", ")
 			if cas[0] == "" {

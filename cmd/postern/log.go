@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,7 +118,7 @@ func (c *client) printLog(cc *cli.Context, w wanted) error {
 	defer stream.Close()
 	var grown auditlog.Range
 	out := bufio.NewWriter(os.Stdout)
-	p := &leafPrinter{wanted: w, out: out, mapper: &ocsf.Mapper{Product: version()}, raw: cc.Bool("json")}
+	p := &leafPrinter{wanted: w, out: out, mapper: &ocsf.Mapper{Product: command.Version()}, raw: cc.Bool("json")}
 	p.begin()
 	for {
 		var leaf control.Leaf
@@ -221,7 +220,7 @@ func (p *leafPrinter) print(leaf control.Leaf) error {
 		}
 		return p.line(map[bool]string{true: "\n", false: ",\n"}[p.count == 1], "", line)
 	}
-	_, err := fmt.Fprintf(p.out, "%d  %s  %-13s %-10s %s\n", leaf.Index, clock(e.At, time.Now()), word(e.Type), word(e.Actor), word(about(e)))
+	_, err := fmt.Fprintf(p.out, "%-5d  %s  %-13s %-10s %s\n", leaf.Index, clock(e.At, time.Now()), word(e.Type), word(e.Actor), word(about(e)))
 	return err
 }
 
@@ -237,14 +236,6 @@ func (p *leafPrinter) line(before, after string, v any) error {
 	return err
 }
 
-// version of this program, as its build says.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return ""
-}
-
 // about is one line on what an entry says.
 func about(e auditlog.Entry) string {
 	switch {
@@ -253,7 +244,7 @@ func about(e auditlog.Entry) string {
 	case e.Policy != nil:
 		return e.Policy.Digest
 	case e.Request != nil && e.Request.Emergency:
-		return fmt.Sprintf("EMERGENCY %s of %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
+		return fmt.Sprintf("EMERGENCY %s of %s for %s: %s", e.Request.ID, strings.Join(e.Request.Targets, ", "), short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Overdue != nil:
 		return fmt.Sprintf("the review of %s, an emergency of %s, is overdue since %s", e.Overdue.Request, e.Overdue.Person, e.Overdue.By.UTC().Format(time.RFC3339))
 	case e.Sheet != nil:
@@ -263,13 +254,15 @@ func about(e auditlog.Entry) string {
 	case e.Request != nil && e.Request.Sheet != nil:
 		return fmt.Sprintf("%s asks for a sealed grant of %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Request != nil:
-		return fmt.Sprintf("%s asks for %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
+		return fmt.Sprintf("%s asks for %s for %s: %s", e.Request.ID, strings.Join(e.Request.Targets, ", "), short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Vote != nil:
 		return fmt.Sprintf("%s %s, signed by %s", strings.TrimSpace(e.Vote.Decision+" "+e.Vote.Verdict), e.Vote.Request, e.Vote.Key)
 	case e.State != nil:
 		return fmt.Sprintf("%s is %s: %s", e.State.Request, e.State.State, e.State.Why)
+	case e.Extension != nil:
+		return extended(*e.Extension)
 	case e.Certificate != nil:
-		return fmt.Sprintf("%s certificate %d %s %s", e.Certificate.CA, e.Certificate.Serial, e.Certificate.Request, e.Certificate.Session)
+		return strings.TrimSpace(fmt.Sprintf("%s certificate %d %s %s", e.Certificate.CA, e.Certificate.Serial, e.Certificate.Request, e.Certificate.Session))
 	case e.Revocation != nil:
 		return fmt.Sprintf("%d %s: %s", e.Revocation.Seq, e.Revocation.Target(), e.Revocation.Reason)
 	case e.Risk != nil:
@@ -283,7 +276,11 @@ func about(e auditlog.Entry) string {
 	case e.Session != nil:
 		return fmt.Sprintf("%s of %s to %s through %s", e.Session.ID, e.Session.Request, e.Session.Target, e.Session.Bastion)
 	case e.Progress != nil:
-		return fmt.Sprintf("%s has %d frames, %d segments sealed %s", e.Progress.Session, e.Progress.Frames, e.Progress.Segments, e.Progress.End)
+		text := fmt.Sprintf("%s has %s, %s sealed", e.Progress.Session, count(int(e.Progress.Frames), "frame"), count(int(e.Progress.Segments), "segment"))
+		if e.Progress.End != "" {
+			text += "; it ended: " + e.Progress.End
+		}
+		return text
 	case e.RecordingKey != nil:
 		return fmt.Sprintf("%s for %s", e.RecordingKey.ID, e.RecordingKey.Month)
 	case e.View != nil:
@@ -297,6 +294,15 @@ func aboutUse(u control.SheetUse) string {
 		return fmt.Sprintf("THE SHEET OF %s WAS USED TWICE, again by %s at %s", u.Request, u.Person, u.Started.UTC().Format(time.RFC3339))
 	}
 	return fmt.Sprintf("%s used the sheet of %s for %s at %s, without the CA", u.Person, u.Request, u.Session, u.Started.UTC().Format(time.RFC3339))
+}
+
+// extended is one line on what was asked of an extension, or became of it.
+func extended(e auditlog.Extension) string {
+	text := fmt.Sprintf("%s by %s, until %s", e.Request, short(time.Duration(e.ForSeconds)*time.Second), e.Ends.UTC().Format(time.RFC3339))
+	if e.State == control.Pending {
+		return "to extend " + text + ", is asked for: " + e.Reason
+	}
+	return "to extend " + text + ", is " + e.State
 }
 
 // aboutCustody is one line on what keeps or destroys recordings; of a type that this version does not know it is all of the entry.

@@ -43,6 +43,7 @@ func newApp() *cli.App {
 			revocationsCommand,
 			krlCommand,
 			hostsCommand,
+			bastionsCommand,
 			auditorCommand,
 			recordingKeyCommand,
 			recordingKeysCommand,

@@ -72,6 +72,7 @@ func explainPolicy(c *cli.Context) error {
 		return err
 	}
 	explanation := set.Explain(query)
+	explanation.Turns = set.Turns(query)
 	if c.Bool("json") {
 		err = jsonLine(c.App.Writer, explanation)
 	} else {

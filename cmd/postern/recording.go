@@ -46,6 +46,9 @@ func writing(path string, fn func(io.Writer) error) error {
 		return fn(os.Stdout)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if failed := new(os.PathError); errors.As(err, &failed) { // nobody knows the other name
+		return fmt.Errorf("%s cannot be written: %w", path, failed.Err)
+	}
 	if err != nil {
 		return err
 	}

@@ -158,6 +158,9 @@ func offset(d time.Duration) string {
 }
 
 func printHeader(h recorder.Header) {
+	if h.Person == "" { // it is in the first frame, and none is sealed yet
+		return
+	}
 	fmt.Fprintln(os.Stderr, word(fmt.Sprintf("%s: %s as %s on %s through %s, from %s, %s", h.Session, h.Person, h.Account, h.Host, h.Bastion,
 		h.Client, when(h.Started, time.Now()))))
 }

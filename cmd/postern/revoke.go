@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,52 +108,6 @@ func (c *client) revoke(cc *cli.Context, r revoking) error {
 	return c.awaitReceipts(cc.Context, cut, reach)
 }
 
-// receiptTime is how long somebody who revokes waits to see what the bastions did.
-const receiptTime = 3 * time.Second
-
-// awaitReceipts shows what the bastions did with the sessions that were live, and the hosts with what ran for them. The revocation stands whether
-// they tell or not.
-func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reach control.Reach) error {
-	live := map[string]int{}
-	for _, s := range reach.Sessions {
-		live[s.Bastion]++
-	}
-	onHosts := map[string]bool{}
-	for _, s := range reach.Followed {
-		onHosts[s] = true
-	}
-	if len(live)+len(onHosts) == 0 {
-		return nil
-	}
-	stream, err := c.Stream(ctx, "receipts", strconv.FormatUint(cut.Seq, 10), "--wait", receiptTime.String())
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	for len(live)+len(onHosts) > 0 {
-		var r control.Told
-		if err := stream.Next(&r); err != nil {
-			break // the time is over, or the connection is lost: what is missing is said below
-		}
-		printTold(r)
-		if r.HostEnded != nil {
-			delete(onHosts, r.HostEnded.Session)
-			continue
-		}
-		if r.Part == r.Parts-1 {
-			delete(live, r.Bastion)
-		}
-	}
-	for _, bastion := range slices.Sorted(maps.Keys(live)) {
-		fmt.Println(colour(yellow, fmt.Sprintf("%s has not told yet what it cut of %s; it may have lost the CA, and then ends them itself. See later with: postern revocations --receipts",
-			word(bastion), count(live[bastion], "live session"))))
-	}
-	if len(onHosts) > 0 {
-		fmt.Println(colour(yellow, fmt.Sprintf("hosts have not told yet what they ended of %s; see later with: postern revocations --receipts", count(len(onHosts), "session"))))
-	}
-	return nil
-}
-
 func printTold(r control.Told) {
 	switch {
 	case r.HostEnded == nil:
@@ -192,6 +144,9 @@ func printReach(reach control.Reach, answer bool) {
 	}
 	fmt.Fprintf(out, "%s hits %s, %s and %s\n", word(reach.Target), count(len(reach.Requests), "grant"), count(reach.Certificates, "valid certificate"),
 		count(len(reach.Sessions), "live session"))
+	if len(reach.Requests)+int(reach.Certificates)+len(reach.Sessions)+len(reach.Followed) == 0 {
+		fmt.Fprintln(out, "  if somebody is in who should not be: is the name spelt as in postern sessions --live?") // a mistyped name revokes nothing, and says so like this
+	}
 	for _, r := range reach.Requests {
 		fmt.Fprintf(out, "  %s  %s  %s  %s: %s\n", r.ID, r.State, word(r.Person), word(strings.Join(r.Targets, " ")), word(r.Reason))
 	}

@@ -87,7 +87,7 @@ func searchAll(c *cli.Context, q *search.Query, filter sessionFilter) error {
 	}
 	sessions = slices.DeleteFunc(sessions, func(s control.Session) bool { return !filter.keeps(s) })
 	if len(sessions) == 0 {
-		return errors.New("no sessions to search; postern sessions takes the same filters")
+		return errors.New("no sessions to search: postern sessions takes the same filters, and shows only your own unless a rule permits you audit")
 	}
 	slices.SortStableFunc(sessions, func(a, b control.Session) int { return b.Started.Compare(a.Started) })
 	var ids []string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -130,6 +131,9 @@ func trusted(dir string) (verify.Keys, error) {
 	for name, key := range map[string]*ssh.PublicKey{"user_ca": &keys.User, "session_ca": &keys.Session, "host_ca": &keys.Host, "gateway_ca": &keys.Gateway} {
 		path := filepath.Join(dir, name+".pub")
 		data, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return keys, fmt.Errorf("%w: your operator hands out the trust directory; set POSTERN_TRUST or --trust to it", err)
+		}
 		if err != nil {
 			return keys, err
 		}

@@ -139,6 +139,7 @@ func printBundle(r *evidence.Report, keys verify.Keys, trusted string) error {
 // requestFacts tells what the leaves prove: who asked for what, who decided, what was signed.
 func requestFacts(r *evidence.Report) []string {
 	var pairs []string
+	ended := map[string]bool{}
 	for _, e := range r.Entries() {
 		switch {
 		case e.Request != nil:
@@ -155,7 +156,12 @@ func requestFacts(r *evidence.Report) []string {
 			pairs = append(pairs, "revocation", fmt.Sprintf("%s: %s:%s by %s: %s", utc(e.At), e.Revocation.Kind, e.Revocation.Value, e.Revocation.By, e.Revocation.Reason))
 		case e.Session != nil:
 			pairs = append(pairs, "session", fmt.Sprintf("%s: %s as %s through %s from %s", utc(e.At), e.Session.ID, e.Session.Target, e.Session.Bastion, e.Session.Client))
-		case e.Progress != nil && e.Progress.End != "":
+		case e.Extension != nil:
+			pairs = append(pairs, "extension", fmt.Sprintf("%s: %s: %s", utc(e.At), e.Actor, extended(*e.Extension)))
+		case e.Risk != nil, e.Cut != nil, e.Overdue != nil:
+			pairs = append(pairs, e.Type, utc(e.At)+": "+about(e))
+		case e.Progress != nil && e.Progress.End != "" && !ended[e.Progress.Session]: // it is said again when all of it is sealed
+			ended[e.Progress.Session] = true
 			pairs = append(pairs, "ended", fmt.Sprintf("%s: %s, %s, after %d frames", utc(e.At), e.Progress.Session, e.Progress.End, e.Progress.Frames))
 		}
 	}

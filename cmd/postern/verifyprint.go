@@ -20,7 +20,7 @@ func (p *proof) print() error {
 		"remembered", p.Memory,
 		"witnesses", p.witnesses(),
 		"policies", p.policies(),
-		"requests", fmt.Sprintf("%d with %d signed decisions; %d revocations", p.Requests, p.Votes, p.Revocations),
+		"requests", fmt.Sprintf("%d with %s; %s", p.Requests, count(p.Votes, "signed decision"), count(p.Revocations, "revocation")),
 		"certificates", fmt.Sprintf("user %d, session %d, host %d, gateway %d", p.Certificates["user"], p.Certificates["session"], p.Certificates["host"], p.Certificates["gateway"]),
 		"sessions", fmt.Sprintf("%d, looked at in %s", len(p.Sessions), count(len(p.Views), "view")),
 		"recordings", p.recordings())
@@ -55,6 +55,9 @@ func (p *proof) policies() string {
 }
 
 func (p *proof) recordings() string {
+	if p.Checked+p.Open+p.Destroyed == 0 && len(p.Sessions) > 0 {
+		return "not looked at"
+	}
 	text := fmt.Sprintf("%d pass through all %d heads that were logged of them", p.Checked, p.Heads)
 	if p.Read > 0 {
 		text += fmt.Sprintf(", %d of them read to the last frame", p.Read)

@@ -21,7 +21,7 @@ import (
 
 var watchRequestsCommand = &cli.Command{
 	Name:  "watch-requests",
-	Usage: "see requests as they come, and sign what waits for you",
+	Usage: "see requests, holds and reviews as they come, and sign what waits for you",
 	Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also those that do not wait for you"}, jsonFlag},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c); err != nil {
@@ -55,7 +55,7 @@ type watcher struct {
 	queue []control.Request // that wait for an answer, oldest first
 	asked string            // the one that the prompt names; an answer is for it and no other
 
-	decides func(r control.Request, decision, because string) (control.Request, error)
+	decides func(r control.Request, s said) (control.Request, error)
 }
 
 func (w *watcher) run(ctx context.Context) error {
@@ -125,29 +125,12 @@ func (w *watcher) answers(ctx context.Context) <-chan string {
 	return lines
 }
 
-// mine says whether a request waits for this person: of a group that is still missing, not theirs, not decided by them.
-func (w *watcher) mine(r control.Request) bool {
-	votes, needs := r.Votes, r.Needs
-	e, extending := r.Extending()
-	h, held := r.Held()
-	if held {
-		votes, needs = h.Votes, h.Needs
-	} else if extending {
-		votes, needs = e.Votes, e.Needs
-	}
-	decided := slices.ContainsFunc(votes, func(v control.Vote) bool { return v.Person == w.me.Name })
-	needed := slices.ContainsFunc(needs, func(n control.Need) bool {
-		return len(n.Have) < n.Count && slices.Contains(w.me.Groups, n.Group)
-	})
-	return (held || extending || r.State == control.Pending) && r.Person != w.me.Name && needed && !decided
-}
-
 // heard shows a request that is new or changed, and asks about it when its turn comes. One that was shown keeps its place; one that says something
 // else than what was shown is shown anew, and what was asked about it is vanished back.
 func (w *watcher) heard(r control.Request) error {
 	at := slices.IndexFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
-	was := at >= 0 && sameQuestion(w.queue[at], r)
-	mine := w.mine(r)
+	was := at >= 0 && w.asks(w.queue[at]) == w.asks(r) && sameQuestion(w.queue[at], r)
+	mine := w.asks(r) != ""
 	switch {
 	case mine && was:
 		w.queue[at] = r
@@ -167,7 +150,7 @@ func (w *watcher) heard(r control.Request) error {
 		fmt.Print("\a")
 		w.show(r)
 	case at >= 0 && !mine:
-		fmt.Printf("\n%s is %s\n", colour(bold, r.ID), word(r.State))
+		fmt.Printf("\n%s is %s\n", colour(bold, r.ID), word(became(r)))
 	case !mine && w.cli.Bool("all"):
 		fmt.Printf("%s  %s  %s: %s\n", colour(bold, r.ID), word(r.State), word(r.Person), word(strings.Join(r.Targets, " ")))
 	}
@@ -177,8 +160,19 @@ func (w *watcher) heard(r control.Request) error {
 		fmt.Println("press Enter to go on")
 	} else if w.asked == "" {
 		w.prompt()
+	} else if mine != was || at >= 0 && !mine || w.cli.Bool("all") {
+		w.remind() // what was just shown is not what an answer is for
 	}
 	return nil
+}
+
+// remind prints the prompt again that something else was shown below.
+func (w *watcher) remind() {
+	for _, r := range w.queue {
+		if w.ask && r.ID == w.asked {
+			fmt.Printf("%s: %s? ", w.asked, prompts[w.asks(r)])
+		}
+	}
 }
 
 // vanished stands in asked while the last prompt is for something that is gone.
@@ -194,6 +188,10 @@ func sameQuestion(a, b control.Request) bool {
 }
 
 func (w *watcher) show(r control.Request) {
+	if kind := w.asks(r); kind == toReview || kind == toClear {
+		w.showReview(r, kind)
+		return
+	}
 	if h, held := r.Held(); held {
 		fmt.Printf("\n%s  %s, of %s on %s: %s\n", colour(bold, r.ID), colour(red, word(h.What())), word(r.Person), word(cmp.Or(h.Target, strings.Join(r.Targets, ", "))), word(r.Reason))
 		fmt.Printf("  to release it needs %s; the grant ends %s\n", waitingFor(r), when(r.Ends, time.Now()))
@@ -225,7 +223,7 @@ func (w *watcher) prompt() {
 	w.asked = ""
 	if w.ask && len(w.queue) > 0 {
 		w.asked = w.queue[0].ID
-		fmt.Printf("%s: [a]pprove, [d]eny, [s]kip? ", w.asked)
+		w.remind()
 	}
 }
 
@@ -240,39 +238,41 @@ func (w *watcher) answered(text string) {
 		return
 	}
 	r := w.queue[at]
+	kind := w.asks(r)
 	verb, because, _ := strings.Cut(text, " ")
 	because = strings.TrimSpace(because)
 	switch verb = strings.ToLower(verb); {
-	case (verb == "a" || verb == "approve") && because == "":
-		w.sign(r, control.Approve, "")
-	case (verb == "d" || verb == "deny") && because != "":
-		w.sign(r, control.Deny, because)
-	case verb == "d" || verb == "deny":
-		fmt.Println("say why: d REASON")
-	case text == "s" || text == "skip":
+	case because == "" && (verb == "s" || verb == "skip"):
 		w.queue = slices.Delete(w.queue, at, at+1)
-		fmt.Printf("%s skipped; later: postern approve %s\n", r.ID, r.ID)
+		fmt.Printf("%s skipped; later: postern %s %s\n", r.ID, kind, r.ID)
+	case because == "" && (verb == "o" || verb == "open"):
+		w.open(r, kind)
 	case text != "":
-		fmt.Println("a approves, d REASON denies, s skips")
+		said, problem := answer(kind, verb, because)
+		if problem != "" {
+			fmt.Println(problem)
+		} else {
+			w.sign(r, said)
+		}
 	}
 	w.prompt()
 }
 
 // sign shows the statement and signs it: the answer that was typed is the consent to what stands there.
-func (w *watcher) sign(r control.Request, decision, because string) {
-	after, err := w.decides(r, decision, because)
+func (w *watcher) sign(r control.Request, s said) {
+	after, err := w.decides(r, s)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error()))
 		return
 	}
 	w.queue = slices.DeleteFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
-	if err := printDecided(after, decision); err != nil {
+	if err := printDecided(after, s.decision); err != nil {
 		fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error()))
 	}
 }
 
-func (w *watcher) decide(r control.Request, decision, because string) (control.Request, error) {
-	text, signer, err := w.ca.requestStatement(w.cli, r, decision, because)
+func (w *watcher) decide(r control.Request, s said) (control.Request, error) {
+	text, signer, err := w.ca.toSign(w.cli, r, s)
 	if err != nil {
 		return r, err
 	}
@@ -280,5 +280,5 @@ func (w *watcher) decide(r control.Request, decision, because string) (control.R
 	if err != nil {
 		return r, err
 	}
-	return control.Call[control.Request](w.cli.Context, w.ca.Client, signature, append([]string{decision, r.ID}, reasonWords(because)...)...)
+	return control.Call[control.Request](w.cli.Context, w.ca.Client, signature, append([]string{s.decision, r.ID}, s.words()...)...)
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,8 +15,8 @@ import (
 func TestAnAnswerIsForWhatWasAsked(t *testing.T) {
 	var signed []string
 	w := &watcher{cli: cli.NewContext(nil, flag.NewFlagSet("", 0), nil), me: control.Identity{Name: "bob", Groups: []string{"dba"}}, ask: true}
-	w.decides = func(r control.Request, decision, because string) (control.Request, error) {
-		signed = append(signed, r.ID+" "+r.Digest+" "+decision+because)
+	w.decides = func(r control.Request, s said) (control.Request, error) {
+		signed = append(signed, r.ID+" "+r.Digest+" "+s.decision+s.verdict+s.because)
 		return r, nil
 	}
 	ask := func(id, digest, state string, votes ...control.Vote) {
@@ -57,4 +58,59 @@ func TestAnAnswerIsForWhatWasAsked(t *testing.T) {
 	w.answered("s")
 	w.answered("a")
 	want("nothing left")
+}
+
+// A review is not answered with the word that was typed for an approval, nor the other way round, and both want their reasons.
+func TestReviewsAreAsked(t *testing.T) {
+	var signed []string
+	w := &watcher{cli: cli.NewContext(nil, flag.NewFlagSet("", 0), nil), me: control.Identity{Name: "bob", Groups: []string{"privacy"}}, ask: true}
+	w.decides = func(r control.Request, s said) (control.Request, error) {
+		signed = append(signed, r.ID+" "+s.decision+" "+s.verdict+" "+s.because)
+		r.Owes.Found(s.verdict, true, time.Now())
+		return r, nil
+	}
+	over := func(person string, owes control.ReviewOf, votes ...control.Vote) control.Request {
+		owes.Needs = []control.Need{{Count: 1, Group: "privacy"}}
+		return control.Request{ID: "R-1", Digest: "one", State: control.Ended, Person: person, Began: time.Now(), Owes: &owes, Votes: votes}
+	}
+	heard := func(r control.Request) {
+		t.Helper()
+		if err := w.heard(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say := func(text string, want ...string) {
+		t.Helper()
+		if w.answered(text); !slices.Equal(signed, want) {
+			t.Errorf("%q: signed %q, want %q", text, signed, want)
+		}
+		signed = nil
+	}
+	running := over("alice", control.ReviewOf{})
+	running.State = control.Granted
+	heard(running)
+	heard(over("bob", control.ReviewOf{}))
+	say("j fine")
+	heard(over("alice", control.ReviewOf{}))
+	say("a")
+	say("j")
+	say("misused")
+	say("o no, wait")
+	say("m read the mayor's file", "R-1 review misused read the mayor's file")
+
+	// Who found it is not asked to clear it; who did not is.
+	found := control.ReviewOf{Done: time.Now(), Verdict: control.Misused}
+	heard(over("alice", found, control.Vote{Person: "bob", Decision: control.Review, Verdict: control.Misused}))
+	say("c fine")
+	heard(over("alice", found, control.Vote{Person: "beth", Decision: control.Review, Verdict: control.Misused}))
+	say("j fine")
+	say("c")
+
+	// The review turns into something else while bob types: his words were for what it was.
+	heard(over("alice", control.ReviewOf{}))
+	say("c we talked")
+	say("")
+	heard(over("alice", found, control.Vote{Person: "beth", Decision: control.Review, Verdict: control.Misused}))
+	say("j fine")
+	say("c we talked", "R-1 clear  we talked")
 }

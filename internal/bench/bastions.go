@@ -79,3 +79,20 @@ func (r *rig) startBastion(name string) (string, error) {
 	}
 	return "", fmt.Errorf("%s did not come up; see %s", name, log.Name())
 }
+
+// memory is what all bastions hold, resident.
+func (r *rig) memory() (all int64) {
+	pids := []int{r.lab.PIDs["bastion"]}
+	for _, cmd := range r.plain {
+		if cmd.Args[1] == "serve" {
+			pids = append(pids, cmd.Process.Pid)
+		}
+	}
+	for _, pid := range pids {
+		var size, resident int64
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		fmt.Sscan(string(b), &size, &resident)
+		all += resident * int64(os.Getpagesize())
+	}
+	return all
+}

@@ -74,6 +74,7 @@ type round struct {
 	ended  []time.Duration // of each session: its client's connection, since the revocation left the operator
 	killed []time.Duration // each program: since then
 	heard  []time.Duration // each bastion: since then
+	memory int64           // bytes that all bastions together grew by, for each session
 	closed []time.Duration // each session, as the receipts in the log say: since its bastion heard
 }
 
@@ -89,6 +90,7 @@ func (c *cutting) rounds(o options) error {
 			return err
 		}
 		all.ended, all.killed = append(all.ended, one.ended...), append(all.killed, one.killed...)
+		all.memory = max(all.memory, one.memory)
 		all.heard, all.closed = append(all.heard, one.heard...), append(all.closed, one.closed...)
 		last, lastKilled = append(last, quantile(one.ended, 100)), append(lastKilled, quantile(one.killed, 100))
 	}
@@ -104,6 +106,7 @@ func (c *cutting) rounds(o options) error {
 	if c.host.light {
 		show("the last program was told to end", lastKilled)
 	}
+	fmt.Printf("  the bastions grew by %d KiB (resident) for each session\n", all.memory>>10)
 	fmt.Printf("  every one of %d sessions ended, its client had read why, and a receipt in the log names it\n", len(all.ended))
 	return nil
 }
@@ -119,6 +122,7 @@ func (c *cutting) hitNobody() error {
 }
 
 func (c *cutting) once(n int) (round, error) {
+	before := c.r.memory()
 	live, err := c.r.openSessions(c.addresses, n)
 	defer live.close()
 	if err != nil {
@@ -126,11 +130,12 @@ func (c *cutting) once(n int) (round, error) {
 	}
 	c.host.forget()
 	live.arm()
+	held := c.r.memory()
 	began, rev, err := c.revoke("person:alice")
 	if err != nil {
 		return round{}, err
 	}
-	one := round{}
+	one := round{memory: max(0, held-before) / int64(n)}
 	if one.ended, err = live.ends(began); err != nil {
 		return one, err
 	}

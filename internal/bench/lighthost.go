@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,8 +45,13 @@ func hostsOf(names string) (list []*hostKind) {
 const lowest = 19
 
 func (h *hostKind) begin(r *rig) error {
+	for _, name := range []string{"phi1", "phi2", "host-phi1", "host-phi2"} {
+		if err := niced(r.lab.PIDs[name]); err != nil {
+			return fmt.Errorf("nice %s: %w", name, err)
+		}
+	}
 	if !h.light {
-		return syscall.Setpriority(syscall.PRIO_PROCESS, r.lab.PIDs["phi1"], lowest)
+		return nil
 	}
 	if err := r.lab.Kill("phi1"); err != nil {
 		return err
@@ -68,6 +74,16 @@ func (h *hostKind) begin(r *rig) error {
 		return err
 	}
 	_, err = h.ask()
+	return err
+}
+
+// niced puts a process and its threads last in the queue for the processors; what it starts inherits that.
+func niced(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, t := range threads {
+		id, _ := strconv.Atoi(filepath.Base(t))
+		err = errors.Join(err, syscall.Setpriority(syscall.PRIO_PROCESS, id, lowest))
+	}
 	return err
 }
 
@@ -122,7 +138,7 @@ type lightHost struct {
 }
 
 func serveLightHost(address, dir, account string) error {
-	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, lowest); err != nil {
+	if err := niced(os.Getpid()); err != nil {
 		return err
 	}
 	h := &lightHost{}

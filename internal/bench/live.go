@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	opening      = 8   // sessions at once
-	mostOfAGrant = 500 // sessions
+	opening      = 8    // sessions at once
+	mostOfAGrant = 1000 // sessions
 )
 
 // live are the sessions that a revocation is to end.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -26,7 +27,7 @@ var ErrInterrupted = errors.New("interrupted")
 
 // Prepare gives a program and all its commands what urfave/cli does not by itself, and returns it.
 func Prepare(app *cli.App) *cli.App {
-	app.HideVersion = true
+	app.Version = Version()
 	app.HideHelpCommand = true
 	app.DisableSliceFlagSeparator = true // a reason may hold a comma
 	app.Action = noCommand
@@ -34,6 +35,14 @@ func Prepare(app *cli.App) *cli.App {
 	app.ExitErrHandler = func(*cli.Context, error) {} // Main prints every error, once
 	prepare(app.Commands)
 	return app
+}
+
+// Version is what the program was built from: a release, or a commit.
+func Version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
 }
 
 func prepare(commands []*cli.Command) {

@@ -134,7 +134,6 @@ func TestMisuse(t *testing.T) {
 		{"show R-1 R-2", `"R-2" is one argument too many (usage: prog show R-…; text with spaces needs quotes)`},
 		{"show --bogus R-1", "there is no flag --bogus (see: prog show --help)"},
 		{"--bogus", "-bogus (see: prog --help)"},
-		{"--version", "-version"},
 		{"request --for 15m", "ACCOUNT@HOST is missing"},
 		{"request root@phi1 --for 15", `--for: "15" is no length of time: write it as 15m, 1h30m or 20s (see: prog request --help)`},
 		{"request root@phi1 --for", "--for needs a value"},
@@ -174,6 +173,14 @@ func TestHelp(t *testing.T) {
 		_, help, err := run(t, strings.Fields(typed)...)
 		if text, status := outcome(err, nil); status != 2 || text != "" || !strings.Contains(help, "COMMANDS") {
 			t.Errorf("prog %s: %q, status %d, %q", typed, text, status, help)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, typed := range []string{"--version", "-v"} {
+		if ran, text, err := run(t, typed); err != nil || ran != nil || !strings.HasPrefix(text, "prog version ") {
+			t.Errorf("prog %s: %v, %q, ran %q", typed, err, text, ran)
 		}
 	}
 }

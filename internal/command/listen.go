@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"net"
 	"os"
 
@@ -14,7 +15,7 @@ var AddressFile = &cli.StringFlag{Name: "address-file", Usage: "write the addres
 func Listen(c *cli.Context) (net.Listener, error) {
 	l, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--listen %s: %w", c.String("listen"), err)
 	}
 	if path := c.String(AddressFile.Name); path != "" {
 		if err := announce(path, l.Addr().String()); err != nil {

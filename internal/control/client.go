@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +33,7 @@ const (
 // Config says how to reach a CA.
 type Config struct {
 	Address    string       // host:port
-	Name       string       // of the CA; empty: DefaultName
+	Name       string       // of the CA; empty: [NameIn] the directory of KnownHosts
 	User       string       // empty: "postern"; the CA goes by the key
 	Signers    []ssh.Signer // tried in order
 	KnownHosts string       // file with the gateway CA's @cert-authority line
@@ -61,26 +62,32 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	name := cfg.Name
 	if name == "" {
-		name = DefaultName
+		name = NameIn(filepath.Dir(cfg.KnownHosts))
 	}
 	user := cfg.User
 	if user == "" {
 		user = "postern"
 	}
 	var banner string
+	met := false // the CA has shown its key
 	ssc := &ssh.ClientConfig{
 		User:              user,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(cfg.Signers...)},
 		HostKeyAlgorithms: algo.HostCertificateAlgorithms,
 		HostKeyCallback: func(_ string, remote net.Addr, key ssh.PublicKey) error {
 			// The certificate must be for the CA's name: the address is only the way there.
-			return check(net.JoinHostPort(name, "22"), remote, key)
+			err := check(net.JoinHostPort(name, "22"), remote, key)
+			met = err == nil
+			return err
 		},
 		BannerCallback: func(m string) error { banner = strings.TrimSpace(m); return nil },
 	}
 	algo.Harden(&ssc.Config)
 	patience := cmp.Or(cfg.Patience, handshakeTime)
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", cfg.Address)
+	if op := new(net.OpError); errors.As(err, &op) { // which would say the address again
+		return nil, fmt.Errorf("CA %s cannot be reached: %w; is this its HOST:PORT, and does postern-ca run there?", cfg.Address, op.Err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("CA %s: %w", cfg.Address, err)
 	}
@@ -92,10 +99,23 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		if banner != "" {
 			return nil, fmt.Errorf("CA %s: %s", cfg.Address, banner)
 		}
+		broke := new(net.Error)
+		if met && !errors.As(err, broke) && !errors.Is(err, io.EOF) { // it tells no stranger why; nearly always it does not know the key
+			return nil, fmt.Errorf("CA %s lets nobody in with %s: is the public half in its policy? (%w)", cfg.Address, offered(cfg.Signers), err)
+		}
 		return nil, fmt.Errorf("CA %s: %w", cfg.Address, err)
 	}
 	conn.SetDeadline(time.Time{})
 	return &Client{ssh: ssh.NewClient(c, chans, reqs)}, nil
+}
+
+// offered names keys.
+func offered(signers []ssh.Signer) string {
+	var names []string
+	for _, s := range signers {
+		names = append(names, ssh.FingerprintSHA256(s.PublicKey()))
+	}
+	return cmp.Or(strings.Join(names, ", "), "no key")
 }
 
 // Close ends the connection and every stream on it.

@@ -147,7 +147,8 @@ func (c Custody) Verify() (ssh.PublicKey, error) {
 	return signedWith(c.AuditKey, c.Signature, c.Statement())
 }
 
-func (c Custody) check() error {
+// Form says what is wrong with what is to be decided, before anybody signs it: a scope that was mistyped would hold nothing.
+func (c Custody) Form() error {
 	acts := []string{Hold, Release, Shred, Enrol, Retire}
 	enrolment := c.Act == Enrol || c.Act == Retire
 	switch {
@@ -157,6 +158,16 @@ func (c Custody) check() error {
 		return errors.New("there is no such scope (they are session:S-…, request:R-…, person:NAME, host:NAME, month:2026-11 and all)")
 	case c.Act == Shred && c.Session() == "" && c.Month() == "":
 		return errors.New("what is shredded is a session or a month, and nothing else")
+	}
+	return nil
+}
+
+func (c Custody) check() error {
+	enrolment := c.Act == Enrol || c.Act == Retire
+	if err := c.Form(); err != nil {
+		return err
+	}
+	switch {
 	case c.Auditor == "" || c.Reason == "" || len(c.Reason) > maxCustodyReason || !nonceForm.MatchString(c.Nonce):
 		return fmt.Errorf("it names no auditor, no reason of up to %d bytes or no nonce", maxCustodyReason)
 	case (c.Hold != "") != (c.Act == Release):

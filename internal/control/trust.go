@@ -25,6 +25,15 @@ func (t Trust) Save(dir string) error {
 	return nil
 }
 
+// NameIn is the name of the CA that a trust directory is about, which `postern-ca init --name` gave it: that of its log. Without a log.vkey it is [DefaultName].
+func NameIn(dir string) string {
+	vkey, err := os.ReadFile(filepath.Join(dir, "log.vkey"))
+	if name, _, found := strings.Cut(string(vkey), "+"); err == nil && found && name != "" {
+		return name
+	}
+	return DefaultName
+}
+
 // keep writes a file that is not there, and refuses one that says something else.
 func keep(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

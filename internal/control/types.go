@@ -164,6 +164,9 @@ type OpenReply struct {
 	// Destinations are where forward-local may lead: host:port, address range:port or an absolute path of a socket; port * is any.
 	Destinations []string `json:"destinations,omitempty"`
 
+	// Used is what sessions of the grant that ended have counted, by limit.
+	Used map[string]uint64 `json:"used,omitempty"`
+
 	// Warnings are for the person: limits that were crossed when the session opened.
 	Warnings []string `json:"warnings,omitempty"`
 
@@ -185,14 +188,18 @@ type Record struct {
 
 // Progress is what a bastion tells about a running or finished recording.
 type Progress struct {
-	Session     string `json:"session"`
-	Frames      uint64 `json:"frames"`
-	Head        string `json:"head"`
-	Segments    uint64 `json:"segments"`
-	SealedHead  string `json:"sealed_head,omitempty"`
-	End         string `json:"end,omitempty"` // set once, when the session ended
-	Sealed      bool   `json:"sealed,omitempty"`
-	Interrupted bool   `json:"interrupted,omitempty"`
+	Session    string `json:"session"`
+	Frames     uint64 `json:"frames"`
+	Head       string `json:"head"`
+	Segments   uint64 `json:"segments"`
+	SealedHead string `json:"sealed_head,omitempty"`
+	End        string `json:"end,omitempty"` // set once, when the session ended
+
+	// Counts are of the session's limits, by their text, with the end: since each was released last.
+	Counts map[string]uint64 `json:"counts,omitempty"`
+
+	Sealed      bool `json:"sealed,omitempty"`
+	Interrupted bool `json:"interrupted,omitempty"`
 }
 
 // Keystrokes is the purpose of a recording key that what is typed is sealed to.

@@ -146,5 +146,11 @@ func (v *Visitor) Done() <-chan struct{} { return v.visit.done }
 // short.
 func (v *Visitor) Took(n int) { v.visit.taken.Add(int64(n)) }
 
+// Last says that End follows what is written next.
+func (v *Visitor) Last() { v.visit.Last() }
+
+// End closes the connection for the client. Close must follow.
+func (v *Visitor) End() error { return v.visit.End() }
+
 // Close ends the connection without waiting; what was written last still gets a moment to go out.
 func (v *Visitor) Close() error { return v.visit.Close() }

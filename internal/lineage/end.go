@@ -12,7 +12,7 @@ const (
 	// glance is between two looks while processes are left to end by themselves.
 	glance = 5 * time.Millisecond
 	// longGlance is between two looks at what a SIGKILL has not ended yet: it waits for a disk.
-	longGlance = 200 * time.Millisecond
+	longGlance = 100 * time.Millisecond
 	// persistence is how long it is tried after the grace.
 	persistence = 5 * time.Second
 	// stopping is how many passes at most only stop: what forks faster than that is killed while it runs.
@@ -31,152 +31,201 @@ type Ended struct {
 	Took     time.Duration
 }
 
-// End asks all processes of the login to end, kills after the grace what did not, and what that started meanwhile, until nothing is left or
-// it makes no sense to try longer.
-func (p Proc) End(l Login, grace time.Duration) Ended {
+// End asks all processes of the logins to end, kills after the grace what did not, and what that started meanwhile, until nothing is left or
+// it makes no sense to try longer. Many logins cost as much as one, since all processes of the machine are looked at each time.
+func (p Proc) End(logins []Login, grace time.Duration) []Ended {
 	began := time.Now()
-	c := &crew{Proc: p, login: l, known: map[ID]bool{}, ours: p.ours()}
-	c.sweep() // who is whose child is clear as long as nobody was sent anything
-	left := c.sweep(unix.SIGHUP, unix.SIGTERM, unix.SIGCONT)
-	out := Ended{By: l.By(), Detached: c.detached}
-	for left > 0 && time.Since(began) < grace {
-		time.Sleep(min(glance, grace))
-		left = c.sweep()
+	c := p.crew(logins)
+	c.sweep()
+	c.signal(unix.SIGHUP, unix.SIGTERM, unix.SIGCONT)
+	for pause := glance; c.recount() > 0 && time.Since(began) < grace; pause = min(2*pause, longGlance) {
+		time.Sleep(min(pause, grace-time.Since(began)))
 	}
-	out.Killed = left
-	out.Left = c.kill()
-	out.Found, out.Took = c.ran, time.Since(began)
-	return out
+	for i := range c.ended {
+		c.ended[i].Killed = c.ended[i].Left
+	}
+	c.kill()
+	for i := range c.ended {
+		c.ended[i].Took = time.Since(began)
+	}
+	return c.ended
 }
 
-// crew is what is known of the processes of a login while they are ended.
+// crew is what is known of the processes of some logins while they are ended.
 type crew struct {
 	Proc
-	login    Login
-	ours     map[int]bool
-	known    map[ID]bool // all that were found; true: it ran then
-	ran      int         // how many of them ran
-	detached int         // of those that the first sweep found
-	swept    bool
-	denied   bool // we may not signal one of them, so there is no sense in trying for long
+	logins []Login
+	ended  []Ended // of each
+	audits map[uint32]int
+	scopes map[string]int
+	ours   map[int]bool
+	known  map[ID]int // all that were found, and of which login
+	ran    map[ID]bool
+	swept  bool
+	denied bool // we may not signal one of them, so there is no sense in trying for long
+}
+
+func (p Proc) crew(logins []Login) *crew {
+	c := &crew{Proc: p, logins: logins, ended: make([]Ended, len(logins)), ours: p.ours(),
+		audits: map[uint32]int{}, scopes: map[string]int{}, known: map[ID]int{}, ran: map[ID]bool{}}
+	for i, l := range logins {
+		c.ended[i].By = l.By()
+		c.known[l.Leader] = i
+		if l.Audit != NoAudit {
+			c.audits[l.Audit] = i
+		}
+		if l.Scope != "" {
+			c.scopes[l.Scope] = i
+		}
+	}
+	return c
 }
 
 // kill stops everything before it kills anything. What is stopped starts nothing, and what is killed makes room for something else: so a
-// program that forks without end is caught.
-func (c *crew) kill() (left int) {
-	quiet, pause := 0, glance
-	for end := time.Now().Add(persistence); ; {
-		for before, n := -1, 0; before != c.ran && n < stopping; n++ {
-			before = c.ran
+// program that forks without end is caught. It is over when several looks at everything in a row found nothing.
+func (c *crew) kill() {
+	for quiet, end := 0, time.Now().Add(persistence); quiet < certainty; quiet++ {
+		if c.sweep(unix.SIGSTOP) == 0 {
+			continue
+		}
+		quiet = -1
+		for before, n := 0, 0; before != len(c.ran) && n < stopping; n++ {
+			before = len(c.ran)
 			c.sweep(unix.SIGSTOP)
 		}
-		left = c.sweep(unix.SIGKILL)
-		if quiet++; left > 0 {
-			quiet = 0
-		}
-		if quiet == certainty || c.denied || time.Now().After(end) {
-			return left
-		}
-		if left > 0 {
+		c.signal(unix.SIGKILL)
+		for pause := glance; c.recount() > 0 && !c.denied && time.Now().Before(end); pause = min(2*pause, longGlance) {
 			time.Sleep(pause)
-			pause = min(2*pause, longGlance)
+		}
+		if c.denied || time.Now().After(end) {
+			return
 		}
 	}
 }
 
-// sweep finds the login's processes, sends each the signals, and says how many run. What its audit session or its cgroup gives away gets the
+// signal sends to all that were found and still run.
+func (c *crew) signal(signals ...unix.Signal) {
+	for id := range c.ran {
+		if process, err := c.Look(id.PID); err == nil && process.ID == id {
+			c.send(process, signals)
+		}
+	}
+}
+
+// recount says how many of those that were found still run, without looking for others.
+func (c *crew) recount() (running int) {
+	for i := range c.ended {
+		c.ended[i].Left = 0
+	}
+	for id := range c.ran {
+		if process, err := c.Look(id.PID); err == nil && process.ID == id && process.running() {
+			running++
+			c.ended[c.known[id]].Left++
+		}
+	}
+	return running
+}
+
+// sweep finds the logins' processes, sends each the signals, and says how many run. What its audit session or its cgroup gives away gets the
 // signal at once, before it can be another process; the rest when it is clear whose child it is.
 func (c *crew) sweep(signals ...unix.Signal) (running int) {
+	for i := range c.ended {
+		c.ended[i].Left = 0
+	}
 	var others []Process
-	here := map[int]Process{} // the login's processes by number
-	found := func(process Process, late bool) {
+	here := map[int]Process{} // the logins' processes by number
+	found := func(process Process, of int) {
+		here[process.PID], c.known[process.ID] = process, of
 		if process.running() {
-			c.send(process.ID, signals)
-		}
-		if late && c.thread(process.PID) {
-			return
-		}
-		here[process.PID] = process
-		if !process.running() {
-			c.known[process.ID] = c.known[process.ID]
-			return
-		}
-		running++
-		if !c.known[process.ID] {
-			c.known[process.ID] = true
-			c.ran++
+			running++
+			c.count(process.ID, of)
 		}
 	}
 	err := c.each(func(process Process, late bool) {
+		of, ok := c.of(process)
 		switch {
 		case process.PID <= 1 || c.ours[process.PID] || c.listener(process):
-		case c.marked(process):
-			found(process, late)
-		default:
+			return
+		case !ok:
 			others = append(others, process)
+			return
+		}
+		c.send(process, signals)
+		if !late || !c.thread(process.PID) {
+			found(process, of)
 		}
 	})
-	if err != nil {
-		return 1 // we cannot see, so we do not say that nothing is left
-	}
 	for again := true; again; {
 		again = false
 		for _, process := range others {
 			parent, ok := here[process.Parent]
 			if _, counted := here[process.PID]; ok && !counted && c.still(parent.ID) {
-				found(process, false)
+				c.send(process, signals)
+				found(process, c.known[parent.ID])
 				again = true
 			}
 		}
 	}
 	if !c.swept {
-		c.swept, c.detached = true, c.astray(here)
+		c.swept = true
+		c.astray(here)
+	}
+	if err != nil { // we cannot see, so we do not say that nothing is left
+		running++
+		for i := range c.ended {
+			c.ended[i].Left++
+		}
 	}
 	return running
 }
 
-// astray counts what runs and is not below the login's sshd.
-func (c *crew) astray(here map[int]Process) (n int) {
+func (c *crew) count(id ID, of int) {
+	c.ended[of].Left++
+	if !c.ran[id] {
+		c.ran[id] = true
+		c.ended[of].Found++
+	}
+}
+
+// astray counts what runs and is not below its login's sshd.
+func (c *crew) astray(here map[int]Process) {
 	for _, process := range here {
+		of := c.known[process.ID]
+		leader := c.logins[of].Leader
 		at, ok := process, true
-		for steps := 0; ok && at.ID != c.login.Leader && steps < len(here); steps++ {
+		for steps := 0; ok && at.ID != leader && steps < len(here); steps++ {
 			at, ok = here[at.Parent]
 		}
-		if process.running() && at.ID != c.login.Leader {
-			n++
+		if process.running() && at.ID != leader {
+			c.ended[of].Detached++
 		}
 	}
-	return n
 }
 
 // listener says whether a process is sshd as it waits for everybody. Without systemd an admin who restarts it does so within their login, and its end
 // would lock everybody out. Root can pass for it, as root can leave the login by other ways.
 func (c *crew) listener(process Process) bool {
-	if process.Parent != 1 || process.Name != "sshd" || process.ID == c.login.Leader {
+	_, known := c.known[process.ID]
+	if process.Parent != 1 || process.Name != "sshd" || known {
 		return false
 	}
 	uid, err := c.UID(process.PID)
 	return err == nil && uid == 0
 }
 
-// marked says whether a process is certainly of the login, whoever its parent is.
-func (c *crew) marked(process Process) bool {
-	switch {
-	case process.ID == c.login.Leader:
-		return true
-	case c.has(process.ID):
-		return true
-	case c.login.Audit != NoAudit && process.Audit == c.login.Audit:
-		return true
-	case c.login.Scope == "" || c.scope(process.PID) != c.login.Scope:
-		return false
+// of says to which login a process certainly belongs, whoever its parent is.
+func (c *crew) of(process Process) (int, bool) {
+	if of, ok := c.known[process.ID]; ok {
+		return of, true
 	}
-	return c.still(process.ID) // the number was not given to another before its cgroup was read
-}
-
-func (c *crew) has(id ID) bool {
-	_, known := c.known[id]
-	return known
+	if of, ok := c.audits[process.Audit]; ok {
+		return of, true
+	}
+	if len(c.scopes) == 0 {
+		return 0, false
+	}
+	of, ok := c.scopes[c.scope(process.PID)]
+	return of, ok && c.still(process.ID) // the number was not given to another before its cgroup was read
 }
 
 // still says whether the number names that process. If a child named it as its parent before, it was the parent.
@@ -186,16 +235,16 @@ func (c *crew) still(id ID) bool {
 }
 
 // send reaches this process or none: the descriptor is of one process, and it is looked at after it was opened.
-func (c *crew) send(id ID, signals []unix.Signal) {
-	if len(signals) == 0 {
+func (c *crew) send(process Process, signals []unix.Signal) {
+	if len(signals) == 0 || !process.running() {
 		return
 	}
-	fd, err := unix.PidfdOpen(id.PID, 0)
+	fd, err := unix.PidfdOpen(process.PID, 0)
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
-	if !c.still(id) {
+	if !c.still(process.ID) {
 		return
 	}
 	for _, s := range signals {

@@ -67,14 +67,14 @@ func TestTheTreeIsEnded(t *testing.T) {
 	cmd, said := started(t, `trap "" HUP TERM; sleep 600 & (trap "" TERM; sleep 600 & wait) & echo $!; wait`)
 	l := Login{Serial: 1, Leader: look(t, cmd.Process.Pid).ID, Audit: NoAudit}
 	inner := look(t, number(t, said)).ID
-	e := proc.End(l, 20*time.Millisecond)
+	e := proc.End([]Login{l}, 20*time.Millisecond)[0]
 	if e.Left != 0 || e.Found < 3 || e.Killed == 0 || e.Detached != 0 || e.By != ByTree || !gone(inner) || !gone(l.Leader) {
 		t.Errorf("%+v", e)
 	}
 	if gone(look(t, other.Process.Pid).ID) {
 		t.Error("somebody else's process is gone")
 	}
-	if e := proc.End(l, 0); e.Found != 0 || e.Left != 0 {
+	if e := proc.End([]Login{l}, 0)[0]; e.Found != 0 || e.Left != 0 {
 		t.Errorf("afterwards: %+v", e)
 	}
 }
@@ -84,7 +84,7 @@ func TestANumberIsNotAProcess(t *testing.T) {
 	cmd, _ := started(t, "echo ready; exec sleep 600")
 	id := look(t, cmd.Process.Pid).ID
 	stale := ID{PID: id.PID, Start: id.Start - 1}
-	if e := proc.End(Login{Leader: stale, Audit: NoAudit}, 0); e.Found != 0 || gone(id) {
+	if e := proc.End([]Login{{Leader: stale, Audit: NoAudit}}, 0)[0]; e.Found != 0 || gone(id) {
 		t.Errorf("%+v", e)
 	}
 	l := Login{Leader: stale, Audit: NoAudit}
@@ -112,7 +112,7 @@ func TestForksAreCaught(t *testing.T) {
 			t.Logf("%s: whoever runs this test may not begin audit sessions, so only the tree is tested", name)
 			l.Audit = NoAudit
 		}
-		e := proc.End(l, 20*time.Millisecond)
+		e := proc.End([]Login{l}, 20*time.Millisecond)[0]
 		if l.Audit == NoAudit && strings.Contains(script, "python3") {
 			continue
 		}
@@ -189,9 +189,10 @@ func TestWhatIsOfALogin(t *testing.T) {
 	} {
 		l := test.l
 		l.Leader = ID{PID: first, Start: first * 100}
-		c := &crew{Proc: p, login: l, known: map[ID]bool{}}
-		if n := c.sweep(); n != test.want || len(c.known) != test.want {
-			t.Errorf("%s: %d: %v", name, n, c.known)
+		other := Login{Leader: ID{PID: first + 7, Start: (first + 7) * 100}, Audit: NoAudit}
+		c := p.crew([]Login{other, l})
+		if n := c.sweep(); n != test.want+1 || c.ended[1].Found != test.want || c.ended[0].Found != 1 || c.ended[1].Left != test.want {
+			t.Errorf("%s: %d: %+v", name, n, c.ended)
 		}
 	}
 }
@@ -232,4 +233,16 @@ func FuzzStat(f *testing.F) {
 			t.Errorf("%q: %+v", line, p)
 		}
 	})
+}
+
+func BenchmarkSweep(b *testing.B) {
+	c := proc.crew([]Login{{Leader: ID{PID: 1 << 22}, Audit: NoAudit - 1}})
+	list, err := proc.pids()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		c.sweep()
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(len(list)), "µs/process")
 }

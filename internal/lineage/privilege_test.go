@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		able := proc.Able()
-		fmt.Printf("able: %v, %+v\n", able, proc.End(l, 10*time.Millisecond))
+		fmt.Printf("able: %v, %+v\n", able, proc.End([]Login{l}, 10*time.Millisecond)[0])
 		return
 	}
 	os.Exit(m.Run())

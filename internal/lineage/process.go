@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Proc is where processes are read, such as /proc.
@@ -39,7 +41,7 @@ func (p Process) running() bool { return p.State != 'Z' && p.State != 'X' }
 
 // Look reads one process.
 func (p Proc) Look(pid int) (Process, error) {
-	stat, err := os.ReadFile(p.file(pid, "stat"))
+	stat, err := slurp(p.file(pid, "stat"))
 	if err != nil {
 		return Process{}, err
 	}
@@ -48,7 +50,7 @@ func (p Proc) Look(pid int) (Process, error) {
 		return Process{}, fmt.Errorf("%s: what is this: %.200q", p.file(pid, "stat"), stat)
 	}
 	out.Audit = NoAudit
-	if b, err := os.ReadFile(p.file(pid, "sessionid")); err == nil { // a kernel without audit has none
+	if b, err := slurp(p.file(pid, "sessionid")); err == nil { // a kernel without audit has none
 		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32); err == nil {
 			out.Audit = uint32(n)
 		}
@@ -57,7 +59,20 @@ func (p Proc) Look(pid int) (Process, error) {
 }
 
 func (p Proc) file(pid int, name string) string {
-	return filepath.Join(p.Root, strconv.Itoa(pid), name)
+	return p.Root + "/" + strconv.Itoa(pid) + "/" + name
+}
+
+// slurp reads a short file of proc. All processes are read each time somebody is looked for, on a machine that may be at its limit, and os.ReadFile
+// asks the kernel twice as often. A line that does not fit is cut, and then is no line of a process.
+func slurp(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 4096)
+	n, err := unix.Read(fd, b)
+	return b[:max(n, 0)], err
 }
 
 // parseStat reads a line of proc(5). The name stands in parentheses, and may hold parentheses and line ends itself.
@@ -116,7 +131,7 @@ func (p Proc) each(fn func(process Process, late bool)) error {
 
 // last is the number that was given last.
 func (p Proc) last() (int, error) {
-	b, err := os.ReadFile(filepath.Join(p.Root, "loadavg"))
+	b, err := slurp(p.Root + "/loadavg")
 	if err != nil {
 		return 0, err
 	}
@@ -180,7 +195,7 @@ var sessionScope = regexp.MustCompile(`^session-[A-Za-z0-9]+\.scope$`)
 
 // scope is the cgroup that logind made for the login that a process is of; empty: none.
 func (p Proc) scope(pid int) string {
-	b, err := os.ReadFile(p.file(pid, "cgroup"))
+	b, err := slurp(p.file(pid, "cgroup"))
 	if err != nil {
 		return ""
 	}

@@ -15,7 +15,7 @@ var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
 	"emergency", "review.waiting", "review.overdue", "review.misused", "review.cleared", "sheet", "extension.waiting", "extension.granted", "extension.denied",
 	"held.waiting", "held.granted", "held.denied",
-	"session.began", "session.ended", "revocation", "cut", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
+	"session.began", "session.ended", "revocation", "cut", "host.ended", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
 
 // Message is what a webhook or a command gets. It says what the audit log says, so nothing of a recording.

@@ -342,7 +342,10 @@ func (p *player) bar(c canvas, x, y, end int) {
 
 // about is what there is to say: a message, or whose session it is and what runs.
 func (p *player) about() string {
-	who := fmt.Sprintf("%s  %s → %s@%s", p.Header.Session, p.Header.Person, p.Header.Account, p.Header.Host)
+	who := p.Header.Session
+	if p.Header.Person != "" { // of a session of which nothing is sealed yet only that is known
+		who = fmt.Sprintf("%s  %s → %s@%s", who, p.Header.Person, p.Header.Account, p.Header.Host)
+	}
 	switch {
 	case p.message != "":
 		return p.message
@@ -389,7 +392,7 @@ func (p *player) verification() string {
 	case sum.Interrupted:
 		text += ", interrupted"
 	case !sum.Sealed:
-		text += ", still running: postern watch follows"
+		text += ", still running"
 	}
 	return text
 }

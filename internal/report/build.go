@@ -153,6 +153,14 @@ func (l *Ledger) why(s *entered) string {
 		return ""
 	case "deadline":
 		return "its time was over"
+	case "idle":
+		return "nothing was done in it for as long as its rule allows"
+	case "held":
+		return "a limit held it, and nobody let it go on"
+	case "bastion":
+		return "the bastion was stopped"
+	case "interrupted":
+		return "the bastion or its disk died"
 	case "host":
 		return "the host ended it"
 	case "lost":

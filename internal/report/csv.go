@@ -141,7 +141,7 @@ func (r *Report) approvalRows(out sheet) {
 	out.row("at", "request", "requester", "decision", "by", "how", "fido", "touch", "pin", "key", "because", "log_entry", "log_proven")
 	for _, q := range r.Requests {
 		for _, a := range q.Approvals {
-			out.row(a.At, q.ID, q.Person, a.Decision, a.Person, a.How(), a.FIDO, a.Touch, a.PIN, a.Key, a.Because, a.Leaf, r.Proof.Good())
+			out.row(a.At, q.ID, q.Person, a.Said(), a.Person, a.How(), a.FIDO, a.Touch, a.PIN, a.Key, a.Because, a.Leaf, r.Proof.Good())
 		}
 	}
 }

@@ -1,10 +1,14 @@
 package report
 
 import (
+	"slices"
 	"strings"
 
 	"postern/internal/control"
 )
+
+// Said is the decision, with the verdict of a review.
+func (a Approval) Said() string { return strings.TrimSpace(a.Decision + " " + a.Verdict) }
 
 // Owes says that something is still to be done about it.
 func (e Emergency) Owes() bool {
@@ -48,16 +52,12 @@ func (l *Ledger) emergency(r *Request) Emergency {
 			}
 		}
 	}
-	wanted := 0
-	for _, need := range r.owes.Needs {
-		wanted += need.Count
-	}
 	switch {
 	case len(e.Cleared) > 0:
 		e.State = "cleared"
-	case len(e.Reviewed) > 0 && len(e.Reviewed) >= wanted && e.Verdict == misused:
+	case r.reviewed && len(e.Reviewed) > 0 && e.Verdict == misused:
 		e.State = misused
-	case len(e.Reviewed) > 0 && len(e.Reviewed) >= wanted:
+	case r.reviewed && len(e.Reviewed) > 0:
 		e.State = "reviewed"
 	case r.Began.IsZero():
 		e.State = "unused"
@@ -65,4 +65,50 @@ func (l *Ledger) emergency(r *Request) Emergency {
 		e.State = "overdue"
 	}
 	return e
+}
+
+// mostPlaces bounds what a forged log can have us work out; nobody writes a rule with more reviewers.
+const mostPlaces = 100
+
+// complete says whether the reviews there are fill every place, by the groups of that moment: who leaves a group later was in it.
+func (l *Ledger) complete(r *Request) bool {
+	var places []string
+	for _, n := range r.owes.Needs {
+		for range min(n.Count, mostPlaces) {
+			places = append(places, n.Group)
+		}
+	}
+	var people []string
+	for _, a := range r.Approvals {
+		if a.Decision == review && a.Person != r.Person && !slices.Contains(people, a.Person) {
+			people = append(people, a.Person)
+		}
+	}
+	if len(l.groups) == 0 || len(places) > mostPlaces || len(people) > mostPlaces {
+		return len(people) >= len(places)
+	}
+	return l.seated(places, people)
+}
+
+// seated says whether each place can have somebody else, found by augmenting paths.
+func (l *Ledger) seated(places, people []string) bool {
+	holder := map[int]string{}
+	var seat func(person string, tried map[int]bool) bool
+	seat = func(person string, tried map[int]bool) bool {
+		for i, group := range places {
+			if tried[i] || !slices.Contains(l.groups[group], person) {
+				continue
+			}
+			tried[i] = true
+			if held, taken := holder[i]; !taken || seat(held, tried) {
+				holder[i] = person
+				return true
+			}
+		}
+		return false
+	}
+	for _, person := range people {
+		seat(person, map[int]bool{})
+	}
+	return len(holder) == len(places)
 }

@@ -39,7 +39,8 @@ type Ledger struct {
 	custody  []Custody
 	other    map[string]int
 	latest   time.Time
-	doubts   map[int64]string // leaf to what is wrong with it
+	doubts   map[int64]string    // leaf to what is wrong with it
+	groups   map[string][]string // of the policy in force
 }
 
 // entered is a session and where its recording stands.
@@ -89,7 +90,9 @@ func (l *Ledger) Add(index int64, e auditlog.Entry) {
 		l.receipt(index, *e.Receipt, e.At)
 	case e.SheetUse != nil:
 		l.sheetUse(*e.SheetUse)
-	case e.Certificate != nil, e.Policy != nil, e.Overdue != nil, e.Sheet != nil, e.Halt != nil: // who released it is among the decisions
+	case e.Policy != nil:
+		l.groups = e.Policy.Groups
+	case e.Certificate != nil, e.Overdue != nil, e.Sheet != nil, e.Halt != nil: // who released it is among the decisions
 	default:
 		l.other[e.Type]++
 	}
@@ -124,6 +127,9 @@ func (l *Ledger) vote(index int64, v auditlog.Vote, at time.Time) {
 	}
 	a.FIDO, a.Touch, a.PIN = token(v.Vote)
 	r.Approvals = append(r.Approvals, a)
+	if v.Decision == review && !r.reviewed && len(r.Approvals) <= 10*mostPlaces { // a forged log may have more
+		r.reviewed = l.complete(r)
+	}
 }
 
 // token says what a signature shows of a FIDO token. Whether it is good is the verifier's to say, so others are not looked at again: of ten

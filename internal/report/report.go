@@ -118,6 +118,8 @@ type Request struct {
 
 	spans []span
 	owes  control.ReviewOf // of an emergency
+
+	reviewed bool // what it owes was signed
 }
 
 // Unused says that it was approved and nobody opened a session with it.

@@ -216,6 +216,7 @@ func TestVerdicts(t *testing.T) {
 	b := newBook(t)
 	asked := control.Request{ID: "R-1", Person: "alice", Created: b.at, Emergency: true,
 		Owes: &control.ReviewOf{By: b.at.Add(24 * time.Hour), Needs: []control.Need{{Count: 1, Group: "privacy"}, {Count: 1, Group: "ward"}}}}
+	b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypePolicy, At: b.at, Policy: &auditlog.Policy{Groups: map[string][]string{"privacy": {"dana", "beth", "bob"}, "ward": {"bob"}}}})
 	b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeRequest, At: b.at, Request: &asked})
 	b.ledger.Add(b.n, auditlog.Entry{Type: auditlog.TypeState, At: b.at, State: &auditlog.State{Request: "R-1", State: control.Granted}})
 	later := func() *Report {
@@ -240,10 +241,12 @@ func TestVerdicts(t *testing.T) {
 	says("THE REVIEW IS OVERDUE", true)
 	b.finds(t, "R-1", "dana", review, control.Misused)
 	says("MISUSED, says dana; THE REVIEW IS OVERDUE", true)
+	b.finds(t, "R-1", "beth", review, control.Justified) // of the same group, so a place is still empty
+	says("MISUSED, says dana, beth; THE REVIEW IS OVERDUE", true)
 	b.finds(t, "R-1", "bob", review, control.Justified)
-	says("MISUSED, reviewed by dana, bob; nobody has cleared alice", true)
+	says("MISUSED, reviewed by dana, beth, bob; nobody has cleared alice", true)
 	b.finds(t, "R-1", "bob", control.Clear, "")
-	says("MISUSED, reviewed by dana, bob; cleared by bob", false)
+	says("MISUSED, reviewed by dana, beth, bob; cleared by bob", false)
 }
 
 // A log that does not verify is the first thing anybody reads, in every format.
@@ -418,5 +421,15 @@ func TestDocumentNamesEveryMember(t *testing.T) {
 	walk(reflect.TypeFor[Report]())
 	if len(seen) < 10 {
 		t.Errorf("only %d types", len(seen))
+	}
+}
+
+// Each way in which a bastion ends a session has words that its operator's auditor understands.
+func TestWhySessionsEnd(t *testing.T) {
+	for end, says := range map[string]string{"": "", "closed": "", "deadline": "time", "idle": "nothing was done", "held": "limit", "bastion": "was stopped", "interrupted": "died",
+		"host": "the host", "lost": "lost the CA", "recorder": "recorded"} {
+		if why := new(Ledger).why(&entered{Session: control.Session{End: end}}); !strings.Contains(why, says) || (why == "") != (says == "") {
+			t.Errorf("%q: %q", end, why)
+		}
 	}
 }

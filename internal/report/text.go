@@ -242,7 +242,7 @@ func (p *page) requests(r *Report) {
 			short(strings.Join(q.Targets, " "), 40))
 		p.put("           why  ", q.Reason)
 		for _, a := range q.Approvals {
-			text := fmt.Sprintf("%s by %s, %s, %s", a.Decision, a.Person, clock(a.At, moment), a.How())
+			text := fmt.Sprintf("%s by %s, %s, %s", a.Said(), a.Person, clock(a.At, moment), a.How())
 			if a.Because != "" {
 				text += ": " + a.Because
 			}

@@ -14,3 +14,10 @@ func quickAck(raw syscall.RawConn) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	})
 }
+
+// cork has the kernel keep what is less than a full segment until the connection is closed, but no longer than 200 ms.
+func cork(raw syscall.RawConn) {
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, 1)
+	})
+}

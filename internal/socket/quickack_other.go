@@ -5,3 +5,5 @@ package socket
 import "syscall"
 
 func quickAck(syscall.RawConn) {}
+
+func cork(syscall.RawConn) {}

@@ -49,6 +49,7 @@ type Conn struct {
 	deadline time.Time // last one given to the kernel
 	err      error
 	closed   bool
+	fin      bool        // the other side was told of the end
 	over     atomic.Bool // closed or failed: what was read ahead is not handed out any more
 	once     sync.Once
 }
@@ -86,6 +87,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if !c.bulk || len(p) >= bulkSize {
 		c.release()
 		n, err := c.Conn.Read(p)
+		if c.over.Load() {
+			return 0, net.ErrClosed
+		}
 		c.acknowledge(n)
 		c.bulk = n == len(p) && n >= inlineBelow
 		return n, err
@@ -94,6 +98,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.in = buffers.Get().(*[]byte)
 	}
 	n, err := c.Conn.Read(*c.in)
+	if c.over.Load() {
+		c.release()
+		return 0, net.ErrClosed
+	}
 	c.acknowledge(n)
 	c.start, c.end, c.readErr = 0, n, err
 	c.bulk = n >= bulkSize/4
@@ -133,7 +141,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	defer c.turn.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || c.fin {
 		return 0, net.ErrClosed
 	}
 	if len(p) < inlineBelow && !c.writing && c.pending == 0 && c.err == nil {
@@ -227,6 +235,30 @@ func (c *Conn) fail(err error) {
 		}
 	}
 	c.change.Broadcast()
+}
+
+// Last says that End or Close follows what is written next, so that both may go out in one packet: of a thousand connections that are closed in the
+// same moment each costs half as much.
+func (c *Conn) Last() {
+	if c.raw != nil {
+		cork(c.raw)
+	}
+}
+
+// End closes the connection for the other side, which has everything that was written and sees the end of it. Nothing is written after it, and
+// what is read is thrown away; but whoever waits in Read goes on waiting until Close, which must follow: of many connections that end together all
+// may have ended before the first is cleaned up. What is queued still, or no TCP, is closed at once.
+func (c *Conn) End() error {
+	c.mu.Lock()
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok || c.closed || c.writing || c.pending > 0 || c.err != nil {
+		c.mu.Unlock()
+		return c.Close()
+	}
+	c.over.Store(true)
+	c.fin = true
+	c.mu.Unlock()
+	return tcp.CloseWrite()
 }
 
 // Close ends reading at once. What is queued gets a moment to go out, without the caller waiting for it.

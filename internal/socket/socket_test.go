@@ -196,3 +196,52 @@ func (c *Conn) queued() int {
 	defer c.mu.Unlock()
 	return c.pending
 }
+
+// TestEnd: the other side has the last words and sees the end, and what it says after that is nobody's, although the connection is cleaned up later.
+func TestEnd(t *testing.T) {
+	s, other := pair(t, 0)
+	read := make(chan int, 1)
+	go func() {
+		n, _ := s.Read(make([]byte, 10))
+		read <- n
+	}()
+	s.Last()
+	if _, err := s.Write([]byte("the end")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.End(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(other); string(got) != "the end" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := s.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("written after the end: %v", err)
+	}
+	if _, err := other.Write([]byte("an answer")); err != nil {
+		t.Error(err)
+	}
+	if n := <-read; n != 0 {
+		t.Errorf("%d bytes were read after the end", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEndOfWhatIsQueued closes as Close does: what is queued gets its moment.
+func TestEndOfWhatIsQueued(t *testing.T) {
+	s, other := pair(t, 0)
+	for s.queued() == 0 {
+		if _, err := s.Write(make([]byte, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.End(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("written after the end: %v", err)
+	}
+	_, _ = io.Copy(io.Discard, other) // ends
+}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
@@ -66,6 +67,12 @@ type update struct {
 
 // Open opens or makes the store in dir, encrypted when key (32 bytes) is given.
 func Open(dir string, key []byte) (*DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := roomIn(dir); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
 	opt := badger.DefaultOptions(dir).
 		WithLogger(quiet{}).
 		WithSyncWrites(true).
@@ -97,13 +104,16 @@ func Open(dir string, key []byte) (*DB, error) {
 	return db, nil
 }
 
-// Close waits for the updates that were accepted and closes the directory.
+// Close waits for the updates that were accepted and closes the directory. Without [Room] the files stay as they are, as after a crash: they are read
+// back when the store is opened by the next process.
 func (db *DB) Close() error {
 	err := ErrClosed
 	db.once.Do(func() {
 		close(db.quit)
 		<-db.stopped
-		err = db.badger.Close()
+		if err = roomIn(db.dir); err == nil {
+			err = db.badger.Close()
+		}
 	})
 	return err
 }
@@ -143,7 +153,11 @@ func (db *DB) commit() {
 		case u := <-db.updates:
 			db.batch(u)
 		case d := <-db.drops:
-			d.done <- db.badger.DropPrefix(d.keys...)
+			err := roomIn(db.dir)
+			if err == nil {
+				err = db.badger.DropPrefix(d.keys...)
+			}
+			d.done <- err
 		case <-db.quit:
 			for {
 				select {
@@ -163,7 +177,11 @@ func (db *DB) batch(first *update) {
 	defer txn.Discard()
 	var accepted []*update
 	size := 0
-	var err error
+	err := roomIn(db.dir)
+	if err != nil {
+		first.done <- fmt.Errorf("store: %w", err)
+		return
+	}
 	for u := first; u != nil && err == nil; u = db.next(len(accepted), size) {
 		tx := &Tx{txn: txn, overlay: map[string][]byte{}}
 		if refused := run(tx, u.fn); refused != nil {

@@ -68,7 +68,16 @@ func Params(dir, bin string) testscript.Params {
 		Setup:               func(env *testscript.Env) error { return setup(env, bin) },
 		Cmds:                Commands(),
 		RequireExplicitExec: true,
+		Condition:           condition,
 	}
+}
+
+// condition knows [root]: some things only root's sshd does.
+func condition(name string) (bool, error) {
+	if name == "root" {
+		return os.Getuid() == 0, nil
+	}
+	return false, fmt.Errorf("no condition [%s]", name)
 }
 
 func setup(env *testscript.Env, bin string) error {

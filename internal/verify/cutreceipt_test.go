@@ -39,7 +39,7 @@ func (c *chronicle) cutReceipt(by string, r control.CutReceipt) {
 func running(c *chronicle) { opened(nil)(c) }
 
 func receiptOf(session string) control.CutReceipt {
-	return control.CutReceipt{Seq: 1, Bastion: "bastion-1", Sessions: []control.CutSession{{Session: session, Closed: 300}}}
+	return control.CutReceipt{Seq: 1, Bastion: "bastion-1", Sessions: []control.CutSession{{Session: session, Signalled: 310, Closed: 300, Left: 50000}}}
 }
 
 func TestRevocationsThatHold(t *testing.T) {
@@ -119,6 +119,13 @@ func TestRevocationsThatHold(t *testing.T) {
 			running(c)
 			c.hold("person:adam", time.Hour, nil)
 			c.cutReceipt("bastion-1", receiptOf("S-1"))
+		}},
+		{"a session that left its host first", "left its host before", func(c *chronicle) {
+			running(c)
+			c.revoke("olga")
+			r := receiptOf("S-1")
+			r.Sessions[0].Left = 200
+			c.cutReceipt("bastion-1", r)
 		}},
 		{"a part that is none", "it is part 3 of 1", func(c *chronicle) {
 			running(c)

@@ -150,6 +150,19 @@ func (v *verifier) limited(s *session, r *request) error {
 	return nil
 }
 
+// counted checks that what a session is said to have used up are limits it had. How much of them is its bastion's word.
+func (v *verifier) counted(s *session, p control.Progress) {
+	if len(p.Counts) == 0 {
+		return
+	}
+	list, err := limit.Parse(s.Limits)
+	for text := range p.Counts {
+		if err != nil || p.End == "" || !slices.ContainsFunc(list, func(l limit.Limit) bool { return l.String() == text }) {
+			v.fail("%s is said to have counted %.300q, which it had not, or not ended", p.Session, text)
+		}
+	}
+}
+
 // askedLimits checks how a request is limited.
 func askedLimits(r control.Request) error {
 	list, err := limit.Parse(r.Limits)

@@ -75,6 +75,10 @@ func TestHonestLimits(t *testing.T) {
 			c.limited("sessions-hour 1 hold", nil)
 			c.crosses("sessions-hour 1 hold", "hold", 2, func(r *control.Risk) { r.Session = "" })
 		},
+		"counted": func(c *chronicle) {
+			c.limited(cutting, nil)
+			c.progress(control.Progress{Session: "S-1", Frames: 5, Head: "aa", End: "closed", Counts: map[string]uint64{cutting: 1}})
+		},
 		"held": func(c *chronicle) {
 			c.limited("denied 5 hold", nil)
 			c.crosses("denied 5 hold", "hold", 6, nil)
@@ -150,6 +154,14 @@ func TestAttacksOnLimits(t *testing.T) {
 		{"a milder limit", "the request was to", func(c *chronicle) { c.limited(cutting, func(s *control.Session) { s.Limits = "bytes-out 100M hold" }) }},
 		{"limits that are none", "is nothing that is counted", func(c *chronicle) { c.limited("colour 5 log", nil) }},
 		{"limits in another form", "not written as they are", func(c *chronicle) { c.limited("denied  5 log", nil) }},
+		{"a count of a limit that it had not", "which it had not", func(c *chronicle) {
+			c.limited(cutting, nil)
+			c.progress(control.Progress{Session: "S-1", Frames: 5, Head: "aa", End: "closed", Counts: map[string]uint64{"denied 5 log": 1}})
+		}},
+		{"a count before the end", "or not ended", func(c *chronicle) {
+			c.limited(cutting, nil)
+			c.progress(control.Progress{Session: "S-1", Frames: 5, Head: "aa", Counts: map[string]uint64{cutting: 1}})
+		}},
 		{"a session of a held grant", "was held by a limit", func(c *chronicle) {
 			c.limited("denied 5 hold", nil)
 			c.crosses("denied 5 hold", "hold", 6, nil)

@@ -126,6 +126,7 @@ func (v *verifier) progress(p control.Progress, actor string, at time.Time) {
 	case p.Frames == s.Frames && s.Head != "" && p.Head != s.Head, p.Segments == s.Segments && s.SealedHead != "" && p.SealedHead != s.SealedHead:
 		v.fail("the recording of %s has another head than before at the same length", p.Session)
 	}
+	v.counted(s, p)
 	v.late(s, p, at)
 	s.Heads = append(s.Heads, Head{v.at, p.Frames, p.Segments, p.Head, p.SealedHead})
 	s.Frames, s.Head, s.Segments, s.SealedHead = p.Frames, p.Head, p.Segments, p.SealedHead

@@ -127,7 +127,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	t := teller{lines: newLines(w), opening: o}
 	for {
 		now := o.state()
-		if t.tell(now) != nil || now.proof.Checked || now.proof.Fault != "" {
+		if t.tell(now) != nil || now.proof.Checked || now.proof.Fault != "" && now.indexed {
 			return
 		}
 		select {

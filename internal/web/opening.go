@@ -93,7 +93,8 @@ func (s *Server) look(ctx context.Context, session control.Session, again bool) 
 	if archive == nil {
 		return nil, damage
 	}
-	o := &opening{archive: archive, damage: damage, session: session, frames: newShelf(archive), changed: make(chan struct{})}
+	o := &opening{archive: archive, damage: damage, session: session, changed: make(chan struct{})}
+	o.frames = newShelf(archive, o.spoilt)
 	var err error
 	if o.header, err = archive.Header(ctx); err != nil {
 		return nil, cmp.Or(damage, err)
@@ -125,10 +126,15 @@ func (o *opening) work(ctx context.Context) {
 	})
 	o.change(func() { o.indexed, o.lost = true, err })
 	if err := o.verify(ctx); err != nil {
-		o.change(func() { o.fault = err })
+		o.spoilt(err)
 		return
 	}
 	o.change(func() { o.checked = true })
+}
+
+// spoilt keeps the first fault that was found.
+func (o *opening) spoilt(err error) {
+	o.change(func() { o.fault = cmp.Or(o.fault, err) })
 }
 
 // verify reads all frames, which holds them against what was signed. The bastion's index is only what it says they are, so it is made again.

@@ -34,6 +34,7 @@ type event [3]any
 // shelf keeps the frames of a few segments, which are asked for again and again.
 type shelf struct {
 	archive *recorder.Archive
+	spoilt  func(error) // hears of a segment that is not what was signed
 	mu      sync.Mutex
 	order   []uint64
 	frames  map[uint64][]recorder.Frame
@@ -41,8 +42,8 @@ type shelf struct {
 
 const shelved = 8
 
-func newShelf(a *recorder.Archive) *shelf {
-	return &shelf{archive: a, frames: map[uint64][]recorder.Frame{}}
+func newShelf(a *recorder.Archive, spoilt func(error)) *shelf {
+	return &shelf{archive: a, spoilt: spoilt, frames: map[uint64][]recorder.Frame{}}
 }
 
 func (s *shelf) get(ctx context.Context, segment uint64) ([]recorder.Frame, error) {
@@ -53,7 +54,9 @@ func (s *shelf) get(ctx context.Context, segment uint64) ([]recorder.Frame, erro
 		return frames, nil
 	}
 	frames, err := s.archive.Frames(ctx, segment)
-	if bad := new(recorder.Fault); err != nil && !errors.As(err, &bad) { // the page says what is wrong; what is good, here and behind it, is shown
+	if bad := new(recorder.Fault); errors.As(err, &bad) {
+		s.spoilt(err) // the page says so at once; what is good, here and behind it, is shown
+	} else if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

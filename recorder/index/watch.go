@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"postern/recorder"
+	"postern/recorder/prompt"
 )
 
 // watch is what an indexer looks for on a terminal: where a player may begin, and what the shell's marks of bracketed paste enclose.
@@ -17,7 +18,7 @@ type watch struct {
 	column      int    // letters since the line began, and
 	run         []byte // these, which are not counted yet: mostly the line ends and nobody asks
 
-	typing *typing
+	typing *prompt.Line
 	prompt string        // that stood before the last command
 	last   time.Duration // of output
 }
@@ -55,7 +56,7 @@ func (x *Indexer) watch(k *Track) *watch {
 // pause is where a prompt ends: the host waits, or somebody types.
 func (w *watch) pause() {
 	if w.typing != nil {
-		w.typing.pause()
+		w.typing.Pause()
 	}
 }
 
@@ -67,7 +68,7 @@ func (w *watch) text(b []byte) {
 	w.settle()
 	w.run = b
 	if w.typing != nil {
-		w.typing.text(b)
+		w.typing.Text(b)
 	}
 }
 
@@ -94,13 +95,13 @@ func (w *watch) single(c byte) {
 		w.column = w.column&^7 + 8
 	}
 	if w.typing != nil {
-		w.typing.single(c)
+		w.typing.Single(c)
 	}
 }
 
 func (w *watch) sequence(params []byte, final byte, next int) {
 	if w.typing != nil {
-		w.typing.sequence(number(params), final)
+		w.typing.Sequence(number(params), final)
 	}
 	switch final {
 	case 'm', 'n', 'c', 't', 'q', 'h', 'l':
@@ -145,11 +146,11 @@ func (w *watch) paste(on bool) {
 	case w.other:
 	case on && w.x.typedNow() < mostTyped:
 		w.settle()
-		w.typing = &typing{columns: w.columns}
-		w.typing.before(w.column)
+		w.typing = &prompt.Line{Columns: w.columns}
+		w.typing.Before(w.column)
 	case w.typing != nil:
 		var text string
-		text, w.prompt = w.typing.command(w.prompt)
+		text, w.prompt = w.typing.Command(w.prompt)
 		w.typing = nil
 		if text != "" {
 			w.x.command(Command{At: w.x.at, Channel: w.channel, Text: text, Seen: true})
@@ -161,7 +162,7 @@ func (w *watch) paste(on bool) {
 func (x *Indexer) typedNow() (n int) {
 	for _, w := range x.seen {
 		if w.typing != nil {
-			n += cap(w.typing.cells)
+			n += w.typing.Size()
 		}
 	}
 	return n

@@ -1,4 +1,8 @@
-package index
+// Package prompt follows the line that is edited at a shell's prompt by what the host prints: letters in a row, however many rows of the terminal they take.
+//
+// Start with [Line]. It knows what line editors do and nothing else of a screen, so it is cheap, and what a host prints can mislead it. It holds at most
+// 2048 letters.
+package prompt
 
 import (
 	"slices"
@@ -6,10 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// typing is the line that is edited at a prompt: letters in a row, however many rows of the terminal they take. It knows what line editors do
-// and nothing else of a screen.
-type typing struct {
-	columns int
+// Line is a line that is being edited. Its zero value begins at the left of a terminal of 80 columns.
+type Line struct {
+	Columns int // of the terminal; 0: 80
 	cells   []rune
 	at      int
 	prompt  int // letters of it; 0: not known yet
@@ -18,21 +21,22 @@ type typing struct {
 
 const mostCells = 2048
 
-// before is a prompt of so many letters that stands there already.
-func (t *typing) before(letters int) {
+// Before is a prompt of so many letters that stands there already.
+func (t *Line) Before(letters int) {
 	t.prompt = min(letters, 500)
 	t.cells = make([]rune, t.prompt)
 	t.at = t.prompt
 }
 
-// pause is the end of the prompt, if it was one.
-func (t *typing) pause() {
+// Pause is the end of the prompt, if it was one.
+func (t *Line) Pause() {
 	if t.prompt == 0 && t.at > 0 && t.at < mostCells {
 		t.prompt = t.at
 	}
 }
 
-func (t *typing) text(b []byte) {
+// Text is printed.
+func (t *Line) Text(b []byte) {
 	if len(t.half) > 0 {
 		b = append(t.half, b...)
 		t.half = nil
@@ -48,7 +52,13 @@ func (t *typing) text(b []byte) {
 	}
 }
 
-func (t *typing) put(r rune) {
+// Size is how much memory it takes, in letters.
+func (t *Line) Size() int { return cap(t.cells) }
+
+// At is how many letters stand before the cursor.
+func (t *Line) At() int { return t.at }
+
+func (t *Line) put(r rune) {
 	if t.at >= mostCells {
 		return
 	}
@@ -62,20 +72,21 @@ func (t *typing) put(r rune) {
 }
 
 // fill makes the row at least so long.
-func (t *typing) fill(n int) {
+func (t *Line) fill(n int) {
 	for len(t.cells) < n {
 		t.cells = append(t.cells, ' ')
 	}
 }
 
-func (t *typing) width() int {
-	if t.columns > 0 {
-		return t.columns
+func (t *Line) width() int {
+	if t.Columns > 0 {
+		return t.Columns
 	}
 	return 80
 }
 
-func (t *typing) single(c byte) {
+// Single is a control character.
+func (t *Line) Single(c byte) {
 	switch c {
 	case '\b':
 		t.at = max(t.at-1, 0)
@@ -88,7 +99,8 @@ func (t *typing) single(c byte) {
 	}
 }
 
-func (t *typing) sequence(n int, final byte) {
+// Sequence is a control sequence with its first number.
+func (t *Line) Sequence(n int, final byte) {
 	n = min(n, mostCells)
 	many := max(n, 1)
 	row := t.at - t.at%t.width()
@@ -111,7 +123,7 @@ func (t *typing) sequence(n int, final byte) {
 }
 
 // change takes letters away, or makes room for some.
-func (t *typing) change(n int, final byte) {
+func (t *Line) change(n int, final byte) {
 	at, many := min(t.at, len(t.cells)), max(n, 1)
 	end := min(at+many, len(t.cells))
 	switch {
@@ -134,8 +146,8 @@ func (t *typing) change(n int, final byte) {
 	}
 }
 
-// command is what was typed, without the prompt, and the prompt, which is likely to come again.
-func (t *typing) command(known string) (text, prompt string) {
+// Command is what was typed, without the prompt, and the prompt, which is likely to come again.
+func (t *Line) Command(known string) (text, prompt string) {
 	cells := t.cells
 	if len(cells) > 0 && cells[0] == 0 { // the prompt was printed before the shell was ready
 		return clean(cells[min(t.prompt, len(cells)):]), known
