@@ -18,6 +18,7 @@ import (
 
 	"postern/ca/auditlog"
 	"postern/ca/keys"
+	"postern/ca/statement"
 	"postern/internal/control"
 	"postern/internal/sshsig"
 	"postern/internal/store"
@@ -212,14 +213,24 @@ func (w *world) ask(person string, targets ...string) control.Request {
 	return r
 }
 
-// sign signs what the CA shows to person for a decision, with the key of signer.
+// rendered is the text for a decision as anybody can write it who knows the request, whether the CA would show it to them or not.
+func (w *world) rendered(person, decision, id, because string) (text string, err error) {
+	err = w.db.View(func(tx *store.Tx) error {
+		r, err := load(tx, strings.ToUpper(id))
+		text = statement.About(w.shown(r).Request, w.keys.Name, decision, person, because).Text()
+		return err
+	})
+	return text, err
+}
+
+// sign signs what person would sign for a decision, with the key of signer.
 func (w *world) sign(person, signer, decision, about, because string) []byte {
 	w.t.Helper()
 	text, err := "", error(nil)
 	if decision == control.Revoke {
 		text, err = w.CutStatement(w.who(person), Cut{Target: about, Because: because})
 	} else {
-		text, err = w.Statement(w.who(person), decision, about, because)
+		text, err = w.rendered(person, decision, about, because)
 	}
 	if err != nil {
 		w.t.Fatal(err)

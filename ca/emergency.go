@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -97,19 +98,24 @@ func (ca *CA) finding(r request, person string, f Finding) string {
 	return statement.About(r.Request, ca.keys.Name, f.Decision, person, f.Because).Finding(f.Verdict).Text()
 }
 
-// FindingStatement is the text that the caller would sign.
+// FindingStatement is the text that the caller would sign, if it is theirs to sign.
 func (ca *CA) FindingStatement(c Caller, id string, f Finding) (text string, err error) {
 	if f, err = f.clean(); err != nil {
 		return "", err
 	}
 	err = ca.db.View(func(tx *store.Tx) error {
 		r, err := ca.visible(tx, c, id)
-		if err == nil {
-			text = ca.finding(r, c.Name, f)
+		if err != nil {
+			return err
 		}
-		return err
+		text = ca.finding(r, c.Name, f)
+		r.State = cmp.Or(r.passed(ca.now()), r.State)
+		return ca.mayFind(tx, c, r, f.Decision)
 	})
-	return text, err
+	if err != nil {
+		return "", err
+	}
+	return text, nil
 }
 
 // Review takes what somebody signed about an emergency that is over.
@@ -129,10 +135,7 @@ func (ca *CA) Review(c Caller, id string, f Finding, signature []byte) (control.
 		if r, err = load(tx, r.ID); err != nil {
 			return err
 		}
-		if err := ca.mayReview(c, r, f.Decision); err != nil {
-			return err
-		}
-		if err := ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}}); err != nil {
+		if err := ca.mayFind(tx, c, r, f.Decision); err != nil {
 			return err
 		}
 		vote, err := ca.signed(tx, c, r, f.Decision, ca.finding(r, c.Name, f), signature)
@@ -165,6 +168,14 @@ func (ca *CA) settle(tx *store.Tx, r *request, vote control.Vote) error {
 		return nil
 	}
 	return tx.Delete(reviewRow(r.Owing(), r.ID))
+}
+
+// mayFind is all that is looked at before the signature.
+func (ca *CA) mayFind(tx *store.Tx, c Caller, r request, decision string) error {
+	if err := ca.mayReview(c, r, decision); err != nil {
+		return err
+	}
+	return ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}})
 }
 
 // mayReview says whether this finding is the caller's to sign, before any signature is looked at.

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -18,7 +19,8 @@ import (
 	"postern/policy"
 )
 
-// Statement is the text that the caller would sign for a decision about a request.
+// Statement is the text that the caller would sign for a decision about a request. Whose decision it is not is told so here, before they
+// sign it and touch a token.
 func (ca *CA) Statement(c Caller, decision, id, because string) (string, error) {
 	if c.Kind != "person" {
 		return "", refuse("only people decide; this key belongs to %s %s", c.Kind, c.Name)
@@ -30,7 +32,12 @@ func (ca *CA) Statement(c Caller, decision, id, because string) (string, error) 
 	var text string
 	err = ca.db.View(func(tx *store.Tx) error {
 		r, err := ca.visible(tx, c, id)
-		text = statement.About(r.Request, ca.keys.Name, decision, c.Name, because).Text()
+		if err == nil {
+			err = ca.mayDecideNow(tx, c, r, decision)
+		}
+		if err == nil {
+			text = statement.About(r.Request, ca.keys.Name, decision, c.Name, because).Text()
+		}
 		return err
 	})
 	return text, err
@@ -67,23 +74,14 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 		if r, err = ca.visible(tx, c, id); err != nil {
 			return err
 		}
-		if state := r.passed(ca.now()); state != "" || !r.live() {
-			return refuse("%s is %s; it takes no more decisions", r.ID, r.State)
+		if err := ca.mayDecideNow(tx, c, r, decision); err != nil {
+			return err
 		}
 		if _, held := r.Held(); held && decision != control.Withdraw {
 			return ca.voteHalt(tx, c, &r, decision, because, signature)
 		}
 		if _, waits := r.Extending(); waits && decision != control.Withdraw {
 			return ca.voteExtension(tx, c, &r, decision, because, signature)
-		}
-		if err := ca.mayVote(c, r, decision); err != nil {
-			return err
-		}
-		// Who is kept away does not decide for others; to give something back is always allowed.
-		if decision != control.Withdraw {
-			if err := ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}, Targets: r.Targets}); err != nil {
-				return err
-			}
 		}
 		text := statement.About(r.Request, ca.keys.Name, decision, c.Name, because).Text()
 		vote, err := ca.signed(tx, c, r, decision, text, signature)
@@ -103,7 +101,31 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 	return ca.shown(r).Request, err
 }
 
-// mayVote says whether this decision is the caller's to make, before any signature is looked at.
+// mayDecideNow says whether this decision is the caller's to make and something is left to decide: all that is looked at but the signature.
+func (ca *CA) mayDecideNow(tx *store.Tx, c Caller, r request, decision string) (err error) {
+	if state := r.passed(ca.now()); state != "" || !r.live() {
+		return refuse("%s is %s; it takes no more decisions", r.ID, cmp.Or(state, r.State))
+	}
+	h, held := r.Held()
+	e, waits := r.Extending()
+	switch {
+	case decision == control.Withdraw: // to give something back is always allowed
+		return ca.mayVote(c, r, decision)
+	case held:
+		_, err = ca.mayVoteHalt(tx, c, r, h, decision)
+	case waits:
+		_, err = ca.mayVoteExtension(tx, c, r, e, decision)
+	default:
+		err = ca.mayVote(c, r, decision)
+	}
+	if err != nil {
+		return err
+	}
+	// Who is kept away does not decide for others.
+	return ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}, Targets: r.Targets})
+}
+
+// mayVote says so of a request that waits for approvals.
 func (ca *CA) mayVote(c Caller, r request, decision string) error {
 	if decision == control.Withdraw {
 		if c.Name == r.Person || (approved(r, c.Name) && !slices.Contains(r.Retired, c.Name)) {

@@ -186,13 +186,11 @@ func isToken(signer ssh.Signer) bool { return strings.HasPrefix(signer.PublicKey
 
 // signShown shows the very bytes, asks, and signs them.
 func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
-	if visible(text) != text {
-		return nil, fmt.Errorf("the statement holds characters that a terminal would not show; nothing was signed:\n%s", strings.TrimSpace(text))
+	if err := showStatement(text); err != nil {
+		return nil, err
 	}
-	fingerprint := ssh.FingerprintSHA256(signer.PublicKey())
-	fmt.Fprint(os.Stderr, text)
 	if !yes {
-		agreed, err := confirm("Sign this with " + fingerprint + "?")
+		agreed, err := confirm(signQuestion(signer))
 		if err != nil {
 			return nil, fmt.Errorf("%w; --yes signs without asking", err)
 		}
@@ -200,8 +198,25 @@ func signShown(text string, signer ssh.Signer, yes bool) ([]byte, error) {
 			return nil, errors.New("nothing was signed")
 		}
 	}
+	return signText(text, signer)
+}
+
+// showStatement shows the very bytes that are to be signed.
+func showStatement(text string) error {
+	if visible(text) != text {
+		return fmt.Errorf("the statement holds characters that a terminal would not show; nothing was signed:\n%s", strings.TrimSpace(text))
+	}
+	fmt.Fprint(os.Stderr, text)
+	return nil
+}
+
+func signQuestion(signer ssh.Signer) string {
+	return "Sign this with " + ssh.FingerprintSHA256(signer.PublicKey()) + "?"
+}
+
+func signText(text string, signer ssh.Signer) ([]byte, error) {
 	if isToken(signer) {
-		fmt.Fprintln(os.Stderr, "touch your key "+fingerprint)
+		fmt.Fprintln(os.Stderr, "touch your key "+ssh.FingerprintSHA256(signer.PublicKey()))
 	}
 	return sshsig.Sign(signer, control.Namespace, []byte(text))
 }

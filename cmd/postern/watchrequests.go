@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/term"
 
 	"postern/internal/command"
@@ -37,7 +38,7 @@ var watchRequestsCommand = &cli.Command{
 			return err
 		}
 		w := &watcher{cli: c, ca: ca, me: me, ask: term.IsTerminal(int(os.Stdin.Fd())) && !c.Bool("json")}
-		w.decides = w.decide
+		w.states, w.signs = w.state, w.sign
 		err = w.run(c.Context)
 		if c.Context.Err() != nil {
 			return nil // interrupted, as is the way to end it
@@ -46,7 +47,8 @@ var watchRequestsCommand = &cli.Command{
 	},
 }
 
-// watcher is an approver at a terminal.
+// watcher is an approver at a terminal. A question is about the request that stood last on the screen in full: what comes meanwhile is a line above it, and is
+// shown in full when its turn comes.
 type watcher struct {
 	cli   *cli.Context
 	ca    *client
@@ -54,8 +56,33 @@ type watcher struct {
 	ask   bool              // somebody is there to answer
 	queue []control.Request // that wait for an answer, oldest first
 	asked string            // the one that the prompt names; an answer is for it and no other
+	shown string            // the one that was shown in full last
+	stand *stated           // what was shown to be signed, until there is a yes or a no
 
-	decides func(r control.Request, s said) (control.Request, error)
+	states func(r control.Request, s said) (*stated, error)
+	signs  func(s *stated) (control.Request, error)
+}
+
+// stated is a statement that was shown to whoever is to sign it, and what they said to get it.
+type stated struct {
+	request control.Request
+	said    said
+	text    string
+	signer  ssh.Signer
+	since   time.Time // it stands there; what was typed before is no answer to it
+}
+
+func (s *stated) question() string {
+	if s.signer == nil {
+		return "Sign this? [y/N] "
+	}
+	return signQuestion(s.signer) + " [y/N] "
+}
+
+// typed is a line that somebody typed.
+type typed struct {
+	text string
+	at   time.Time
 }
 
 func (w *watcher) run(ctx context.Context) error {
@@ -89,11 +116,11 @@ func (w *watcher) run(ctx context.Context) error {
 			if err := w.heard(r); err != nil {
 				return err
 			}
-		case text, open := <-answers:
+		case line, open := <-answers:
 			if !open {
 				return nil
 			}
-			w.answered(text)
+			w.answered(line)
 		case err := <-lost:
 			if errors.Is(err, io.EOF) {
 				err = errors.New("the CA ended the stream; start again with: postern watch-requests")
@@ -105,18 +132,18 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// answers are the lines that are typed; nil, for ever silent, when nobody is asked.
-func (w *watcher) answers(ctx context.Context) <-chan string {
+// answers are the lines that are typed; nil, for ever silent, when nobody is asked. They are read ahead, so that each carries the time when it was typed.
+func (w *watcher) answers(ctx context.Context) <-chan typed {
 	if !w.ask {
 		return nil
 	}
-	lines := make(chan string)
+	lines := make(chan typed, 100)
 	go func() {
 		defer close(lines)
 		in := bufio.NewScanner(os.Stdin)
 		for in.Scan() {
 			select {
-			case lines <- strings.TrimSpace(in.Text()):
+			case lines <- typed{strings.TrimSpace(in.Text()), time.Now()}:
 			case <-ctx.Done():
 				return
 			}
@@ -140,36 +167,55 @@ func (w *watcher) heard(r control.Request) error {
 	if mine && !was {
 		w.queue = append(w.queue, r)
 	}
-	gone := w.asked == r.ID && !(mine && was)
-	switch {
-	case w.cli.Bool("json"):
+	if w.cli.Bool("json") {
 		if mine || w.cli.Bool("all") {
 			return jsonLine(os.Stdout, r)
 		}
-	case mine && !was:
-		fmt.Print("\a")
-		w.show(r)
-	case at >= 0 && !mine:
-		fmt.Printf("\n%s is %s\n", colour(bold, r.ID), word(became(r)))
-	case !mine && w.cli.Bool("all"):
-		fmt.Printf("%s  %s  %s: %s\n", colour(bold, r.ID), word(r.State), word(r.Person), word(strings.Join(r.Targets, " ")))
+		return nil
 	}
+	gone := w.asked == r.ID && !(mine && was)
+	said := w.tell(r, mine && !was, at >= 0 && !mine)
 	// Whoever is typing an answer means the one that is gone: the next is not asked about before they know.
-	if gone {
-		w.asked = vanished
+	switch {
+	case gone:
+		w.asked, w.shown, w.stand = vanished, "", nil
 		fmt.Println("press Enter to go on")
-	} else if w.asked == "" {
+	case w.asked == "":
 		w.prompt()
-	} else if mine != was || at >= 0 && !mine || w.cli.Bool("all") {
+	case said:
 		w.remind() // what was just shown is not what an answer is for
 	}
 	return nil
 }
 
-// remind prints the prompt again that something else was shown below.
+// tell says what there is to say of a request when it comes, if there is anything.
+func (w *watcher) tell(r control.Request, fresh, over bool) bool {
+	switch {
+	case fresh && !w.ask:
+		w.show(r)
+	case fresh:
+		fmt.Print("\a")
+		if w.asked != "" {
+			fmt.Printf("\n%s  waits for you too: %s, %s: %s\n", colour(bold, r.ID), word(r.Person), word(strings.Join(r.Targets, " ")), word(r.Reason))
+		}
+	case over:
+		fmt.Printf("\n%s is %s\n", colour(bold, r.ID), word(became(r)))
+	case w.asks(r) == "" && w.cli.Bool("all"):
+		fmt.Printf("\n%s  %s  %s: %s\n", colour(bold, r.ID), word(r.State), word(r.Person), word(strings.Join(r.Targets, " ")))
+	default:
+		return false
+	}
+	return true
+}
+
+// remind prints the question that stands, which something else was shown below.
 func (w *watcher) remind() {
 	for _, r := range w.queue {
-		if w.ask && r.ID == w.asked {
+		switch {
+		case !w.ask || r.ID != w.asked:
+		case w.stand != nil:
+			fmt.Printf("%s, as above: %s", w.asked, w.stand.question())
+		default:
 			fmt.Printf("%s: %s? ", w.asked, prompts[w.asks(r)])
 		}
 	}
@@ -219,22 +265,34 @@ func (w *watcher) show(r control.Request) {
 	}
 }
 
+// prompt asks about the oldest that waits, below what it is.
 func (w *watcher) prompt() {
 	w.asked = ""
-	if w.ask && len(w.queue) > 0 {
-		w.asked = w.queue[0].ID
-		w.remind()
+	if !w.ask || len(w.queue) == 0 {
+		w.shown = ""
+		return
 	}
+	w.asked = w.queue[0].ID
+	if w.shown != w.asked {
+		w.show(w.queue[0])
+		w.shown = w.asked
+	}
+	w.remind()
 }
 
 // answered does what was typed to the request that was asked about. What goes wrong is shown, and the next one comes.
-func (w *watcher) answered(text string) {
+func (w *watcher) answered(line typed) {
+	text := line.text
 	at := slices.IndexFunc(w.queue, func(q control.Request) bool { return q.ID == w.asked })
 	if at < 0 {
 		if text != "" && w.asked == vanished {
 			fmt.Println("what that was about is gone; nothing was signed")
 		}
 		w.prompt()
+		return
+	}
+	if w.stand != nil {
+		w.agreed(line)
 		return
 	}
 	r := w.queue[at]
@@ -251,34 +309,64 @@ func (w *watcher) answered(text string) {
 		said, problem := answer(kind, verb, because)
 		if problem != "" {
 			fmt.Println(problem)
-		} else {
-			w.sign(r, said)
+			break
 		}
+		stand, err := w.states(r, said)
+		if err != nil {
+			complain(err)
+			break
+		}
+		w.stand = stand
+		fmt.Print(stand.question())
+		w.stand.since = time.Now()
+		return
 	}
 	w.prompt()
 }
 
-// sign shows the statement and signs it: the answer that was typed is the consent to what stands there.
-func (w *watcher) sign(r control.Request, s said) {
-	after, err := w.decides(r, s)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error()))
+// agreed takes the answer to a statement that was shown: yes signs it, anything else does not.
+func (w *watcher) agreed(line typed) {
+	stand := w.stand
+	if line.at.Before(stand.since) {
+		fmt.Println("\nthat was typed before the statement stood there, and signs nothing")
+		w.remind()
 		return
 	}
-	w.queue = slices.DeleteFunc(w.queue, func(q control.Request) bool { return q.ID == r.ID })
-	if err := printDecided(after, s.decision); err != nil {
-		fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error()))
+	w.stand = nil
+	if yes := strings.ToLower(line.text); yes != "y" && yes != "yes" {
+		fmt.Println("nothing was signed")
+		w.prompt()
+		return
 	}
+	after, err := w.signs(stand)
+	if err != nil {
+		complain(err)
+		w.prompt()
+		return
+	}
+	w.queue = slices.DeleteFunc(w.queue, func(q control.Request) bool { return q.ID == stand.request.ID })
+	if err := printDecided(after, stand.said.decision); err != nil {
+		complain(err)
+	}
+	w.prompt()
 }
 
-func (w *watcher) decide(r control.Request, s said) (control.Request, error) {
+func complain(err error) { fmt.Fprintln(os.Stderr, "postern: "+visible(err.Error())) }
+
+// state has the CA say what would be signed, which it refuses to who may not, and shows it.
+func (w *watcher) state(r control.Request, s said) (*stated, error) {
 	text, signer, err := w.ca.toSign(w.cli, r, s)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	signature, err := signShown(text, signer, true)
+	fmt.Fprintln(os.Stderr)
+	return &stated{request: r, said: s, text: text, signer: signer}, showStatement(text)
+}
+
+func (w *watcher) sign(s *stated) (control.Request, error) {
+	signature, err := signText(s.text, s.signer)
 	if err != nil {
-		return r, err
+		return s.request, err
 	}
-	return control.Call[control.Request](w.cli.Context, w.ca.Client, signature, append([]string{s.decision, r.ID}, s.words()...)...)
+	return control.Call[control.Request](w.cli.Context, w.ca.Client, signature, append([]string{s.said.decision, s.request.ID}, s.said.words()...)...)
 }

@@ -15,9 +15,15 @@ import (
 func TestAnAnswerIsForWhatWasAsked(t *testing.T) {
 	var signed []string
 	w := &watcher{cli: cli.NewContext(nil, flag.NewFlagSet("", 0), nil), me: control.Identity{Name: "bob", Groups: []string{"dba"}}, ask: true}
-	w.decides = func(r control.Request, s said) (control.Request, error) {
-		signed = append(signed, r.ID+" "+r.Digest+" "+s.decision+s.verdict+s.because)
-		return r, nil
+	w.states = func(r control.Request, s said) (*stated, error) { return &stated{request: r, said: s}, nil }
+	w.signs = func(s *stated) (control.Request, error) {
+		signed = append(signed, s.request.ID+" "+s.request.Digest+" "+s.said.decision+s.said.verdict+s.said.because)
+		return s.request, nil
+	}
+	types := func(text string) { w.answered(typed{text, time.Now()}) }
+	agrees := func(text string) {
+		types(text)
+		types("y")
 	}
 	ask := func(id, digest, state string, votes ...control.Vote) {
 		t.Helper()
@@ -36,38 +42,65 @@ func TestAnAnswerIsForWhatWasAsked(t *testing.T) {
 	ask("R-1", "one", control.Pending)
 	ask("R-2", "two", control.Pending)
 	ask("R-1", "one", control.Pending, control.Vote{Person: "dana"}) // somebody else approved, which changes nothing for bob
-	w.answered("A")
+	agrees("A")
 	want("the first", "R-1 one approve")
 
 	ask("R-3", "three", control.Pending)
 	ask("R-2", "two", control.Withdrawn) // while bob reads it
-	w.answered("a")
+	agrees("a")
 	want("one that is gone")
-	w.answered("d Not Today")
+	agrees("d Not Today")
 	want("the next", "R-3 three denyNot Today")
 
 	ask("R-4", "four", control.Pending)
 	ask("R-5", "five", control.Pending)
 	ask("R-4", "another", control.Pending) // the CA shows something else under the same name
-	w.answered("a")
+	agrees("a")
 	want("one that is not what was shown")
-	w.answered("approve")
+	agrees("approve")
 	want("what is asked about now", "R-5 five approve")
-	w.answered("approve it")
+	agrees("approve it")
 	want("words that mean nothing")
-	w.answered("s")
-	w.answered("a")
+	types("s")
+	agrees("a")
 	want("nothing left")
+	w.asked = ""
+
+	// Nothing is signed before its statement stood there, and nothing but a yes signs it.
+	ask("R-6", "six", control.Pending)
+	types("a")
+	want("before the statement was agreed to")
+	w.answered(typed{"y", time.Now().Add(-time.Minute)})
+	want("a yes from before it was shown")
+	ask("R-7", "seven", control.Pending)
+	if w.stand == nil || w.asked != "R-6" {
+		t.Fatal("what came meanwhile took the place of the statement")
+	}
+	types("no")
+	want("a no")
+	types("a")
+	types("")
+	want("an empty line")
+	types("a")
+	ask("R-6", "another", control.Pending)
+	types("y")
+	want("what became something else under the question")
+	types("")
+	types("y")
+	want("a yes to no statement")
+	agrees("a")
+	want("the next", "R-7 seven approve")
 }
 
 // A review is not answered with the word that was typed for an approval, nor the other way round, and both want their reasons.
 func TestReviewsAreAsked(t *testing.T) {
 	var signed []string
 	w := &watcher{cli: cli.NewContext(nil, flag.NewFlagSet("", 0), nil), me: control.Identity{Name: "bob", Groups: []string{"privacy"}}, ask: true}
-	w.decides = func(r control.Request, s said) (control.Request, error) {
-		signed = append(signed, r.ID+" "+s.decision+" "+s.verdict+" "+s.because)
-		r.Owes.Found(s.verdict, true, time.Now())
-		return r, nil
+	w.states = func(r control.Request, s said) (*stated, error) { return &stated{request: r, said: s}, nil }
+	w.signs = func(s *stated) (control.Request, error) {
+		signed = append(signed, s.request.ID+" "+s.said.decision+" "+s.said.verdict+" "+s.said.because)
+		s.request.Owes.Found(s.said.verdict, true, time.Now())
+		return s.request, nil
 	}
 	over := func(person string, owes control.ReviewOf, votes ...control.Vote) control.Request {
 		owes.Needs = []control.Need{{Count: 1, Group: "privacy"}}
@@ -81,7 +114,11 @@ func TestReviewsAreAsked(t *testing.T) {
 	}
 	say := func(text string, want ...string) {
 		t.Helper()
-		if w.answered(text); !slices.Equal(signed, want) {
+		w.answered(typed{text, time.Now()})
+		if w.stand != nil {
+			w.answered(typed{"y", time.Now()})
+		}
+		if !slices.Equal(signed, want) {
 			t.Errorf("%q: signed %q, want %q", text, signed, want)
 		}
 		signed = nil
