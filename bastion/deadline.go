@@ -2,6 +2,7 @@ package bastion
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"postern/internal/control"
@@ -62,10 +63,10 @@ func (s *session) tick(c *clock) {
 	limit := time.Duration(s.reply.IdleSeconds) * time.Second
 	switch {
 	case limit > 0 && idle > limit && !s.risk.stop(): // who is held cannot do anything
-		s.cut("idle", fmt.Sprintf("nothing was typed for %s, so this session ends", limit))
+		s.cut("idle", fmt.Sprintf("nothing was typed for %s, so this session ends", spoken(limit)))
 		return
 	case c.warned < len(warnings) && left <= warnings[c.warned]:
-		s.warn(fmt.Sprintf("this session ends in %s", left.Round(time.Minute)))
+		s.warn(fmt.Sprintf("this session ends in %s", spoken(left.Round(time.Minute))))
 		c.warned++
 	}
 	if now.Sub(c.heads) >= s.b.Limits.HeadEvery {
@@ -93,4 +94,29 @@ func (s *session) warn(text string) {
 			go c.screen.notify(text)
 		}
 	}
+}
+
+var numbers = []string{"", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"}
+
+// spoken is a time as people say it: one minute, five minutes, 90 seconds.
+func spoken(d time.Duration) string {
+	if d < time.Second {
+		return d.String()
+	}
+	n, unit := int(d.Round(time.Second)/time.Second), "second"
+	switch {
+	case n%3600 == 0:
+		n, unit = n/3600, "hour"
+	case n%60 == 0:
+		n, unit = n/60, "minute"
+	case n > 120: // nobody says 150 seconds
+		return spoken(time.Duration(n/60)*time.Minute) + " and " + spoken(time.Duration(n%60)*time.Second)
+	}
+	if n != 1 {
+		unit += "s"
+	}
+	if n < len(numbers) {
+		return numbers[n] + " " + unit
+	}
+	return strconv.Itoa(n) + " " + unit
 }

@@ -281,11 +281,11 @@ func TestTheWarningBeforeTheDeadline(t *testing.T) {
 		clock.end = time.Now().Add(left)
 		s.tick(clock)
 		if left == 5*time.Minute {
-			out.wait(t, "ends in 5m0s\r\n")
+			out.wait(t, "ends in five minutes\r\n")
 		}
 	}
-	out.wait(t, "1m0s")
-	const want = "hello\r\npostern: this session ends in 5m0s\r\n\apostern: this session ends in 1m0s\r\n\a"
+	out.wait(t, "one minute")
+	const want = "hello\r\npostern: this session ends in five minutes\r\n\apostern: this session ends in one minute\r\n\a"
 	out.wait(t, want)
 	if got := out.String(); got != want {
 		t.Errorf("%q", got)
@@ -297,7 +297,7 @@ func TestIdle(t *testing.T) {
 	w.idle(60)
 	done, _ := w.running("direct", "echo up; sleep 600")
 	w.only().typedBefore(time.Minute)
-	wants(t, done, "nothing was typed for 1m0s")
+	wants(t, done, "nothing was typed for one minute")
 	if p := w.ending(); p.End != "idle" {
 		t.Errorf("ended as %q", p.End)
 	}
@@ -386,5 +386,16 @@ func TestShuttingDown(t *testing.T) {
 	wants(t, done, "shutting down")
 	if got := w.run("", "ssh", "phi1", "true"); got.status != 255 || !strings.Contains(got.err, "shutting down") {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestTimesAreSpoken(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Second: "one second", 45 * time.Second: "45 seconds", time.Minute: "one minute", 90 * time.Second: "90 seconds", 5 * time.Minute: "five minutes",
+		150 * time.Second: "two minutes and 30 seconds", 15 * time.Minute: "15 minutes", time.Hour: "one hour", 90 * time.Minute: "90 minutes", 200 * time.Millisecond: "200ms",
+	} {
+		if got := spoken(d); got != want {
+			t.Errorf("%s is %q, want %q", d, got, want)
+		}
 	}
 }

@@ -19,10 +19,10 @@ const mostAhead = 64
 func (s *session) hold(c crossing, told control.Risk) {
 	length := s.holdTime()
 	s.tellAll(fmt.Sprintf("%s, so this session is held until approvers release it with: postern approve %s. It ends in %s otherwise; then ask anew: postern request %s",
-		told.Reason(), told.Request, length, s.reply.Session.Target))
+		told.Reason(), told.Request, spoken(length), s.reply.Session.Target))
 	time.AfterFunc(length, func() {
 		if s.risk.expire(c.String(), c.lifted) {
-			s.cut("held", "this session was held, and nobody released it in "+length.String())
+			s.cut("held", "this session was held, and nobody released it in "+spoken(length))
 		}
 	})
 }

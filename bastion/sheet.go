@@ -100,7 +100,7 @@ func (b *Bastion) presentation(l *login, in io.Reader) (said string, status uint
 	}
 	b.Log.Warn("sheet presented", "client", tcpAddr(l.RemoteAddr()), "person", l.grant.person, "request", l.grant.request, "target", p.terms.Target)
 	return fmt.Sprintf("%s is open for %s, once, for %s; log in within %s. Everything is recorded, and the CA hears of it when it is back", p.terms.Target,
-		l.grant.person, time.Duration(p.terms.Seconds)*time.Second, sheetWait), 0
+		l.grant.person, spoken(time.Duration(p.terms.Seconds)*time.Second), spoken(sheetWait)), 0
 }
 
 // present checks a sheet against the certificate its holder logged in with, and opens its envelope. Nothing is used up.

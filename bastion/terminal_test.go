@@ -323,8 +323,8 @@ func TestVimInTmux(t *testing.T) {
 	tmux("send-keys", "3Gdd")
 	await("the cursor on the third of 14 lines", shows("3,1")) // what vim says last
 	before := tmux("capture-pane", "-p")
-	w.only().warn("this session ends in 1m0s")
-	await("title", title("postern: this session ends in 1m0s"))
+	w.only().warn("this session ends in one minute")
+	await("title", title("postern: this session ends in one minute"))
 	w.b.Extend(moved(30 * time.Minute))
 	await("title", title("postern: this session was extended until"))
 	if after := tmux("capture-pane", "-p"); after != before {

@@ -30,12 +30,12 @@ func TestEachKindIsTold(t *testing.T) {
 		entry auditlog.Entry
 		says  string
 	}{
-		{"request.waiting", asked("R-ABCDEF", "INC-4412"), "alice asks for root@phi1 for 15m0s: INC-4412. It waits for 1 of privacy: postern approve R-ABCDEF"},
+		{"request.waiting", asked("R-ABCDEF", "INC-4412"), "alice asks for root@phi1 for 15m: INC-4412. It waits for 1 of privacy: postern approve R-ABCDEF"},
 		{"request.granted", auditlog.Entry{State: &auditlog.State{Request: urgent.ID, State: control.Granted, Why: "taken"}}, "R-7K2M4Q of alice for root@phi1 is granted: taken"},
 		{"revocation", auditlog.Entry{Revocation: &control.Revocation{Kind: "person", Value: "alice", By: "olga", Reason: "left", Requests: []string{"R-1", "R-2"}}}, "olga revoked person:alice: left (2 grants)"},
 		{"cut", auditlog.Entry{Cut: &control.CutReceipt{Bastion: "bastion-1", Seq: 7}}, "bastion-1 ended 0 sessions for revocation 7"},
 		{"risk", auditlog.Entry{Risk: &control.Risk{Session: "S-1", Person: "alice", Limit: "denied 5 hold", Count: 6, Action: "hold"}}, "alice: limit denied 5 hold was crossed in S-1 (6): hold"},
-		{"emergency", auditlog.Entry{Request: &urgent}, "EMERGENCY: alice has root@phi1 for 15m0s, approved by nobody: the ward is down. It owes a review by 2026-11-23T12:00:00Z of 1 of privacy"},
+		{"emergency", auditlog.Entry{Request: &urgent}, "EMERGENCY: alice has root@phi1 for 15m, approved by nobody: the ward is down. It owes a review by 2026-11-23T12:00:00Z of 1 of privacy"},
 		{"review.waiting", auditlog.Entry{State: &auditlog.State{Request: urgent.ID, State: control.Ended, Review: owes.String()}}, "R-7K2M4Q, an emergency of alice on root@phi1, is over (ended). It owes a review by 2026-11-23T12:00:00Z of 1 of privacy: postern review R-7K2M4Q"},
 		{"review.overdue", auditlog.Entry{Overdue: &control.Overdue{Request: urgent.ID, Person: "alice", By: due}}, "is overdue (due 2026-11-23T12:00:00Z); until it is signed they have no other one: postern review R-7K2M4Q"},
 		{"review.misused", auditlog.Entry{Vote: found(control.Review, control.Misused)}, "bob found that alice misused an emergency, R-7K2M4Q on root@phi1: read the mayor's file. alice gets no other one until somebody else says: postern clear R-7K2M4Q"},

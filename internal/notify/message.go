@@ -55,7 +55,7 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		if e.Request.Emergency && e.Request.Owes != nil {
 			m.Event, m.Why = "emergency", e.Request.Owes.String()
 			m.Text = fmt.Sprintf("EMERGENCY: %s has %s for %s, approved by nobody: %s. It owes a %s", m.Person, strings.Join(m.Targets, ", "),
-				time.Duration(e.Request.ForSeconds)*time.Second, m.Reason, m.Why)
+				length(e.Request.ForSeconds), m.Reason, m.Why)
 			return m, true
 		}
 		if len(e.Request.Needs) == 0 {
@@ -66,7 +66,7 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 			m.Needs = append(m.Needs, fmt.Sprintf("%d of %s", n.Count, n.Group))
 		}
 		m.Text = fmt.Sprintf("%s asks for %s for %s: %s. It waits for %s: postern approve %s", m.Person, strings.Join(m.Targets, ", "),
-			time.Duration(e.Request.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
+			length(e.Request.ForSeconds), m.Reason, strings.Join(m.Needs, ", "), m.Request)
 	case e.State != nil:
 		t.request(&m, e.State.Request)
 		m.Event, m.Why = "request."+e.State.State, e.State.Why
@@ -213,4 +213,16 @@ func (t *teller) request(m *Message, id string) {
 		}
 	}
 	m.Request, m.Person, m.Targets, m.Reason = id, r.Person, r.Targets, r.Reason
+}
+
+// length is a time in seconds without the zeros: 15m, 1h, 1m30s.
+func length(seconds int64) string {
+	text := (time.Duration(seconds) * time.Second).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

@@ -7,6 +7,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,7 +92,7 @@ func Open(dir string, key []byte) (*DB, error) {
 	}
 	b, err := badger.Open(opt)
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", dir, err)
+		return nil, fmt.Errorf("store %s: %w", dir, cmp.Or(taken(dir), err))
 	}
 	db := &DB{
 		dir: dir, badger: b,
