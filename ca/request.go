@@ -209,7 +209,11 @@ func decide(set *policy.Set, person string, ask Ask, source string, at time.Time
 		q.Source, _ = netip.ParseAddr(source)
 		d := set.Decide(q)
 		if len(d.Allowed) == 0 || len(d.Refused) > 0 {
-			return d, refuse("%s may not open %s: %s", person, t, strings.Join(d.Why, "; "))
+			remedy := ""
+			if d.Max > 0 && ask.For > d.Max && len(d.Allowed) == 0 {
+				remedy = "; ask again with: --for " + policy.Brief(d.Max)
+			}
+			return d, refuse("%s may not open %s: %s%s", person, t, strings.Join(d.Why, "; "), remedy)
 		}
 		if i == 0 {
 			all = d

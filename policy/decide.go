@@ -71,6 +71,7 @@ type verdict struct {
 	why          string   // empty: allowed, or no rule allows it
 	allowed      bool
 	noRule       bool
+	ungiven      bool // forbidden, and no rule would give it otherwise
 	tooLong      bool
 }
 
@@ -183,6 +184,7 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 		return v
 	case decision != cedar.Allow && len(diagnostic.Reasons) > 0:
 		v.why = named(diagnostic.Reasons[0].PolicyID).place() + " forbids it"
+		v.ungiven = !s.given(q, request)
 		return v
 	case decision != cedar.Allow:
 		v.noRule = true
@@ -214,10 +216,21 @@ func (s *Set) judge(q Query, request cedar.Request, capability string) verdict {
 	return v
 }
 
+// given says whether a rule would allow it if none forbade it.
+func (s *Set) given(q Query, request cedar.Request) bool {
+	permits := slices.DeleteFunc(slices.Clone(s.rules.byAction[request.Action]), func(r *rule) bool { return !r.permits() || !q.kind(r) })
+	decision, diagnostic := cedar.Authorize(permits, s.rules.entities, request)
+	return decision == cedar.Allow || len(diagnostic.Errors) > 0
+}
+
 // elsewhere says why the rule that was named does not count among the permits that matched.
 func (q Query) elsewhere(matched rules) string {
 	switch {
 	case !matched.has(q.Rule):
+	case matched.only(q.Rule)[0].duties.sealed != nil:
+		return fmt.Sprintf("rule %s is for sealed grants: postern prepare", q.Rule)
+	case q.Sealed:
+		return fmt.Sprintf("rule %s is not for sealed grants", q.Rule)
 	case q.Emergency:
 		return fmt.Sprintf("rule %s is not for emergencies: ask without --emergency", q.Rule)
 	default:
@@ -261,7 +274,7 @@ func (rs rules) has(id string) bool {
 }
 
 func (rs rules) only(id string) rules {
-	return slices.DeleteFunc(rs, func(r *rule) bool { return r.id != id })
+	return slices.DeleteFunc(slices.Clone(rs), func(r *rule) bool { return r.id != id })
 }
 
 func (rs rules) place() string {

@@ -127,8 +127,7 @@ func TestWhy(t *testing.T) {
 		want            []string
 	}{
 		{"bob", "root@ehr", nil, []string{
-			`forward-local, forward-remote, agent, x11: rule no-tunnels (limits.cedar:2) forbids it`,
-			`shell, exec, sftp-read, sftp-write, scp-read, scp-write: no rule allows bob this on root@ehr-db-1: rules for ehr-db-1 are for group dba`}},
+			`no rule allows bob to open ehr-db-1 as root: rules for ehr-db-1 are for group dba`}},
 		{"bob", "root@ehr", func(q *Query) { q.Capabilities = []string{"shell"} }, []string{
 			`no rule allows bob to open ehr-db-1 as root: rules for ehr-db-1 are for group dba`}},
 		{"bob", "root@monitor-1", nil, []string{`no rule allows bob to open monitor-1 as root`}},
@@ -312,5 +311,28 @@ func BenchmarkDecide(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A refusal says what is in the way of what was asked for. Who names no capability did not ask for those that no rule gives.
+func TestARefusalNamesNothingBesideThePoint(t *testing.T) {
+	set, err := emergencySet(`@id("dba") @approve("1 of privacy") @max("30m") ` + scope + `@id("no-agent") forbid (principal, action == Action::"agent", resource);`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		length time.Duration
+		only   []string
+		want   string
+	}{
+		{3 * time.Hour, nil, `asked for 3h, at most 30m (rule dba (rules.cedar:1))`},
+		{time.Minute, []string{"x11"}, "no rule allows alice x11 on root@phi1 (what may be asked for: shell)"},
+		{time.Minute, []string{"shell", "x11"}, "x11: no rule allows alice this on root@phi1"},
+		{3 * time.Hour, []string{"shell", "x11"}, "shell: asked for 3h, at most 30m (rule dba (rules.cedar:1))\nx11: no rule allows alice this on root@phi1"},
+	} {
+		d := set.Decide(Query{Person: "alice", Account: "root", Host: "phi1", For: c.length, Reason: "x", Capabilities: c.only})
+		if got := strings.Join(d.Why, "\n"); got != c.want {
+			t.Errorf("%s of %v:\n got  %s\n want %s", c.length, c.only, got, c.want)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func TestEmergency(t *testing.T) {
 		{"at most 20m", ask("alice", true, 25*time.Minute)},
 		{"besides bob there are not as many who could sign", ask("bob", true, 5*time.Minute)},
 		{"no rule for emergencies allows dana", ask("dana", true, 5*time.Minute)},
-		{"no rule allows alice", set.Decide(Query{Person: "alice", Account: "root", Host: "phi1", Rule: "urgent", For: time.Minute, Reason: "x"})},
+		{"rule urgent is for emergencies: ask with --emergency", set.Decide(Query{Person: "alice", Account: "root", Host: "phi1", Rule: "urgent", For: time.Minute, Reason: "x"})},
 	} {
 		if len(no.d.Allowed) > 0 || !strings.Contains(strings.Join(no.d.Why, "\n"), no.why) {
 			t.Errorf("want a no that says %q, got %q %q", no.why, no.d.Allowed, no.d.Why)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Explanation is a decision with everything a person needs to understand it.
@@ -28,6 +29,7 @@ type Explanation struct {
 	Kept       *Kept               `json:"kept,omitempty"`
 	Leads      []string            `json:"destinations,omitempty"` // of forward-local
 	Limits     string              `json:"limits,omitempty"`       // of each session
+	Sealed     string              `json:"sealed,omitempty"`       // of a sealed grant: as its rules write it
 	Why        []string            `json:"why,omitempty"`
 	Turns      []Turn              `json:"turns,omitempty"` // when that becomes another answer; for who asks [Set.Turns]
 
@@ -67,6 +69,9 @@ func (s *Set) Explain(q Query) Explanation {
 	} else {
 		e.Kept = &Kept{d.Files, Size(d.Streams), Size(d.Forwards)}
 	}
+	if d.Sealed != nil {
+		e.Sealed = d.Sealed.String()
+	}
 	for _, id := range d.Rules {
 		r := s.rules.byID[id]
 		e.Rules = append(e.Rules, Matched{r.id, r.file, r.line})
@@ -90,9 +95,12 @@ func (e Explanation) String() string {
 		e.lines(&b, "hours", turnsText(e.Turns))
 		return b.String()
 	}
-	if e.Granted {
+	switch {
+	case e.Granted && e.decision.Sealed != nil:
+		fmt.Fprintf(&b, "%s may open %s as %s with a sheet, once, for at most %s\n", e.Person, host, account, Brief(e.decision.Max))
+	case e.Granted:
 		fmt.Fprintf(&b, "%s may open %s as %s for at most %s\n", e.Person, host, account, Brief(e.decision.Max))
-	} else {
+	default:
 		fmt.Fprintf(&b, "%s may not open %s as %s with all that is asked for\n", e.Person, host, account)
 	}
 	e.lines(&b, "may", []string{strings.Join(e.Allowed, ", ")})
@@ -145,7 +153,11 @@ func (e Explanation) approvals() []string {
 // terms are the other duties, where they differ from the ordinary.
 func (e Explanation) terms() []string {
 	var terms []string
-	if len(e.Needs) > 0 {
+	if sealed := e.decision.Sealed; sealed != nil {
+		terms = append(terms, "approved and handed out within "+Brief(e.decision.Claim),
+			fmt.Sprintf("a sheet is good for %d days, at one bastion, while that has no CA", int(sealed.Valid/(24*time.Hour))),
+			"its use is reviewed within "+Brief(sealed.Review.Within)+" by "+needsText(sealed.Review.Needs))
+	} else if len(e.Needs) > 0 {
 		terms = append(terms, "approved and first used within "+Brief(e.decision.Claim))
 	} else {
 		terms = append(terms, "first used within "+Brief(e.decision.Claim))

@@ -35,6 +35,24 @@ func TestSealed(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
+	q := Query{Person: "alice", Account: "root", Host: "phi1", Sealed: true, Reason: "x", Rule: "paper"}
+	said := set.Explain(q).String()
+	for _, words := range []string{
+		"alice may open phi1 as root with a sheet, once, for at most 15m\n", "1 of ehr-owners: dana", "approved and handed out within 8h",
+		"a sheet is good for 30 days, at one bastion", "its use is reviewed within 24h by 1 of privacy",
+	} {
+		if !strings.Contains(said, words) {
+			t.Errorf("explained without %q:\n%s", words, said)
+		}
+	}
+	for rule, why := range map[string]string{"usual": "is not for sealed grants", "urgent": "is not for sealed grants"} {
+		if q.Rule = rule; !strings.Contains(set.Explain(q).String(), why) {
+			t.Errorf("%s: %s", rule, set.Explain(q))
+		}
+	}
+	if q.Sealed, q.Rule = false, "paper"; !strings.Contains(set.Explain(q).String(), "is for sealed grants: postern prepare") {
+		t.Error(set.Explain(q))
+	}
 	if d := ask("dana", time.Minute); len(d.Allowed) != 0 || !strings.Contains(strings.Join(d.Why, " "), "no rule for sealed grants allows dana") {
 		t.Errorf("%+v", d)
 	}

@@ -16,14 +16,30 @@ func (s *Set) why(q Query, d Decision, verdicts []verdict) []string {
 	if len(d.Allowed) > 0 && len(d.Refused) == 0 && len(d.Needs) > 0 {
 		lines = append(lines, "needs "+s.whoApproves(q.Person, d))
 	}
-	for _, r := range s.refusals(q, verdicts) {
-		if len(d.Allowed) == 0 && len(r.Capabilities) == len(verdicts) {
+	for _, r := range s.refusals(q, asked(q, d, verdicts)) {
+		if len(d.Allowed) == 0 && r.all {
 			lines = append(lines, r.Why)
 		} else {
 			lines = append(lines, strings.Join(r.Capabilities, ", ")+": "+r.Why)
 		}
 	}
 	return lines
+}
+
+// asked leaves out what was not asked for when the answer is no: whoever names no capability wants those that rules give, so what is in the way of these is the
+// answer, and where there are none it is that no rule gives any.
+func asked(q Query, d Decision, verdicts []verdict) []verdict {
+	if len(q.Capabilities) > 0 || len(d.Allowed) > 0 {
+		return verdicts
+	}
+	without := func(kind func(verdict) bool) []verdict { return slices.DeleteFunc(slices.Clone(verdicts), kind) }
+	if given := without(func(v verdict) bool { return v.noRule || v.ungiven }); len(given) > 0 {
+		return given
+	}
+	if unruled := without(func(v verdict) bool { return !v.noRule }); len(unruled) > 0 {
+		return unruled
+	}
+	return verdicts
 }
 
 // whoApproves is "1 of privacy (bob), 1 of ehr-owners (dana)".
@@ -50,6 +66,8 @@ func (s *Set) whoApproves(requester string, d Decision) string {
 type Refusal struct {
 	Capabilities []string `json:"capabilities"`
 	Why          string   `json:"why"`
+
+	all bool // of what was judged nothing has another reason
 }
 
 // refusals groups what is not allowed by the reason.
@@ -72,7 +90,10 @@ func (s *Set) refusals(q Query, verdicts []verdict) []Refusal {
 	}
 	if len(unruled) > 0 {
 		whole := len(unruled) == len(verdicts)
-		all = append(all, Refusal{unruled, s.noRule(q, unruled, whole)})
+		all = append(all, Refusal{Capabilities: unruled, Why: s.noRule(q, unruled, whole)})
+	}
+	if len(all) == 1 && len(all[0].Capabilities) == len(verdicts) {
+		all[0].all = true
 	}
 	return all
 }
@@ -87,7 +108,10 @@ func (s *Set) noRule(q Query, capabilities []string, whole bool) string {
 		rule = "no rule for sealed grants"
 	}
 	text := fmt.Sprintf("%s allows %s this on %s", rule, q.Person, target(q.Account, q.Host))
-	if whole {
+	switch {
+	case whole && len(q.Capabilities) > 0 && s.instead(q) != "":
+		return fmt.Sprintf("%s allows %s %s on %s (what may be asked for: %s)", rule, q.Person, strings.Join(capabilities, ", "), target(q.Account, q.Host), s.instead(q))
+	case whole:
 		text = fmt.Sprintf("%s allows %s to open %s as %s", rule, q.Person, q.Host, q.Account)
 	}
 	var unmet, audiences []string
@@ -108,6 +132,13 @@ func (s *Set) noRule(q Query, capabilities []string, whole bool) string {
 		return fmt.Sprintf("%s: rules for %s are for %s", text, q.Host, strings.Join(audiences, " and "))
 	}
 	return text
+}
+
+// instead is what the person could ask for there.
+func (s *Set) instead(q Query) string {
+	q.Capabilities = nil
+	d, _ := s.decide(q)
+	return strings.Join(d.Allowed, ", ")
 }
 
 type nearness int

@@ -48,6 +48,10 @@ var evidenceCommand = &cli.Command{
 		if want.reason, err = evidenceReason(c, want); err != nil {
 			return err
 		}
+		if want.out, err = openOutput(want.output); err != nil {
+			return err
+		}
+		defer want.out.abandon()
 		ca, err := connect(c)
 		if err != nil {
 			return err
@@ -60,6 +64,7 @@ var evidenceCommand = &cli.Command{
 // parts is what of a session goes into a bundle.
 type parts struct {
 	id, output, reason string
+	out                *output
 	demand             demand
 	none, open         bool
 	segments           func(n uint64) bool // nil: all
@@ -154,7 +159,7 @@ func (c *client) evidence(ctx context.Context, want parts) error {
 // writeEvidence writes the bundle and checks it as the receiver will, before it gets its name.
 func (c *client) writeEvidence(want parts, contents evidence.Contents, trust verify.Keys) error {
 	var report *evidence.Report
-	err := writing(want.output, func(w io.Writer) error {
+	err := want.out.write(func(w io.Writer) error {
 		f, ok := w.(*os.File)
 		if !ok {
 			return errors.New("evidence goes into a file")

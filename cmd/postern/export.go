@@ -84,11 +84,21 @@ func (f format) export(c *cli.Context, id string) error {
 		return command.Misuse("this format is binary; name a file with -o FILE")
 	}
 	view := auditor.View{Kind: control.ViewExport, Keystrokes: f.keystrokes || c.Bool("keystrokes")}
-	return withRecording(c, view, id, func(r *recorder.Reader) error {
-		if f.dir != nil {
-			return f.dir(r, output)
+	if f.dir != nil {
+		undo, err := newDir(output)
+		if err != nil {
+			return err
 		}
-		return writing(output, func(w io.Writer) error { return f.write(r, forTerminal(w)) })
+		defer undo()
+		return withRecording(c, view, id, func(r *recorder.Reader) error { return f.dir(r, output) })
+	}
+	out, err := openOutput(output)
+	if err != nil {
+		return err
+	}
+	defer out.abandon()
+	return withRecording(c, view, id, func(r *recorder.Reader) error {
+		return out.write(func(w io.Writer) error { return f.write(r, forTerminal(w)) })
 	})
 }
 
@@ -114,6 +124,11 @@ func fetchSealed(c *cli.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	out, err := openOutput(c.String("output"))
+	if err != nil {
+		return err
+	}
+	defer out.abandon()
 	ca, err := connect(c)
 	if err != nil {
 		return err
@@ -124,7 +139,7 @@ func fetchSealed(c *cli.Context, id string) error {
 		return err
 	}
 	defer access.Close()
-	return writing(c.String("output"), func(w io.Writer) error { return access.Fetch(c.Context, id, w) })
+	return out.write(func(w io.Writer) error { return access.Fetch(c.Context, id, w) })
 }
 
 // forTerminal filters what goes to a terminal: what a host printed may be made to act on the auditor's.

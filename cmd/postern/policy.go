@@ -48,6 +48,7 @@ var policyExplainCommand = &cli.Command{
 		&cli.StringFlag{Name: "only", Usage: "capabilities that would be asked for, such as shell,exec: `LIST`"},
 		&cli.StringFlag{Name: "rule", Usage: "judge by this rule alone (`ID`)"},
 		&cli.BoolFlag{Name: "emergency", Usage: "judge by the rules for emergencies"},
+		&cli.BoolFlag{Name: "sealed", Usage: "judge by the rules for sealed grants, which postern prepare asks for"},
 		&cli.StringFlag{Name: "source", Usage: "the `ADDRESS` the person would come from"},
 		&cli.TimestampFlag{Name: "at", Usage: "the `TIME` it would happen, such as 2026-11-22T09:00:00Z", Layout: time.RFC3339, DefaultText: "now"},
 		&cli.BoolFlag{Name: "json", Usage: "one JSON object"},
@@ -94,7 +95,11 @@ func policyQuery(c *cli.Context, person, target string) (policy.Query, error) {
 	}
 	query := policy.Query{
 		Person: person, Account: account, Host: host,
-		For: c.Duration("for"), Reason: c.String("reason"), Rule: c.String("rule"), At: time.Now(), Emergency: c.Bool("emergency"),
+		For: c.Duration("for"), Reason: c.String("reason"), Rule: c.String("rule"), At: time.Now(),
+		Emergency: c.Bool("emergency"), Sealed: c.Bool("sealed"),
+	}
+	if query.Emergency && query.Sealed {
+		return query, command.Misuse("no rule is for emergencies and for sealed grants: --emergency or --sealed")
 	}
 	if c.IsSet("for") && query.For <= 0 {
 		return query, command.Misuse("--for %s is not a positive duration", query.For)

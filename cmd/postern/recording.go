@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
@@ -38,28 +37,6 @@ var recordingCommand = &cli.Command{
 			return fetchSealed(c, args[0])
 		},
 	}},
-}
-
-// writing lets fn write a file, which is there only if it is whole; without a path it is standard output.
-func writing(path string, fn func(io.Writer) error) error {
-	if path == "" {
-		return fn(os.Stdout)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if failed := new(os.PathError); errors.As(err, &failed) { // nobody knows the other name
-		return fmt.Errorf("%s cannot be written: %w", path, failed.Err)
-	}
-	if err != nil {
-		return err
-	}
-	err = fn(f)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }
 
 // recording is a fetched one, in a file that is gone when it is closed. What is in it is sealed.

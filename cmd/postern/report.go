@@ -51,6 +51,11 @@ var reportCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
+		out, err := openOutput(c.String("output"))
+		if err != nil {
+			return err
+		}
+		defer out.abandon()
 		ca, err := connect(c)
 		if err != nil {
 			return err
@@ -60,7 +65,7 @@ var reportCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
-		if err := writing(c.String("output"), func(w io.Writer) error { return write(r, w) }); err != nil {
+		if err := out.write(func(w io.Writer) error { return write(r, w) }); err != nil {
 			return err
 		}
 		return incomplete(r)
