@@ -293,8 +293,6 @@ func (r *request) passed(now time.Time) string {
 	return ""
 }
 
-func load(tx *store.Tx, id string) (request, error) { return read[request](tx, key(requestRows, id)) }
-
 func (r *request) live() bool {
 	return r.State == control.Pending || r.State == control.Approved || r.State == control.Granted
 }
@@ -329,8 +327,9 @@ func (ca *CA) become(tx *store.Tx, r *request, state, why string) error {
 
 // eachLive calls fn with every request that is pending, approved or granted.
 func eachLive(tx *store.Tx, fn func(request) error) error {
+	load := loader(tx)
 	return tx.Scan([]byte(liveRows), func(k, _ []byte) error {
-		r, err := load(tx, string(k[len(liveRows):]))
+		r, err := load(string(k[len(liveRows):]))
 		if err == nil && r.live() {
 			err = fn(r)
 		}
@@ -378,6 +377,9 @@ func (ca *CA) sweep() error {
 }
 
 func (ca *CA) expire(tx *store.Tx, id string) error {
+	if err := ca.overtake(tx, id); err != nil {
+		return err
+	}
 	r, err := load(tx, id)
 	if err != nil || !r.live() {
 		return err

@@ -84,18 +84,26 @@ func (ca *CA) CutStatement(c Caller, cut Cut) (string, error) {
 // hitSessions lists the live sessions that go with the requests, or that the target names by themselves.
 func hitSessions(tx *store.Tx, t control.Target, hit []request) ([]control.Session, error) {
 	var list []control.Session
+	ofRequest := idsOf(hit)
 	err := tx.Scan([]byte(openRows), func(k, _ []byte) error {
 		s, err := read[control.Session](tx, key(sessionRows, string(k[len(openRows):])))
 		if err != nil || !s.Ended.IsZero() {
 			return err
 		}
-		ofRequest := slices.ContainsFunc(hit, func(r request) bool { return r.ID == s.Request })
-		if ofRequest || t.Hits(control.TraitsOf(s)) {
+		if ofRequest[s.Request] || t.Hits(control.TraitsOf(s)) {
 			list = append(list, s)
 		}
 		return nil
 	})
 	return list, err
+}
+
+func idsOf(hit []request) map[string]bool {
+	ids := make(map[string]bool, len(hit))
+	for i := range hit {
+		ids[hit[i].ID] = true
+	}
+	return ids
 }
 
 // cutting checks who wants to cut what, and puts the target in its canonical form.
@@ -229,7 +237,7 @@ func (r *request) traits() control.Traits {
 }
 
 // cut numbers a revocation, ends the requests it hits and logs both. Everybody who follows the set learns of it
-// once the transaction is durable.
+// once the transaction is durable. The states of more requests than fit into it follow, and are in the log after it.
 func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.Revocation, error) {
 	var err error
 	if rev.Seq, err = following(tx, key(serialRows, revocationSerial)); err != nil {
@@ -243,12 +251,19 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	if rev.Holds.After(rev.Until) {
 		rev.Until = rev.Holds
 	}
+	atOnce, err := fits(hit, rev.Reason)
+	if err != nil {
+		return rev, err
+	}
 	for i := range hit {
 		r := &hit[i]
 		r.CutBy = rev.Seq
 		rev.Requests = append(rev.Requests, r.ID)
 		if r.NotAfter.After(rev.Until) {
 			rev.Until = r.NotAfter
+		}
+		if !atOnce {
+			continue
 		}
 		if err := ca.become(tx, r, control.Revoked, rev.Reason); err != nil {
 			return rev, err
@@ -262,6 +277,11 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	}
 	if err := tx.Set(numbered(activeRows, rev.Seq), nil); err != nil {
 		return rev, err
+	}
+	if !atOnce {
+		if err := ca.later(tx, rev); err != nil {
+			return rev, err
+		}
 	}
 	return rev, write(tx, numbered(revocationRows, rev.Seq), rev)
 }
@@ -381,7 +401,7 @@ func (ca *CA) addTo(list *krl.List, tx *store.Tx, rev control.Revocation) error 
 	}
 	now := ca.now()
 	for _, id := range rev.Requests {
-		r, err := load(tx, id)
+		r, err := loadRow(tx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -416,15 +436,22 @@ func (ca *CA) pruneRevocations(now time.Time) error {
 			return err
 		})
 	})
-	if err != nil || len(past) == 0 {
-		return err
-	}
-	return ca.db.Update(func(tx *store.Tx) error {
-		for _, k := range past {
-			if err := tx.Delete(k); err != nil {
-				return err
-			}
+	for part := range slices.Chunk(past, forgetTogether) {
+		if err == nil {
+			err = ca.db.Update(func(tx *store.Tx) error { return forget(tx, part) })
 		}
-		return nil
-	})
+	}
+	return err
+}
+
+// forgetTogether is how many rows one update deletes.
+const forgetTogether = 1000
+
+func forget(tx *store.Tx, keys [][]byte) error {
+	for _, k := range keys {
+		if err := tx.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
