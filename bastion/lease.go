@@ -2,6 +2,7 @@ package bastion
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type lease struct {
 	admit, keep time.Duration // until when; [Uptime]
 	term        uint64        // counts the times that keep ended: what began before is over, even if the CA is back
 	lost        *time.Timer
+	losing      sync.Mutex // held while the sessions of a term that is over are stopped
 }
 
 func (l *lease) admits() bool {
@@ -101,12 +103,10 @@ func (b *Bastion) leaseLost() {
 	}
 }
 
-// lose ends what began in a term that is over.
+// lose ends what began in a term that is over, all of it together.
 func (b *Bastion) lose() {
 	b.Log.Error("no word from the CA: ending every session", "bastion", b.Name)
-	for _, s := range b.revoked.sessions() {
-		s.kept()
-	}
+	go end(b.stopLost(), nil)
 	b.revoked.mu.Lock()
 	defer b.revoked.mu.Unlock()
 	for r := range b.revoked.readers {
@@ -114,6 +114,13 @@ func (b *Bastion) lose() {
 			r.end(errLost)
 		}
 	}
+}
+
+func (b *Bastion) stopLost() []*ending {
+	b.lease.losing.Lock()
+	defer b.lease.losing.Unlock()
+	lost := slices.DeleteFunc(b.revoked.sessions(), func(s *session) bool { return b.lease.keeps(s.term) })
+	return stopAll(lost, "lost", errLost.Error())
 }
 
 // kept says whether the session may go on, and ends it if not.
@@ -124,8 +131,16 @@ func (s *session) kept() bool {
 	if s.b.lease.keeps(s.term) {
 		return true
 	}
-	go s.cut("lost", errLost.Error())
+	go s.lose()
 	return false
+}
+
+// lose ends a session that noticed by itself that the lease is over. All others are over too, and end with it.
+func (s *session) lose() {
+	s.b.leaseLost()
+	s.b.lease.losing.Lock() // who noticed first stops this one
+	s.b.lease.losing.Unlock()
+	s.cut("lost", errLost.Error())
 }
 
 // Admits says whether anybody may be let in at the moment, as far as the CA goes.
