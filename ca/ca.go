@@ -47,6 +47,7 @@ type CA struct {
 	now    func() time.Time
 	log    *slog.Logger
 	news   news
+	krl    madeKRL
 	cuts   chan struct{} // holds something when a revocation may not be through
 
 	witnesses func() ([]*auditlog.Witness, error)

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -44,21 +46,41 @@ func (ca *CA) Reach(c Caller, cut Cut) (control.Reach, error) {
 		if err != nil {
 			return err
 		}
-		for _, r := range hit {
+		reach.Grants, reach.Hosts = len(hit), hostsOf(hit)
+		for _, r := range hit[:min(len(hit), control.MaxReach)] {
 			reach.Requests = append(reach.Requests, ca.shown(r).Request)
+		}
+		for i := range hit {
+			r := &hit[i]
 			for _, i := range r.Issued {
 				if ca.now().Before(i.Until) {
 					reach.Certificates++
 				}
 			}
 		}
-		if reach.Sessions, err = hitSessions(tx, t, hit); err != nil {
+		sessions, err := hitSessions(tx, t, hit)
+		if err != nil {
 			return err
+		}
+		reach.Sessions, reach.Live = sessions[:min(len(sessions), control.MaxReach)], map[string]int{}
+		for _, s := range sessions {
+			reach.Live[s.Bastion]++
 		}
 		reach.Followed, err = ca.followed(tx, c, t, hit)
 		return err
 	})
 	return reach, err
+}
+
+func hostsOf(hit []request) []string {
+	hosts := map[string]bool{}
+	for i := range hit {
+		for _, t := range hit[i].Targets {
+			_, host, _ := strings.Cut(t, "@")
+			hosts[host] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(hosts))
 }
 
 // CutStatement is the text that the caller would sign for a revocation.
@@ -365,9 +387,40 @@ func (ca *CA) active(tx *store.Tx) ([]control.Revocation, error) {
 	return list, err
 }
 
+// krlAge is for how long a list is handed out that was made once: without it, after a revocation of all there is, each of hundreds of hosts would have
+// ten thousand rows read for its own. It only gets shorter meanwhile.
+const krlAge = 10 * time.Second
+
+// madeKRL is the list that was made last.
+type madeKRL struct {
+	mu      sync.Mutex
+	list    []byte
+	version uint64
+	at      time.Time
+}
+
 // KRL is the set as OpenSSH reads it: the unexpired serials of what was cut, user and session certificates, and
 // revoked keys. Its number is that of the last revocation.
 func (ca *CA) KRL() ([]byte, error) {
+	m := &ca.krl
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var version uint64
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		version, err = last(tx, key(serialRows, revocationSerial))
+		return err
+	})
+	if age := ca.now().Sub(m.at); err != nil || m.list != nil && m.version == version && age >= 0 && age < krlAge {
+		return slices.Clone(m.list), err
+	}
+	list, err := ca.makeKRL()
+	if err == nil {
+		m.list, m.version, m.at = slices.Clone(list), version, ca.now()
+	}
+	return list, err
+}
+
+func (ca *CA) makeKRL() ([]byte, error) {
 	list := &krl.List{Generated: ca.now().UTC(), Comment: ca.keys.Name}
 	err := ca.db.View(func(tx *store.Tx) error {
 		var err error
