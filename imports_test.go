@@ -35,6 +35,8 @@ var arrows = map[string][]string{
 	"internal/command":     {},
 	"internal/destination": {},
 	"internal/environment": {},
+	"internal/envelope":    {},
+	"internal/sheet":       {"internal/control"},
 	"internal/identity":    {},
 	"internal/limit":       {},
 	"internal/lineage":     {},
@@ -57,18 +59,18 @@ var arrows = map[string][]string{
 	"internal/verify":      {"ca/auditlog", "ca/statement", "internal/algo", "internal/control", "internal/destination", "internal/limit", "internal/sshsig", "recorder"},
 
 	// The two servers never import each other; cmd wires each to the packages it needs.
-	"ca":            {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/limit", "internal/sshsig", "internal/store", "policy"},
+	"ca":            {"ca/auditlog", "ca/keys", "ca/krl", "ca/statement", "internal/control", "internal/envelope", "internal/limit", "internal/sshsig", "internal/store", "policy"},
 	"ca/server":     {"ca", "internal/control", "internal/door"},
 	"bastion/agent": {"bastion/meter", "recorder"},
 	"bastion/meter": {"recorder"},
 	"bastion/scp":   {"bastion/meter", "recorder"},
 	"bastion/sftp":  {"bastion/meter", "recorder"},
 	"bastion/typed": {"recorder/prompt"},
-	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "bastion/typed", "internal/algo", "internal/control", "internal/destination", "internal/environment", "internal/greeting", "internal/limit", "internal/pace", "internal/socket", "recorder"},
+	"bastion":       {"bastion/agent", "bastion/meter", "bastion/scp", "bastion/sftp", "bastion/typed", "internal/algo", "internal/control", "internal/destination", "internal/envelope", "internal/environment", "internal/greeting", "internal/limit", "internal/pace", "internal/socket", "recorder"},
 
-	"cmd/postern":         {"ca/auditlog", "ca/krl", "ca/statement", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/limit", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
+	"cmd/postern":         {"ca/auditlog", "ca/krl", "ca/statement", "internal/algo", "internal/auditor", "internal/command", "internal/control", "internal/evidence", "internal/limit", "internal/ocsf", "internal/player", "internal/report", "internal/search", "internal/sheet", "internal/sshconfig", "internal/sshsig", "internal/verify", "internal/web", "policy", "recorder", "recorder/index", "recorder/play", "recorder/screen"},
 	"cmd/postern-ca":      {"ca", "ca/auditlog", "ca/keys", "ca/server", "internal/command", "internal/control", "internal/notify", "internal/store", "policy"},
-	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/identity", "recorder", "recorder/index"},
+	"cmd/postern-bastion": {"bastion", "internal/command", "internal/control", "internal/door", "internal/envelope", "internal/identity", "recorder", "recorder/index"},
 	"cmd/postern-host":    {"ca/krl", "internal/command", "internal/control", "internal/identity", "internal/lineage"},
 
 	// Tools around it.
@@ -86,9 +88,9 @@ var owners = map[string][]string{
 	"github.com/cedar-policy/cedar-go": {"policy"},
 	"go.yaml.in/yaml/v3":               {"policy"},
 	"github.com/urfave/cli/v2":         {"cmd/postern", "cmd/postern-ca", "cmd/postern-bastion", "cmd/postern-host", "internal/command"},
-	"filippo.io/age":                   {"internal/auditor"},
+	"filippo.io/age":                   {"internal/auditor", "internal/sheet"},
 	"github.com/klauspost/compress":    {"recorder", "recorder/index"},
-	"crypto/hpke":                      {"recorder"},
+	"crypto/hpke":                      {"recorder", "internal/envelope"},
 	"golang.org/x/text":                {"recorder/screen"},
 	"github.com/gdamore/tcell/v2":      {"internal/player"},
 	"golang.org/x/mod/sumdb":           {"ca/auditlog", "internal/verify"},

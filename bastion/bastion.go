@@ -51,6 +51,9 @@ type Bastion struct {
 	// Risk tells the CA of a limit that a session crossed. It must not block; nil: nobody is told.
 	Risk func(control.Risk)
 
+	// Sheets takes sealed grants while there is no CA; nil: none are taken.
+	Sheets *Sheets
+
 	Limits Limits
 	Log    *slog.Logger     // zero: slog.Default()
 	Now    func() time.Time // for certificates; zero: time.Now
@@ -127,6 +130,7 @@ type login struct {
 	grant   *grant
 	session *session // the login named account@host: every channel belongs to it
 	reader  *reader  // of recordings, and of nothing else
+	sheet   bool     // it presents a sheet, and nothing else
 	jumps   jumps
 }
 
@@ -149,7 +153,7 @@ func (b *Bastion) Authorise(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 	if err == nil && l.reader != nil {
 		err = b.attend(l.reader)
 	}
-	if err == nil && l.reader == nil && strings.Contains(conn.User(), "@") {
+	if err == nil && l.reader == nil && !l.sheet && strings.Contains(conn.User(), "@") {
 		l.session, err = b.open(l.grant, conn.User(), l.visitor)
 	}
 	if err != nil {
@@ -166,6 +170,8 @@ func (b *Bastion) Channel(conn *ssh.ServerConn, ch ssh.NewChannel) {
 	switch {
 	case l.reader != nil:
 		b.serveReader(l.reader, ch)
+	case l.sheet:
+		b.serveSheet(l, ch)
 	case l.session != nil:
 		l.session.setClientConn(conn)
 		l.session.globals.Lock() // a request that came before is answered before
@@ -182,6 +188,9 @@ var errNoCA = errors.New("this bastion has lost its CA and admits nobody until i
 
 // admit is what has to be true before anything begins, beyond the certificate itself: the lease, then the revocations.
 func (b *Bastion) admit(g *grant) error {
+	if g.sealed {
+		return b.admitSheet(g)
+	}
 	if !b.lease.admits() {
 		return errNoCA
 	}

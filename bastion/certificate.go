@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/algo"
+	"postern/internal/control"
 )
 
 // maxLifetime is what a user certificate may span: the hour that no policy exceeds, and what a CA may date it back for
@@ -34,6 +35,8 @@ type grant struct {
 	person  string
 	request string // empty in an auditor's certificate
 	key     string // fingerprint of the admin's key
+	sealed  bool   // of a sealed grant
+	digest  string // and of which sheet
 }
 
 // certificate checks what x/crypto's CertChecker does and everything it leaves out: the type, whose CA, how strong its
@@ -43,6 +46,7 @@ func (b *Bastion) certificate(key ssh.PublicKey, from net.Addr) (*grant, error) 
 	if !ok {
 		return nil, errors.New("a plain key opens nothing here; ask for a certificate: postern request ACCOUNT@HOST --for 20m --reason TEXT")
 	}
+	digest, sealed, life, err := b.ofSheet(cert)
 	switch {
 	case cert.CertType != ssh.UserCert:
 		return nil, errors.New("this is a host certificate, not a person's")
@@ -56,7 +60,9 @@ func (b *Bastion) certificate(key ssh.PublicKey, from net.Addr) (*grant, error) 
 	case cert.Serial == 0:
 		// A revocation list can never name it.
 		return nil, errors.New("this certificate has no serial number")
-	case cert.ValidBefore < cert.ValidAfter || cert.ValidBefore-cert.ValidAfter > uint64(maxLifetime/time.Second):
+	case err != nil:
+		return nil, err
+	case cert.ValidBefore < cert.ValidAfter || cert.ValidBefore-cert.ValidAfter > uint64(life/time.Second):
 		return nil, errors.New("this certificate is valid for longer than any may be")
 	}
 	if _, waived := cert.Extensions["no-touch-required"]; waived {
@@ -71,11 +77,11 @@ func (b *Bastion) certificate(key ssh.PublicKey, from net.Addr) (*grant, error) 
 	if err := options(cert, from); err != nil {
 		return nil, err
 	}
-	checker := ssh.CertChecker{SupportedCriticalOptions: []string{"source-address"}, Clock: b.Now}
+	checker := ssh.CertChecker{SupportedCriticalOptions: []string{"source-address", control.SheetOption}, Clock: b.Now}
 	if err := checker.CheckCert(cert.ValidPrincipals[0], cert); err != nil {
 		return nil, errors.New("this certificate does not verify")
 	}
-	g := &grant{cert: cert, request: cert.Extensions[requestExtension], key: ssh.FingerprintSHA256(cert.Key)}
+	g := &grant{cert: cert, request: cert.Extensions[requestExtension], key: ssh.FingerprintSHA256(cert.Key), sealed: sealed, digest: digest}
 	g.person, _, _ = strings.Cut(cert.KeyId, " ")
 	return g, nil
 }
@@ -96,6 +102,9 @@ func (b *Bastion) current(cert *ssh.Certificate) error {
 // jump the client has none of its own.
 func options(cert *ssh.Certificate, from net.Addr) error {
 	for name, value := range cert.CriticalOptions {
+		if name == control.SheetOption {
+			continue // ofSheet's
+		}
 		if name != "source-address" {
 			return fmt.Errorf("this certificate has the critical option %q, which this bastion does not know", name)
 		}
@@ -145,11 +154,14 @@ func (b *Bastion) recognise(conn ssh.ConnMetadata, key ssh.PublicKey) (*login, e
 	audit, isAudit := g.cert.Extensions[auditExtension]
 	switch {
 	case user == recordingsUser || isAudit:
-		if user != recordingsUser || audit == "" || g.request != "" || !slices.Contains(g.cert.ValidPrincipals, recordingsUser+"@"+b.Name) {
+		if g.sealed || user != recordingsUser || audit == "" || g.request != "" || !slices.Contains(g.cert.ValidPrincipals, recordingsUser+"@"+b.Name) {
 			return nil, fmt.Errorf("recordings are fetched as %s, with a certificate from: postern replay SESSION", recordingsUser)
 		}
 		l.reader, err = newReader(l, audit, g.cert.Extensions[viewerExtension])
 		return l, err
+	case g.sealed && user == sheetUser:
+		l.sheet = true
+		return l, nil
 	case g.request == "":
 		return nil, errors.New("this certificate names no request")
 	case strings.Contains(user, "@"):

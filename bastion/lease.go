@@ -31,6 +31,7 @@ type lease struct {
 	mu          sync.Mutex
 	sent        time.Duration // the newest ping that was answered
 	admit, keep time.Duration // until when; [Uptime]
+	until       time.Duration // the last that admit was, also when it is over
 	term        uint64        // counts the times that keep ended: what began before is over, even if the CA is back
 	lost        *time.Timer
 	losing      sync.Mutex // held while the sessions of a term that is over are stopped
@@ -67,6 +68,7 @@ func (b *Bastion) Renew(sent, admit, keep time.Duration) {
 	lapsed := l.lapse()
 	if sent >= l.sent {
 		l.sent, l.admit, l.keep = sent, sent+min(admit, mostKeep), sent+min(keep, mostKeep)
+		l.until = l.admit
 	}
 	left := l.keep - Uptime()
 	if l.lost == nil {
@@ -78,6 +80,16 @@ func (b *Bastion) Renew(sent, admit, keep time.Duration) {
 	if lapsed {
 		b.lose()
 	}
+	if b.Sheets != nil && b.lease.admits() {
+		b.Sheets.heard(b.Now())
+	}
+}
+
+// last is when the CA's leave to admit ended, or will; 0: there never was one.
+func (l *lease) last() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until
 }
 
 // lapse says whether keep has ended since it was asked last. Sessions of that term are over, though the timer has not said so yet.
@@ -128,7 +140,7 @@ func (s *session) kept() bool {
 	if s.halted.Load() {
 		return false
 	}
-	if s.b.lease.keeps(s.term) {
+	if s.grant.sealed || s.b.lease.keeps(s.term) { // a sealed grant has no lease, but its deadline
 		return true
 	}
 	go s.lose()
@@ -137,10 +149,15 @@ func (s *session) kept() bool {
 
 // lose ends a session that noticed by itself that the lease is over. All others are over too, and end with it.
 func (s *session) lose() {
-	s.b.leaseLost()
-	s.b.lease.losing.Lock() // who noticed first stops this one
-	s.b.lease.losing.Unlock()
+	s.stopWithAll()
 	s.cut("lost", errLost.Error())
+}
+
+// stopWithAll returns when the sessions of the term that is over are stopped, this one among them, by whoever noticed first.
+func (s *session) stopWithAll() {
+	s.b.leaseLost()
+	s.b.lease.losing.Lock()
+	defer s.b.lease.losing.Unlock()
 }
 
 // Admits says whether anybody may be let in at the moment, as far as the CA goes.

@@ -97,7 +97,7 @@ func (b *Bastion) seeOut(r *reader) {
 }
 
 // struckBy says whether a revocation ends the reading. Those the CA knew when it let the auditor in are about what was before.
-func (r *reader) struckBy(revoked *known, bastion string) bool {
+func (r *reader) struckBy(revoked *ruling, bastion string) bool {
 	t := control.Traits{Serials: []uint64{r.grant.cert.Serial}, Person: r.grant.person, Keys: []string{r.viewer, r.grant.key}, Bastion: bastion}
 	return revoked.Seq > r.seq && revoked.hits(t)
 }

@@ -16,22 +16,22 @@ import (
 type revocations struct {
 	mu      sync.Mutex
 	seq     uint64
-	set     []*known
+	set     []*ruling
 	live    map[*session]struct{}
 	readers map[*reader]struct{}
 	moved   map[string]time.Time // until when grants last that were extended
 	ended   sync.WaitGroup
 }
 
-// known is a revocation as it is looked at for every session: one may hit as many requests as there are.
-type known struct {
+// ruling is a revocation as it is looked at for every session: one may hit as many requests as there are.
+type ruling struct {
 	control.Revocation
 	target   control.Target
 	requests map[string]bool
 }
 
-func know(r control.Revocation) *known {
-	k := &known{r, r.Target(), make(map[string]bool, len(r.Requests))}
+func know(r control.Revocation) *ruling {
+	k := &ruling{r, r.Target(), make(map[string]bool, len(r.Requests))}
 	for _, id := range r.Requests {
 		k.requests[id] = true
 	}
@@ -47,7 +47,7 @@ func (b *Bastion) Revoke(r control.Revocation) {
 	v.seq = max(v.seq, r.Seq)
 	v.prune(b.Now())
 	// One that was told before, or has a number from before because the CA came back from a backup, must hit all the same.
-	v.set = append(slices.DeleteFunc(v.set, func(o *known) bool { return r.Seq != 0 && o.Seq == r.Seq }), k)
+	v.set = append(slices.DeleteFunc(v.set, func(o *ruling) bool { return r.Seq != 0 && o.Seq == r.Seq }), k)
 	var hit []*session
 	for s := range v.live {
 		if k.strikes(s, b.Now()) {
@@ -64,6 +64,9 @@ func (b *Bastion) Revoke(r control.Revocation) {
 	v.mu.Unlock()
 	// Here, so that nothing passes once the revocation was taken; those who end already are not cut.
 	go b.cutAll(r, stopAll(hit, "revoked", revokedText(r)), readers, began)
+	if b.Sheets != nil {
+		b.Sheets.remember()
+	}
 }
 
 func stopAll(list []*session, reason, why string) (stopped []*ending) {
@@ -82,9 +85,20 @@ func (b *Bastion) Seq() uint64 {
 	return b.revoked.seq
 }
 
+// known is a copy of the set.
+func (v *revocations) known() []control.Revocation {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list := make([]control.Revocation, len(v.set))
+	for i, r := range v.set {
+		list[i] = r.Revocation
+	}
+	return list
+}
+
 // prune forgets what hits nothing any more. A minute stays, for clocks that differ.
 func (v *revocations) prune(now time.Time) {
-	v.set = slices.DeleteFunc(v.set, func(r *known) bool {
+	v.set = slices.DeleteFunc(v.set, func(r *ruling) bool {
 		return !r.Until.IsZero() && now.After(r.Until.Add(time.Minute))
 	})
 }
@@ -119,7 +133,7 @@ func (b *Bastion) register(s *session) error {
 	if b.closing {
 		return errClosing
 	}
-	if s.term = b.lease.current(); !b.lease.admits() {
+	if s.term = b.lease.current(); !s.grant.sealed && !b.lease.admits() {
 		return errNoCA
 	}
 	if err := v.strikes(s, b.Now()); err != nil {
@@ -168,7 +182,7 @@ func (v *revocations) sessions() []*session {
 // strikes says whether a revocation cuts a session. One that the CA knew when it decided is about earlier grants, however late it comes here,
 // unless it holds for a time; but what names the session's own request always does: the CA opens nothing for a request that it knows to be revoked,
 // so its number can only be low because the CA came back from a backup.
-func (k *known) strikes(s *session, now time.Time) bool {
+func (k *ruling) strikes(s *session, now time.Time) bool {
 	if k.requests[s.grant.request] {
 		return true
 	}
@@ -176,7 +190,7 @@ func (k *known) strikes(s *session, now time.Time) bool {
 }
 
 // hits is true for what this bastion cannot understand: a CA of another version means something by it.
-func (k *known) hits(t control.Traits) bool { return k.target == nil || k.target.Hits(t) }
+func (k *ruling) hits(t control.Traits) bool { return k.target == nil || k.target.Hits(t) }
 
 func revokedText(r control.Revocation) string {
 	text := "revoked"

@@ -76,10 +76,6 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 		b.Log.Error("no session can be recorded", "error", err)
 		return nil, noRecorder(err, true)
 	}
-	key, err := newSessionKey()
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		select {
@@ -88,9 +84,7 @@ func (b *Bastion) open(g *grant, target string, link visitor) (*session, error) 
 		case <-ctx.Done():
 		}
 	}()
-	reply, err := b.ask(ctx, control.OpenRequest{
-		Certificate: line(g.cert), Target: target, SessionKey: line(key.PublicKey()), Client: tcpAddr(link.RemoteAddr()),
-	})
+	key, reply, err := b.leave(ctx, g, target, link)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -344,7 +338,11 @@ func (s *session) live() error {
 	if s.risk.stop() {
 		return errHeld
 	}
-	if err := s.b.admit(s.grant); err != nil {
+	admit := s.b.admit
+	if s.grant.sealed { // that there is a CA again ends nothing
+		admit = s.b.check
+	}
+	if err := admit(s.grant); err != nil {
 		return err
 	}
 	if !s.b.Now().Before(s.ends()) {

@@ -50,7 +50,8 @@ type CA struct {
 	krl    madeKRL
 	cuts   chan struct{} // holds something when a revocation may not be through
 
-	witnesses func() ([]*auditlog.Witness, error)
+	witnesses    func() ([]*auditlog.Witness, error)
+	sheetsJudged string // digest of the policy that live sheets were last judged by; sweep's
 }
 
 // Refused is a no that the person who asked may read: one line that names the thing and says what to do.
@@ -180,7 +181,7 @@ func (ca *CA) ownName(set *policy.Set) error {
 func logged(set *policy.Set) *auditlog.Policy {
 	p := &auditlog.Policy{
 		Digest: set.Digest(), People: map[string][]string{}, Groups: map[string][]string{},
-		Bastions: map[string]string{}, Hosts: map[string]string{}, Emergencies: emergencies(set),
+		Bastions: map[string]string{}, Hosts: map[string]string{}, Emergencies: emergencies(set), Sealed: sealedRules(set),
 	}
 	for _, person := range set.People() {
 		for _, k := range person.Keys {

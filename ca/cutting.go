@@ -208,6 +208,9 @@ func (ca *CA) movePart(tx *store.Tx, c *cutting) (through bool, err error) {
 // overtake moves a request that was hit before its turn comes: what is written about it next is about one that is revoked.
 func (ca *CA) overtake(tx *store.Tx, id string) error {
 	r, err := loadRow(tx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
 	if err != nil || !r.live() {
 		return err
 	}

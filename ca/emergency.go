@@ -67,7 +67,7 @@ func eachReview(tx *store.Tx, prefix string, fn func(request) error) error {
 func (ca *CA) reviewed(r request) (bool, []control.Need) {
 	var reviewers []string
 	for _, v := range r.Votes {
-		if v.Decision == control.Review && v.Person != r.Person {
+		if v.Decision == control.Review && v.Person != r.Person && v.Person != r.Owing() {
 			reviewers = append(reviewers, v.Person)
 		}
 	}
@@ -164,7 +164,7 @@ func (ca *CA) settle(tx *store.Tx, r *request, vote control.Vote) error {
 	if !r.Owes.Settled() {
 		return nil
 	}
-	return tx.Delete(reviewRow(r.Person, r.ID))
+	return tx.Delete(reviewRow(r.Owing(), r.ID))
 }
 
 // mayReview says whether this finding is the caller's to sign, before any signature is looked at.
@@ -172,7 +172,7 @@ func (ca *CA) mayReview(c Caller, r request, decision string) error {
 	switch {
 	case r.Owes == nil:
 		return refuse("%s is no emergency; only those are reviewed", r.ID)
-	case c.Name == r.Person:
+	case c.Name == r.Person || c.Name == r.Owing():
 		return refuse("%s was %s's own emergency; nobody reviews their own, with any key", r.ID, c.Name)
 	case r.live():
 		return refuse("%s is %s; an emergency is reviewed when it is over", r.ID, r.State)
@@ -195,7 +195,7 @@ func mayStill(c Caller, r request, decision string) error {
 	switch {
 	case decision == control.Review && !r.Owes.Done.IsZero():
 		return refuse("the review of %s is complete", r.ID)
-	case decision == control.Review && voted(r, c.Name):
+	case decision == control.Review && slices.ContainsFunc(r.Votes, func(v control.Vote) bool { return v.Decision == control.Review && v.Person == c.Name }):
 		return refuse("%s has reviewed %s already", c.Name, r.ID)
 	case decision == control.Review:
 		return nil
@@ -232,7 +232,7 @@ func (ca *CA) sweepReviews(now time.Time) error {
 		return eachReview(tx, reviewRows, func(r request) error {
 			switch {
 			case r.Began.IsZero() && !r.live():
-				unused = append(unused, reviewRow(r.Person, r.ID))
+				unused = append(unused, reviewRow(r.Owing(), r.ID))
 			case r.Overdue(now) && !r.Late:
 				late = append(late, r.ID)
 			}
@@ -266,7 +266,7 @@ func (ca *CA) late(tx *store.Tx, id string) error {
 		return err
 	}
 	return ca.record(tx, auditlog.Entry{Type: auditlog.TypeOverdue, Actor: "ca",
-		Overdue: &control.Overdue{Request: r.ID, Person: r.Person, By: r.Owes.By}})
+		Overdue: &control.Overdue{Request: r.ID, Person: r.Owing(), By: r.Owes.By}})
 }
 
 // emergencies are the rules of a policy that grant at once, as the log has them.

@@ -44,6 +44,9 @@ func (ca *CA) Extend(c Caller, id string, by time.Duration, reason string) (cont
 		if r.Person != c.Name {
 			return refuse("%s belongs to %s; only they can ask for more time", r.ID, r.Person)
 		}
+		if r.Sheet != nil {
+			return refuse("%s is a sealed grant, and those are not extended; ask for access with: postern request", r.ID)
+		}
 		if r.Emergency { // it needs nobody's approval, so it would last for ever
 			return refuse("%s is an emergency, and those are not extended; ask for access with approvals, or for another emergency", r.ID)
 		}

@@ -58,6 +58,9 @@ func (ca *CA) Certificate(c Caller, id string, pub ssh.PublicKey) (control.Certi
 		if r.Person != c.Name {
 			return refuse("%s belongs to %s; only they can take its certificate", r.ID, r.Person)
 		}
+		if r.Sheet != nil {
+			return refuse("%s is a sealed grant; its requester takes its sheet with: postern sheet take %s --out FILE", r.ID, r.ID)
+		}
 		if err := ca.ownKey(tx, c.Name, pub); err != nil {
 			return err
 		}

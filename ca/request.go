@@ -36,7 +36,8 @@ type Ask struct {
 	Only    []string // capabilities; nil: all that the rules allow
 	Rule    string   // id of the one rule to go by; empty: the strictest of all that match
 
-	Emergency bool `json:",omitempty"` // by the rules for emergencies
+	Emergency bool      `json:",omitempty"` // by the rules for emergencies
+	Sheet     *SheetAsk `json:",omitempty"` // by those for sealed grants
 }
 
 // request is the row.
@@ -109,10 +110,16 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 		return request{}, err
 	}
 	ask.Targets = targets
-	if err := ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Targets: targets}); err != nil {
+	asked := control.Request{Person: c.Name, Key: c.Key, Targets: targets}
+	if ask.Sheet != nil {
+		if asked.Sheet, err = ca.prepare(tx, &ask, now); err != nil {
+			return request{}, err
+		}
+	}
+	if err := ca.held(tx, asked.Traits()); err != nil {
 		return request{}, err
 	}
-	d, err := decide(set, c.Name, ask, c.Address, now)
+	d, err := decideFor(set, c.Name, ask, c.Address, now)
 	if err != nil {
 		return request{}, err
 	}
@@ -136,10 +143,16 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	kept := record(d)
 	r.Record = &kept
 	r.Limits = d.Limits.String()
-	if shut := ca.closes(now, now.Add(ask.For), allows(set, c.Name, ask, c.Address)); shut.Before(now.Add(ask.For)) {
+	if ask.Sheet != nil {
+		if err := r.seal(asked.Sheet, d); err != nil {
+			return request{}, err
+		}
+	} else if shut := ca.closes(now, now.Add(ask.For), allows(set, c.Name, ask, c.Address)); shut.Before(now.Add(ask.For)) {
 		r.Notes = append(r.Notes, "the rules allow this until "+shut.UTC().Format(time.RFC3339)+"; what begins before ends then")
 	}
-	r.NotAfter = r.ClaimBy.Add(ask.For)
+	if r.NotAfter = r.ClaimBy.Add(ask.For); r.Sheet != nil {
+		r.NotAfter = r.Sheet.Until
+	}
 	if d.Review != nil {
 		if err := ca.urge(tx, &r, d.Review); err != nil {
 			return request{}, err
@@ -196,7 +209,7 @@ func decide(set *policy.Set, person string, ask Ask, source string, at time.Time
 		account, host, _ := strings.Cut(t, "@")
 		q := policy.Query{
 			Person: person, Account: account, Host: host, Capabilities: ask.Only, For: ask.For,
-			Reason: ask.Reason, Rule: ask.Rule, At: at, Emergency: ask.Emergency,
+			Reason: ask.Reason, Rule: ask.Rule, At: at, Emergency: ask.Emergency, Sealed: ask.Sheet != nil,
 		}
 		q.Source, _ = netip.ParseAddr(source)
 		d := set.Decide(q)
@@ -235,7 +248,7 @@ func unite(all *policy.Decision, d policy.Decision) {
 	}
 	all.Environment = common(all.Environment, d.Environment)
 	all.Files, all.Streams, all.Forwards = policy.MoreFiles(all.Files, d.Files), policy.MoreOf(all.Streams, d.Streams), policy.MoreOf(all.Forwards, d.Forwards)
-	all.RetainDays, all.Review = policy.Longer(all.RetainDays, d.RetainDays), all.Review.Stricter(d.Review)
+	all.RetainDays, all.Review, all.Sealed = policy.Longer(all.RetainDays, d.RetainDays), all.Review.Stricter(d.Review), all.Sealed.Stricter(d.Sealed)
 	all.Limits = limit.Unite(all.Limits, d.Limits)
 	all.Destinations = common(all.Destinations, d.Destinations)
 	if i := slices.Index(all.Allowed, policy.ForwardLocal); i >= 0 && len(all.Destinations) == 0 {
@@ -378,6 +391,9 @@ func (ca *CA) sweep() error {
 	}
 	if err == nil {
 		err = ca.sweepReviews(now)
+	}
+	if err == nil {
+		err = ca.sweepSheets(now)
 	}
 	return err
 }

@@ -246,7 +246,7 @@ func aliveOf(tx *store.Tx, t control.Target) ([]request, error) {
 
 // traits are what a target can name of a request.
 func (r *request) traits() control.Traits {
-	t := control.Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
+	t := r.Request.Traits()
 	for _, i := range r.Issued {
 		if i.CA == userCA {
 			t.Serials, t.Keys = append(t.Serials, i.Serial), append(t.Keys, i.Key)

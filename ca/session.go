@@ -89,6 +89,9 @@ func (ca *CA) ofCertificate(tx *store.Tx, cert *ssh.Certificate) (request, error
 func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub ssh.PublicKey, open control.OpenRequest) (control.OpenReply, error) {
 	var reply control.OpenReply
 	now := ca.now().UTC()
+	if r.Sheet != nil {
+		return reply, refuse("%s is a sealed grant, for when there is no CA; ask for an ordinary one with: postern request", r.ID)
+	}
 	if r.State != control.Granted || !now.Before(r.Ends) {
 		return reply, refuse("%s is %s; ask again with: postern request", r.ID, ca.shown(r).State)
 	}
@@ -247,7 +250,10 @@ func (ca *CA) Progress(c Caller, p control.Progress) error {
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeProgress, Actor: c.Name, Progress: &p}); err != nil {
 			return err
 		}
-		return saveSession(tx, s)
+		if err := saveSession(tx, s); err != nil || s.Ended.IsZero() {
+			return err
+		}
+		return ca.spent(tx, s.Request)
 	})
 }
 

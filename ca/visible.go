@@ -65,7 +65,7 @@ func (ca *CA) sees(c Caller, r request) bool {
 		wanted = append(slices.Clone(wanted), h.Needs...)
 	}
 	inNeed := slices.ContainsFunc(wanted, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) })
-	return c.Name == r.Person || inNeed || voted(r, c.Name) || set.May(c.Name, "revoke") || set.May(c.Name, "audit")
+	return c.Name == r.Person || r.Sheet != nil && r.Sheet.ByHolder(c.Name) || inNeed || voted(r, c.Name) || set.May(c.Name, "revoke") || set.May(c.Name, "audit")
 }
 
 // shown adds what is worked out rather than stored: who has approved what, and time that has passed unswept.

@@ -114,6 +114,9 @@ func (ca *CA) mayVote(c Caller, r request, decision string) error {
 	if c.Name == r.Person {
 		return refuse("%s asked for %s; nobody decides about their own request, with any key", c.Name, r.ID)
 	}
+	if r.Sheet != nil && r.Sheet.ByHolder(c.Name) {
+		return refuse("%s would let %s in; nobody decides about their own access, with any key", r.ID, c.Name)
+	}
 	if voted(r, c.Name) {
 		return refuse("%s has decided about %s already", c.Name, r.ID)
 	}
@@ -224,7 +227,7 @@ func (ca *CA) decideAgain(r request) (policy.Decision, error) {
 func (ca *CA) decideAt(r request, length time.Duration, at time.Time) (policy.Decision, error) {
 	ask := r.Asked
 	ask.Only, ask.For = r.Capabilities, length
-	d, err := decide(ca.policy.Load(), r.Person, ask, r.Source, at)
+	d, err := decideFor(ca.policy.Load(), r.Person, ask, r.Source, at)
 	if err != nil {
 		return d, err
 	}
@@ -285,7 +288,7 @@ func (ca *CA) tally(r request, want []control.Need) (bool, []control.Need) {
 	set := ca.policy.Load()
 	var voters []string
 	for _, v := range r.Votes {
-		if v.Decision == control.Approve && v.Person != r.Person && !slices.Contains(r.Retired, v.Person) && !slices.Contains(voters, v.Person) {
+		if v.Decision == control.Approve && v.Person != r.Person && (r.Sheet == nil || !r.Sheet.ByHolder(v.Person)) && !slices.Contains(r.Retired, v.Person) && !slices.Contains(voters, v.Person) {
 			voters = append(voters, v.Person)
 		}
 	}

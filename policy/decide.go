@@ -23,6 +23,7 @@ type Query struct {
 	Reason       string
 	Rule         string // judge by this permit alone; forbids bind all the same
 	Emergency    bool   // judge by the permits for emergencies alone; otherwise they do not count
+	Sealed       bool   // judge by the permits for sealed grants alone; otherwise they do not count
 	Source       netip.Addr
 	At           time.Time
 }
@@ -48,6 +49,7 @@ type Decision struct {
 	Forwards     int64         // bytes that are kept of each direction of a forward, or Full
 	RetainDays   int64         // how long recordings are kept; 0: for ever
 	Review       *Review       // of an emergency: what follows
+	Sealed       *Sealed       // of a sealed grant: how long it is good, and what follows
 	Destinations []string      // where forward-local may lead, as package destination reads it; sorted, set if that is allowed
 	Limits       limit.List    // how much sessions may do before something happens
 	Why          []string      // lines for a person: what is missing, what would be needed
@@ -245,9 +247,9 @@ func (s *Set) bind(q Query, v verdict) verdict {
 			needsText(v.duties.needs), q.Person, v.permits.place())
 		return v
 	}
-	if !s.reviewable(v.duties.review, q.Person, v.duties.fido()) {
+	if !s.reviewable(v.duties.reviewed(), q.Person, v.duties.fido()) {
 		v.why = fmt.Sprintf("its review needs %s, and besides %s there are not as many who could sign it (%s)",
-			needsText(v.duties.review.Needs), q.Person, v.permits.place())
+			needsText(v.duties.reviewed().Needs), q.Person, v.permits.place())
 		return v
 	}
 	v.allowed = true
@@ -310,7 +312,8 @@ func unite(verdicts []verdict) Decision {
 	d.RetainDays, d.Review, d.Limits = all.retain, all.review, slices.Clone(all.limits)
 	k := keepOf(verdicts)
 	d.Files, d.Streams, d.Forwards = k.files, k.streams, k.forwards
-	if d.Review != nil { // whatever may pass
+	d.Sealed = all.sealed
+	if d.Review != nil || d.Sealed != nil { // whatever may pass
 		d.Files, d.Streams, d.Forwards = FilesFull, Full, Full
 	}
 	return d

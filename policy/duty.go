@@ -32,6 +32,7 @@ type duties struct {
 	retain                            int64    // days; 0: for ever
 	destinations                      []string // sorted; of forward-local alone
 	review                            *Review  // not nil: it grants at once, and this follows
+	sealed                            *Sealed  // not nil: it is for sealed grants alone
 	limits                            limit.List
 }
 
@@ -56,6 +57,7 @@ var annotations = map[string]func(d *duties, value string) error{
 	"limits":       func(d *duties, v string) (err error) { d.limits, err = parseLimits(v); return },
 	"destinations": func(d *duties, v string) (err error) { d.destinations, err = parseDestinations(v); return },
 	"emergency":    func(d *duties, v string) error { return d.emergency(v) },
+	"sealed":       func(d *duties, v string) error { return d.seal(v) },
 }
 
 func annotationNames() []string {
@@ -155,6 +157,7 @@ func (d duties) stricter(o duties) duties {
 		environment: intersect(d.environment, o.environment),
 		retain:      Longer(d.retain, o.retain),
 		review:      d.review.Stricter(o.review),
+		sealed:      d.sealed.Stricter(o.sealed),
 		limits:      limit.Unite(d.limits, o.limits),
 	}
 }

@@ -72,11 +72,16 @@ func (r *Review) Stricter(o *Review) *Review {
 func (q Query) applies(permits rules) rules {
 	var left rules
 	for _, r := range permits {
-		if (r.duties.review != nil) == q.Emergency {
+		if q.kind(r) {
 			left = append(left, r)
 		}
 	}
 	return left
+}
+
+// kind says whether a permit is of the kind that the query goes by.
+func (q Query) kind(r *rule) bool {
+	return (r.duties.review != nil) == q.Emergency && (r.duties.sealed != nil) == q.Sealed
 }
 
 // Emergencies are the rules that grant at once, by id.

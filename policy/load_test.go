@@ -202,7 +202,7 @@ var mistakes = []struct {
 		`rules.cedar:1: @id: name "dba phi" holds ' '; names are made of lower case letters, digits, '.', '_' and '-'`}},
 	{"rules.cedar", `@id("dba-phi")`, `@id`, []string{`rules.cedar:1: @id: a name is empty`}},
 	{"rules.cedar", "@max", "@maximum", []string{
-		`rules.cedar:3: unknown annotation @maximum (annotations are: @approve, @claim, @destinations, @emergency, @environment, @files, @forwards, @hold, @id, @idle, @keystrokes, @limits, @max, @pin, @retain, @source, @streams, @touch)`}},
+		`rules.cedar:3: unknown annotation @maximum (annotations are: @approve, @claim, @destinations, @emergency, @environment, @files, @forwards, @hold, @id, @idle, @keystrokes, @limits, @max, @pin, @retain, @sealed, @source, @streams, @touch)`}},
 	{"rules.cedar", `"30m"`, `"half an hour"`, []string{`rules.cedar:3: @max: "half an hour" is not a duration such as 30m or 1h`}},
 	{"rules.cedar", `"30m"`, `"61m"`, []string{`rules.cedar:3: @max: 61m is more than 1h, which nothing may exceed`}},
 	{"rules.cedar", `"30m"`, `"0s"`, []string{`rules.cedar:3: @max: 0s is not a positive number of whole seconds`}},

@@ -194,6 +194,8 @@ func (l *loader) annotate(r *rule) {
 			l.ps.add(r.file, line, "unknown annotation @%s%s", name, among("annotations", annotationNames()))
 		case slices.Contains(notInEmergency, name) && r.annotated("emergency"):
 			l.ps.add(r.file, line, "@%s has no meaning beside @emergency, which says how long, grants at once and keeps everything", name)
+		case slices.Contains(notInSealed, name) && r.annotated("sealed"):
+			l.ps.add(r.file, line, "@%s has no meaning beside @sealed, which says how long and keeps everything", name)
 		case !r.permits():
 			l.ps.add(r.file, line, "@%s has no meaning on a forbid, which takes @id alone", name)
 		default:
@@ -201,6 +203,9 @@ func (l *loader) annotate(r *rule) {
 				l.ps.add(r.file, line, "@%s: %v", name, err)
 			}
 		}
+	}
+	if r.annotated("sealed") && !r.annotated("approve") {
+		l.ps.add(r.file, r.lineOf("@sealed"), "@sealed wants @approve: what opens without the CA is approved beforehand, for instance @approve(\"2 of privacy\")")
 	}
 	if !r.annotated("id") {
 		l.ps.add(r.file, r.line, "the rule has no name; begin it with @id(\"some-name\")")

@@ -83,6 +83,9 @@ func (s *Set) noRule(q Query, capabilities []string, whole bool) string {
 	if q.Emergency {
 		rule = "no rule for emergencies"
 	}
+	if q.Sealed {
+		rule = "no rule for sealed grants"
+	}
 	text := fmt.Sprintf("%s allows %s this on %s", rule, q.Person, target(q.Account, q.Host))
 	if whole {
 		text = fmt.Sprintf("%s allows %s to open %s as %s", rule, q.Person, q.Host, q.Account)
@@ -121,7 +124,7 @@ func (s *Set) nearness(q Query, r *rule, capability string) (nearness, string) {
 	if why != "" || !r.permits() || !covers(s.rules.entities, r.tree.Resource, request.Resource) {
 		return beside, ""
 	}
-	if (r.duties.review != nil) != q.Emergency {
+	if !q.kind(r) {
 		return beside, ""
 	}
 	if covers(s.rules.entities, r.tree.Principal, request.Principal) {

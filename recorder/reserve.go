@@ -16,11 +16,10 @@ func (s *Store) Room(emergency bool) error {
 	if s.cfg.LowSpace < 0 {
 		return nil
 	}
-	free, err := s.cfg.Disk.Free(s.cfg.Dir)
+	free, err := s.weigh()
 	if err != nil {
 		return err
 	}
-	s.weigh(free)
 	need, whose := s.cfg.LowSpace, ""
 	if emergency {
 		need, whose = s.cfg.Reserve/4, " even in an emergency"
@@ -31,12 +30,18 @@ func (s *Store) Room(emergency bool) error {
 	return nil
 }
 
-// weigh decides whether what is left is for emergencies alone.
-func (s *Store) weigh(free int64) {
+// weigh looks at the disk and decides whether what is left is for emergencies alone. The last look is the one that counts.
+func (s *Store) weigh() (free int64, err error) {
+	s.weighing.Lock()
+	defer s.weighing.Unlock()
+	if free, err = s.cfg.Disk.Free(s.cfg.Dir); err != nil {
+		return 0, err
+	}
 	now := free < s.cfg.Reserve || s.files.aside.Load()
 	if was := s.scarce.Swap(now); now && !was {
 		s.cfg.Log.Error("the disk of the recordings is nearly full: ordinary sessions end, and the rest of it is for emergencies", "dir", s.cfg.Dir, "free", free)
 	}
+	return free, nil
 }
 
 // roomToSeal is nil while segments may be put into the store. When they may not, nobody waits for them to be sealed.
@@ -72,9 +77,7 @@ func (s *Store) watch() {
 		return
 	}
 	_ = s.files.trouble()
-	if free, err := s.cfg.Disk.Free(s.cfg.Dir); err == nil {
-		s.weigh(free)
-	}
+	_, _ = s.weigh()
 }
 
 // spared refuses a frame of an ordinary session when what is left is for emergencies.

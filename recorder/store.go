@@ -39,7 +39,8 @@ type Store struct {
 	gone   sync.Cond // a writer left open
 	closed bool
 
-	scarce atomic.Bool // what is left of the disk is for emergencies
+	scarce   atomic.Bool // what is left of the disk is for emergencies
+	weighing sync.Mutex
 
 	stopped chan struct{} // nothing more will be sealed
 	sweeper chan struct{}

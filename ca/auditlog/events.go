@@ -30,6 +30,8 @@ const (
 	TypeCustody      = "custody"       // an auditor's signed decision to hold, release, shred, enrol or retire
 	TypeDeletion     = "deletion"      // a bastion was ordered to destroy a recording
 	TypeReceipt      = "receipt"       // and what it answered, signed with its key
+	TypeSheet        = "sheet"         // a sealed grant was handed out
+	TypeSheetUse     = "sheet-use"     // and used, at a bastion that had no CA
 	TypeOverdue      = "overdue"       // the review of an emergency did not come in time
 )
 
@@ -60,6 +62,8 @@ type Entry struct {
 	Deletion     *control.Deletion     `json:"deletion,omitempty"`
 	Receipt      *control.Receipt      `json:"receipt,omitempty"`
 	Overdue      *control.Overdue      `json:"overdue,omitempty"`
+	Sheet        *Sheet                `json:"sheet,omitempty"`
+	SheetUse     *control.SheetUse     `json:"sheet_use,omitempty"`
 }
 
 // Genesis names the CA and its keys, in authorized_keys form.
@@ -81,6 +85,21 @@ type Policy struct {
 	Hosts    map[string]string   `json:"hosts"` // name to pinned host key, or "host-ca"
 
 	Emergencies map[string]Emergency `json:"emergencies,omitempty"` // ids of the rules that grant at once
+	Sealed      map[string]Sealed    `json:"sealed,omitempty"`      // ids of the rules that allow sealed grants
+}
+
+// Sealed is what a rule for sealed grants allows, and what it wants after a use.
+type Sealed struct {
+	ValidSeconds int64 `json:"valid_seconds"`
+	Emergency
+}
+
+// Sheet is a sealed grant as it was handed out, but for what is secret of it. The certificates of the same transaction come before.
+type Sheet struct {
+	Request  string           `json:"request"`
+	Terms    string           `json:"terms"`    // exact bytes of control.Terms
+	Envelope string           `json:"envelope"` // sha256: of the sealed private half
+	To       control.SheetKey `json:"to"`       // what that was sealed to
 }
 
 // Emergency is what a rule for emergencies grants, and what it wants afterwards.

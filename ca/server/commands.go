@@ -44,6 +44,8 @@ func init() {
 		"clear":       {"clear ID --reason TEXT <SIGNATURE", 1, 1, []string{"reason"}, decision("clear")},
 		"reviews":     {"reviews", 0, 0, nil, reviews},
 		"extend":      {"extend ID --for 15m --reason TEXT", 1, 1, []string{"for", "reason"}, extend},
+		"prepare":     {"prepare ACCOUNT@HOST --bastion NAME --holders NAME|FINGERPRINT,… --reason TEXT [--for 15m] [--valid 720h] [--only CAPABILITY,…] [--rule ID]", 1, 1, []string{"bastion", "holders", "reason", "for", "valid", "only", "rule"}, prepare},
+		"sheet":       {"sheet ID", 1, 1, nil, sheet},
 		"certificate": {"certificate ID [<PUBLIC-KEY]", 1, 1, nil, certificate},
 
 		"revoke":      {"revoke TARGET… --reason TEXT [--for 2h] [--dry-run] <SIGNATURE", 1, 9, []string{"reason", "for", "dry-run"}, revoke},
@@ -74,6 +76,8 @@ func init() {
 
 		"bastion-certificates": {"bastion-certificates <PUBLIC-KEY", 0, 0, nil, bastionCertificates},
 		"session-open":         {"session-open <JSON", 0, 0, nil, sessionOpen},
+		"sheet-key":            {"sheet-key <JSON", 0, 0, nil, sheetKey},
+		"sheet-use":            {"sheet-use <JSON", 0, 0, nil, sheetUse},
 		"cut-receipt":          {"cut-receipt <JSON", 0, 0, nil, cutReceipt},
 		"risk":                 {"risk <JSON", 0, 0, nil, risk},
 		"session-progress":     {"session-progress <JSON", 0, 0, nil, sessionProgress},
@@ -94,6 +98,8 @@ type call struct {
 	out     io.Writer
 	leases  Leases
 	lent    *lending
+
+	preparing bool // the command is prepare
 }
 
 func (c *call) has(option string) bool { _, ok := c.options[option]; return ok }

@@ -14,7 +14,7 @@ import (
 func ask(_ context.Context, c *call) error {
 	a := ca.Ask{Targets: c.args, Reason: c.options["reason"], Rule: c.options["rule"], Emergency: c.has("emergency")}
 	if c.has("only") {
-		a.Only = strings.FieldsFunc(c.options["only"], func(r rune) bool { return r == ',' || r == ' ' })
+		a.Only = words(c.options["only"])
 	}
 	if c.has("for") {
 		d, err := time.ParseDuration(c.options["for"])
@@ -22,6 +22,10 @@ func ask(_ context.Context, c *call) error {
 			return misused("--for %q is not a time in whole seconds or more, such as 20m", c.options["for"])
 		}
 		a.For = d
+	}
+	var err error
+	if a.Sheet, err = c.sheetAsk(); err != nil {
+		return err
 	}
 	r, err := c.ca.Ask(c.caller, a)
 	if err != nil {
@@ -138,7 +142,7 @@ func reviews(_ context.Context, c *call) error {
 		case r.Owes.Misuse():
 			late = "MISUSED"
 		}
-		return strings.Join([]string{r.ID, r.State, r.Person, strings.Join(r.Targets, ","), r.Owes.By.Format(time.RFC3339), late, open(r.Owes.Needs), r.Reason}, "\t")
+		return strings.Join([]string{r.ID, r.State, r.Owing(), strings.Join(r.Targets, ","), r.Owes.By.Format(time.RFC3339), late, open(r.Owes.Needs), r.Reason}, "\t")
 	})
 }
 
@@ -181,6 +185,9 @@ func describe(r control.Request) string {
 		return fmt.Sprintf("%s is granted until %s; to extend it until %s waits for %s; approve that with: postern approve %s",
 			r.ID, r.Ends.Format(time.RFC3339), e.Ends.Format(time.RFC3339), waiting(r), r.ID)
 	}
+	if r.Sheet != nil && r.State == control.Approved {
+		return fmt.Sprintf("%s is approved; take its sheet with: postern sheet take %s --out FILE", r.ID, r.ID)
+	}
 	switch r.State {
 	case control.Pending:
 		return fmt.Sprintf("%s is waiting for %s; approve it with: postern approve %s", r.ID, waiting(r), r.ID)
@@ -208,6 +215,12 @@ func details(r control.Request) string {
 		line("keeps", "%s", keeps(*r.Record))
 	}
 	line("for", "%s", duration(r))
+	if r.Sheet != nil {
+		line("sealed grant", "%s", r.Sheet)
+	}
+	if r.Sheet != nil && !r.Sheet.Used.IsZero() {
+		line("used", "by %s at %s (%s)", r.Sheet.UsedBy, r.Sheet.Used.Format(time.RFC3339), r.Sheet.Session)
+	}
 	if r.Owes != nil {
 		line("emergency", "%s", r.Owes)
 		for _, n := range r.Owes.Needs {

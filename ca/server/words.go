@@ -66,7 +66,7 @@ func split(line string) ([]word, error) {
 // joins its arguments with spaces and the quotes the person typed are gone.
 var (
 	switches = []string{"json", "all", "live", "statement", "ping", "cosigned", "keystrokes", "dry-run", "follow", "emergency", "help"}
-	values   = []string{"wait", "for", "only", "rule", "decision", "verdict", "from", "to", "leaf", "kind"}
+	values   = []string{"wait", "for", "only", "rule", "bastion", "holders", "valid", "decision", "verdict", "from", "to", "leaf", "kind"}
 	texts    = []string{"reason", "key"} // a public key is of several words
 )
 

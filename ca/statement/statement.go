@@ -33,6 +33,7 @@ type Statement struct {
 	Destinations []string // where forward-local may lead; may be empty
 	Records      []string // what is kept that an approver should know of; may be empty
 	Emergency    string   // what an emergency owes; empty: it is none
+	Sheet        string   // of a sealed grant: where, until when, whose; empty: it is none
 	For          time.Duration
 	NotAfter     time.Time
 	Reason       string
@@ -68,8 +69,8 @@ type Statement struct {
 // About fills in what a statement says of a request. While something holds it, or else an extension of it waits, to approve or deny is about that.
 func About(r control.Request, ca, decision, person, because string) Statement {
 	s := Statement{
-		Emergency: emergency(r),
-		CA:        ca, Decision: decision, Person: person, Because: because,
+		Emergency: emergency(r), Sheet: sheet(r),
+		CA: ca, Decision: decision, Person: person, Because: because,
 		Request: r.ID, Digest: r.Digest, Requester: r.Person, Targets: r.Targets, Capabilities: r.Capabilities,
 		Destinations: r.Destinations, Records: records(r.Record),
 		For: time.Duration(r.ForSeconds) * time.Second, NotAfter: r.Bound(), Reason: r.Reason,
@@ -113,6 +114,13 @@ func emergency(r control.Request) string {
 	return r.Owes.String()
 }
 
+func sheet(r control.Request) string {
+	if r.Sheet == nil {
+		return ""
+	}
+	return r.Sheet.String()
+}
+
 // records names what is kept of a session that makes the recording a second copy of something: an approver answers for that too.
 func records(r *control.Record) []string {
 	if r == nil {
@@ -148,6 +156,9 @@ func Digest(r control.Request) string {
 	if text := emergency(r); text != "" {
 		fmt.Fprintf(h, "emergency: %s\n", text)
 	}
+	if text := sheet(r); text != "" {
+		fmt.Fprintf(h, "sheet: %s\n", text)
+	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
@@ -181,6 +192,9 @@ func (s Statement) fields() []field {
 		}
 		if s.Emergency != "" {
 			fs = append(fs, field{"emergency", s.Emergency})
+		}
+		if s.Sheet != "" {
+			fs = append(fs, field{"sheet", s.Sheet})
 		}
 		fs = append(fs,
 			field{"for", s.For.String()},
@@ -280,6 +294,8 @@ func (s *Statement) set(name, value string) (err error) {
 		s.Records = strings.Fields(value)
 	case "emergency":
 		s.Emergency = value
+	case "sheet":
+		s.Sheet = value
 	case "for":
 		s.For, err = time.ParseDuration(value)
 	case "not-after":

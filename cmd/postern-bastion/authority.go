@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,9 @@ type authority struct {
 	told    *receipts
 	custody *bastion.Custody
 	stirred chan struct{} // auditors decided something, or something is to be destroyed
+
+	burnt     chan struct{} // a sheet was used
+	namesFile string        // where the names are kept for a start without a CA; empty: nowhere
 }
 
 func (a *authority) open(ctx context.Context, r control.OpenRequest) (*control.OpenReply, error) {
@@ -53,6 +57,9 @@ func (a *authority) open(ctx context.Context, r control.OpenRequest) (*control.O
 		return nil, err
 	}
 	reply, err := control.Call[control.OpenReply](ctx, c, r, "session-open")
+	if err == nil {
+		a.keepKnown(&reply)
+	}
 	return &reply, err
 }
 
@@ -63,6 +70,9 @@ func (a *authority) report(ctx context.Context, p control.Progress) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	if err := a.tellUses(ctx, c, p.Session); err != nil { // the CA knows no such session before
+		return err
+	}
 	_, err := c.Run(ctx, jsonReader(p), "session-progress", "--json")
 	return err
 }
@@ -116,6 +126,11 @@ func (a *authority) follow(ctx context.Context) error {
 	group.Go(func() { cancel(p.send(ctx, stream)) })
 	group.Go(func() { a.keepNames(ctx, client) })
 	group.Go(func() { a.keepCustody(ctx, client) })
+	group.Go(func() {
+		if err := a.keepSheets(ctx, client); err != nil {
+			cancel(err)
+		}
+	})
 	group.Go(func() {
 		a.told.send(ctx, func(ctx context.Context, command string, input io.Reader) error {
 			_, err := client.Run(ctx, input, command, "--json")
@@ -208,8 +223,12 @@ func (a *authority) fetchNames(ctx context.Context, client *control.Client) erro
 		return err
 	}
 	list, err := a.names.set(out)
-	if err == nil {
-		a.log.Info("gateway certificates", "names", list)
+	if err != nil {
+		return err
 	}
-	return err
+	a.log.Info("gateway certificates", "names", list)
+	if a.namesFile != "" {
+		return os.WriteFile(a.namesFile, out, 0o600)
+	}
+	return nil
 }

@@ -51,10 +51,13 @@ func flushed(t *testing.T, r *receipts) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	go r.save(ctx)
+	saved := make(chan struct{})
+	go func() { r.save(ctx); close(saved) }()
 	if err := r.flush(ctx); err != nil {
 		t.Fatal(err)
 	}
+	cancel()
+	<-saved
 }
 
 // What is told while the CA is away survives the bastion, and reaches the CA once: whatever was lost, the message, its answer or the process after it.

@@ -39,7 +39,7 @@ var serveCommand = &cli.Command{
 		&cli.StringFlag{Name: "auditors", Usage: "`FILE` of auditors' public keys, whose recording keys are believed", EnvVars: []string{"POSTERN_BASTION_AUDITORS"}},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: ":22", EnvVars: []string{"POSTERN_BASTION_LISTEN"}},
 		&cli.BoolFlag{Name: "accept-damage", Usage: "start although the journal is damaged: recordings are sealed up to the hole, the damaged files kept aside"},
-		custodyFlags[0], custodyFlags[1],
+		custodyFlags[0], custodyFlags[1], emergencyFlags[0], emergencyFlags[1],
 		command.AddressFile,
 	},
 	Action: func(c *cli.Context) error {
@@ -57,6 +57,9 @@ func serve(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	a, err := newAuthority(c, id)
+	if err == nil {
+		err = a.takeSheets(c, id)
+	}
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (c *client) ownGrant(cc *cli.Context, id, verb string) (control.Request, er
 	if err != nil {
 		return control.Request{}, err
 	}
-	mine := slices.DeleteFunc(all, func(r control.Request) bool { return r.Person != me.Name })
+	mine := slices.DeleteFunc(all, func(r control.Request) bool { return r.Person != me.Name || r.Sheet != nil }) // a sheet in a drawer is not what anybody means
 	if running := slices.DeleteFunc(slices.Clone(mine), func(r control.Request) bool { return r.State != control.Granted }); len(running) > 0 {
 		mine = running // what waits has no time to extend, and nothing to give back
 	}

@@ -247,6 +247,12 @@ func about(e auditlog.Entry) string {
 		return fmt.Sprintf("EMERGENCY %s of %s for %s: %s", e.Request.ID, strings.Join(e.Request.Targets, ", "), short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Overdue != nil:
 		return fmt.Sprintf("the review of %s, an emergency of %s, is overdue since %s", e.Overdue.Request, e.Overdue.Person, e.Overdue.By.UTC().Format(time.RFC3339))
+	case e.Sheet != nil:
+		return fmt.Sprintf("the sheet of %s was handed out, sealed to %s", e.Sheet.Request, e.Sheet.To.Bastion)
+	case e.SheetUse != nil:
+		return aboutUse(*e.SheetUse)
+	case e.Request != nil && e.Request.Sheet != nil:
+		return fmt.Sprintf("%s asks for a sealed grant of %v for %s: %s", e.Request.ID, e.Request.Targets, short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Request != nil:
 		return fmt.Sprintf("%s asks for %s for %s: %s", e.Request.ID, strings.Join(e.Request.Targets, ", "), short(time.Duration(e.Request.ForSeconds)*time.Second), e.Request.Reason)
 	case e.Vote != nil:
@@ -281,6 +287,13 @@ func about(e auditlog.Entry) string {
 		return viewed(*e.View)
 	}
 	return aboutCustody(e)
+}
+
+func aboutUse(u control.SheetUse) string {
+	if u.Again {
+		return fmt.Sprintf("THE SHEET OF %s WAS USED TWICE, again by %s at %s", u.Request, u.Person, u.Started.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("%s used the sheet of %s for %s at %s, without the CA", u.Person, u.Request, u.Session, u.Started.UTC().Format(time.RFC3339))
 }
 
 // extended is one line on what was asked of an extension, or became of it.

@@ -32,6 +32,8 @@ func newApp() *cli.App {
 			reviewsCommand,
 			clearCommand,
 			certificateCommand,
+			prepareCommand,
+			sheetCommand,
 			extendCommand,
 			doneCommand,
 			sshConfigCommand,

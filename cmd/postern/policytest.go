@@ -220,10 +220,11 @@ func decideAnew(set *policy.Set, r control.Request, then map[string][]string) (d
 		rule = r.Rules[0] // it may have been asked for by name
 	}
 	var needs, rules, limits []string
-	for _, target := range r.Targets {
+	for _, by := range usersOf(r) {
+		target := by.target
 		account, host, _ := strings.Cut(target, "@")
-		d := set.Decide(policy.Query{Person: r.Person, Account: account, Host: host, Capabilities: r.Capabilities,
-			For: time.Duration(r.ForSeconds) * time.Second, Reason: r.Reason, Rule: rule, At: r.Created})
+		d := set.Decide(policy.Query{Person: by.person, Account: account, Host: host, Capabilities: r.Capabilities,
+			For: time.Duration(r.ForSeconds) * time.Second, Reason: r.Reason, Rule: rule, At: r.Created, Sealed: r.Sheet != nil})
 		if len(d.Allowed) == 0 || len(d.Refused) > 0 {
 			differ("%s would be denied: %s", target, strings.Join(d.Why, "; "))
 			continue

@@ -83,11 +83,11 @@ func printReviews(open []control.Request, now time.Time) error {
 		}
 		switch {
 		case r.Owes.Misuse() && !r.Owes.Done.IsZero():
-			due, waits = "MISUSED", "somebody else to clear "+r.Person
+			due, waits = "MISUSED", "somebody else to clear "+r.Owing()
 		case r.Owes.Misuse():
 			due += ", MISUSED"
 		}
-		rows = append(rows, []string{r.ID, r.State, r.Person, strings.Join(r.Targets, " "), due, waits, r.Reason})
+		rows = append(rows, []string{r.ID, r.State, r.Owing(), strings.Join(r.Targets, " "), due, waits, r.Reason})
 	}
 	return table(os.Stdout, rows)
 }
@@ -98,7 +98,7 @@ func owed(r control.Request) string {
 	case r.Owes == nil:
 		return ""
 	case !r.Owes.Cleared.IsZero():
-		return "reviewed: misused; " + r.Person + " was cleared"
+		return "reviewed: misused; " + r.Owing() + " was cleared"
 	case !r.Owes.Done.IsZero():
 		return strings.TrimSuffix("reviewed: "+r.Owes.Verdict, ": ")
 	case r.Owes.Verdict != "":

@@ -107,11 +107,15 @@ func says(set *policy.Set, leaf auditlog.Policy) bool {
 		return int64(a.Max/time.Second) == b.MaxSeconds && int64(a.Within/time.Second) == b.ReviewSeconds &&
 			slices.EqualFunc(a.Needs, b.Needs, func(x policy.Need, y control.Need) bool { return x.Count == y.Count && x.Group == y.Group })
 	}
+	sameSealed := func(a policy.Sealed, b auditlog.Sealed) bool {
+		return int64(a.Valid/time.Second) == b.ValidSeconds && sameRule(a.Review, b.Emergency)
+	}
 	same := func(a, b []string) bool {
 		return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 	}
 	return maps.EqualFunc(people, leaf.People, same) && maps.EqualFunc(groups, leaf.Groups, same) &&
-		maps.Equal(bastions, leaf.Bastions) && maps.Equal(hosts, leaf.Hosts) && maps.EqualFunc(urgent, leaf.Emergencies, sameRule)
+		maps.Equal(bastions, leaf.Bastions) && maps.Equal(hosts, leaf.Hosts) && maps.EqualFunc(urgent, leaf.Emergencies, sameRule) &&
+		maps.EqualFunc(set.SealedRules(), leaf.Sealed, sameSealed)
 }
 
 // again decides a request anew. What the rules want must be what it was filed with, or less.
@@ -124,10 +128,11 @@ func again(p *verify.Report, set reviewed, asked verify.Asked) {
 	fail := func(format string, args ...any) {
 		p.Failures = append(p.Failures, verify.Failure{Leaf: asked.Leaf, Text: r.ID + ": " + fmt.Sprintf(format, args...)})
 	}
-	for _, target := range r.Targets {
-		account, host, _ := strings.Cut(target, "@")
-		d := set.Decide(policy.Query{Person: r.Person, Account: account, Host: host, Capabilities: r.Capabilities,
-			For: time.Duration(r.ForSeconds) * time.Second, Reason: r.Reason, Rule: rule, At: r.Created, Emergency: r.Emergency})
+	for _, by := range usersOf(r) {
+		account, host, _ := strings.Cut(by.target, "@")
+		target := by.target
+		d := set.Decide(policy.Query{Person: by.person, Account: account, Host: host, Capabilities: r.Capabilities,
+			For: time.Duration(r.ForSeconds) * time.Second, Reason: r.Reason, Rule: rule, At: r.Created, Emergency: r.Emergency, Sealed: r.Sheet != nil})
 		if len(d.Allowed) == 0 || len(d.Refused) > 0 {
 			if set.bySource {
 				p.Notes = append(p.Notes, verify.Failure{Leaf: asked.Leaf, Text: fmt.Sprintf("%s: the rules may look at the address it came from, so they cannot be asked again", r.ID)})
@@ -142,6 +147,26 @@ func again(p *verify.Report, set reviewed, asked verify.Asked) {
 	}
 }
 
+// letIn is somebody whom a request lets in somewhere.
+type letIn struct{ person, target string }
+
+// usersOf are whom a request is for: who asked, or the holders of a sealed grant.
+func usersOf(r control.Request) (list []letIn) {
+	people := []string{r.Person}
+	if r.Sheet != nil {
+		people = nil
+		for _, h := range r.Sheet.Holders {
+			people = append(people, h.Person)
+		}
+	}
+	for _, target := range r.Targets {
+		for _, person := range people {
+			list = append(list, letIn{person, target})
+		}
+	}
+	return list
+}
+
 // lacks is what a decision demands and the request was not filed with.
 func lacks(r control.Request, d policy.Decision) string {
 	for _, need := range d.Needs {
@@ -150,6 +175,8 @@ func lacks(r control.Request, d policy.Decision) string {
 		}
 	}
 	switch {
+	case r.Sheet != nil && (d.Sealed == nil || r.Sheet.Until.After(r.Created.Add(d.Sealed.Valid).Add(time.Second))):
+		return "a sheet that is good for less long"
 	case !limitedAsMuch(r, d):
 		return "the limits " + d.Limits.String()
 	case d.Touch && !r.Touch:

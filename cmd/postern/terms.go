@@ -23,6 +23,9 @@ func terms(r control.Request) []string {
 	if r.Emergency && r.Owes != nil {
 		lines = append(lines, "an emergency: "+r.Owes.String())
 	}
+	if r.Sheet != nil {
+		lines = append(lines, "a sealed grant: "+r.Sheet.String())
+	}
 	if r.Limits != "" {
 		lines = append(lines, "limits: "+r.Limits)
 	}

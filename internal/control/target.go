@@ -108,6 +108,19 @@ type Traits struct {
 	Targets   []string // account@host
 	Approvers []string
 	Bastion   string
+	Holders   []string // people beside Person who may use it
+}
+
+// Traits are what is known of a request as it was asked: of a sealed grant also everybody who holds it, and the bastion that takes it.
+func (r Request) Traits() Traits {
+	t := Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
+	if r.Sheet != nil {
+		t.Bastion = r.Sheet.Bastion
+		for _, h := range r.Sheet.Holders {
+			t.Holders, t.Keys = append(t.Holders, h.Person), append(t.Keys, h.Key)
+		}
+	}
+	return t
 }
 
 // Hits reports whether every selector names something of the subject. A target without selectors hits nothing.
@@ -122,7 +135,7 @@ func (x Selector) hits(s Traits) bool {
 	case "request":
 		return s.Request == x.Value
 	case "person":
-		return s.Person == x.Value
+		return s.Person == x.Value || slices.Contains(s.Holders, x.Value)
 	case "bastion":
 		return s.Bastion == x.Value
 	case "key":

@@ -65,6 +65,7 @@ type Request struct {
 
 	Emergency bool      `json:"emergency,omitempty"` // granted at once by a rule for emergencies
 	Owes      *ReviewOf `json:"review,omitempty"`    // of an emergency: what it owes
+	Sheet     *Sheet    `json:"sheet,omitempty"`     // of a sealed grant
 	// Limits are the risk thresholds of its sessions, as package limit writes them; a later policy can only add some.
 	Limits string `json:"limits,omitempty"`
 	// Extensions are every one that was asked for, oldest first. The last may be waiting.

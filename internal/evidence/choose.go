@@ -121,6 +121,10 @@ func (c *choice) tells(e auditlog.Entry) bool {
 		return ours(e.Receipt.Session)
 	case e.Overdue != nil:
 		return e.Overdue.Request == c.request
+	case e.Sheet != nil:
+		return e.Sheet.Request == c.request
+	case e.SheetUse != nil:
+		return e.SheetUse.Request == c.request
 	case e.Custody != nil:
 		return c.orders[e.Custody.ID] || e.Custody.Scope == "request:"+c.request || ours(strings.TrimPrefix(e.Custody.Scope, "session:"))
 	}

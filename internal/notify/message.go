@@ -13,7 +13,7 @@ import (
 // Events are what can be told.
 var Events = []string{
 	"request.waiting", "request.approved", "request.granted", "request.denied", "request.withdrawn", "request.expired", "request.ended", "request.revoked",
-	"emergency", "review.waiting", "review.overdue", "review.misused", "review.cleared", "extension.waiting", "extension.granted", "extension.denied",
+	"emergency", "review.waiting", "review.overdue", "review.misused", "review.cleared", "sheet", "extension.waiting", "extension.granted", "extension.denied",
 	"held.waiting", "held.granted", "held.denied",
 	"session.began", "session.ended", "revocation", "cut", "host.ended", "risk", "recording.viewed", "recording.key", "recording.custody", "policy", "test",
 }
@@ -80,6 +80,12 @@ func (t *teller) tell(index int64, e auditlog.Entry) (Message, bool) {
 		t.request(&m, e.Overdue.Request)
 		m.Event, m.Person, m.Why = "review.overdue", e.Overdue.Person, "due "+e.Overdue.By.UTC().Format(time.RFC3339)
 		m.Text = fmt.Sprintf("the review of %s, an emergency of %s, is overdue (%s); until it is signed they have no other one: postern review %s", m.Request, m.Person, m.Why, m.Request)
+	case e.Sheet != nil:
+		t.request(&m, e.Sheet.Request)
+		m.Event = "sheet"
+		m.Text = fmt.Sprintf("the sheet of %s for %s was handed out to %s: %s", m.Request, strings.Join(m.Targets, ", "), m.Person, m.Reason)
+	case e.SheetUse != nil:
+		t.sheetUse(&m, *e.SheetUse)
 	case e.Vote != nil:
 		told := t.finding(&m, *e.Vote)
 		return m, told
@@ -157,6 +163,22 @@ func (t *teller) extension(m *Message, x auditlog.Extension) {
 	}
 	m.Text = fmt.Sprintf("%s asks to extend %s for %s by %s: %s. It waits for %s: postern approve %s", m.Person, m.Request, strings.Join(m.Targets, ", "),
 		time.Duration(x.ForSeconds)*time.Second, m.Reason, strings.Join(m.Needs, ", "), m.Request)
+}
+
+// sheetUse is an emergency that took place while there was no CA to tell of it.
+func (t *teller) sheetUse(m *Message, u control.SheetUse) {
+	if r, known := t.known[u.Request]; known && !u.Again {
+		r.Person = u.Person // what follows is about who used it
+		t.remember(r)
+	}
+	t.request(m, u.Request)
+	m.Event, m.Session, m.Person, m.Targets = "emergency", u.Session, u.Person, []string{u.Target}
+	m.Text = fmt.Sprintf("EMERGENCY: %s used the sheet of %s on %s at %s, while the CA was away, from %s. Its review is due %s: postern review %s", u.Person, u.Request,
+		u.Target, u.Started.UTC().Format(time.RFC3339), u.Client, u.ReviewBy.UTC().Format(time.RFC3339), u.Request)
+	if u.Again {
+		m.Why = "the bastion forgot the first use: it was restored from a backup, or it lies"
+		m.Text = fmt.Sprintf("EMERGENCY: THE SHEET OF %s WAS USED TWICE, again by %s on %s at %s: %s", u.Request, u.Person, u.Target, u.Started.UTC().Format(time.RFC3339), m.Why)
+	}
 }
 
 // halt is what a limit holds, until approvers release it or do not.

@@ -250,7 +250,7 @@ func (m *Mapper) finish(e *Event, entry auditlog.Entry, l Leaf) {
 
 func actorOf(entry auditlog.Entry) *Actor {
 	switch entry.Type {
-	case auditlog.TypeGenesis, auditlog.TypePolicy, auditlog.TypeState, auditlog.TypeCertificate, auditlog.TypeSession, auditlog.TypeProgress, auditlog.TypeDeletion, auditlog.TypeReceipt, auditlog.TypeOverdue:
+	case auditlog.TypeGenesis, auditlog.TypePolicy, auditlog.TypeState, auditlog.TypeCertificate, auditlog.TypeSession, auditlog.TypeProgress, auditlog.TypeDeletion, auditlog.TypeReceipt, auditlog.TypeOverdue, auditlog.TypeSheetUse:
 		return &Actor{App: entry.Actor}
 	}
 	if entry.Actor == "ca" {
@@ -279,6 +279,10 @@ func requestOf(entry auditlog.Entry) string {
 		return entry.Session.Request
 	case entry.Overdue != nil:
 		return entry.Overdue.Request
+	case entry.Sheet != nil:
+		return entry.Sheet.Request
+	case entry.SheetUse != nil:
+		return entry.SheetUse.Request
 	}
 	return ""
 }

@@ -174,6 +174,8 @@ func story(t *testing.T) []auditlog.Entry {
 		{Type: auditlog.TypeReceipt, Actor: "bastion-1", Receipt: &control.Receipt{Session: "S-1"}},
 		{Type: auditlog.TypeReceipt, Actor: "bastion-1", Receipt: &control.Receipt{Session: "S-1", Declined: "a hold"}},
 		{Type: auditlog.TypeOverdue, Actor: "ca", Overdue: &control.Overdue{Request: "R-1", Person: "alice"}},
+		{Type: auditlog.TypeSheet, Actor: "alice", Sheet: &auditlog.Sheet{Request: "R-3"}},
+		{Type: auditlog.TypeSheetUse, Actor: "bastion-1", SheetUse: &control.SheetUse{Request: "R-3", Person: "adam", Target: "root@phi1"}},
 		{Type: "of the future", Actor: "somebody"},
 	}
 }
@@ -202,7 +204,7 @@ func TestEveryLeaf(t *testing.T) {
 		}
 	}
 	want := []int{300401, 300403, 300401, 300401, 300403, 300403, 300403, 300501, 300403, 300501, 300301, 300301, 300401, 400701, 300403, 300403, 400706, 300502, 300404, 300403, 300403, 300403, 400703, 400704,
-		300402, 300403, 300404, 300404, 300404, 300404, 300403, 99}
+		300402, 300403, 300404, 300404, 300404, 300404, 300403, 300403, 300403, 99}
 	if !slices.Equal(types, want) {
 		t.Errorf("types are\n%v, want\n%v", types, want)
 	}

@@ -46,6 +46,13 @@ func (m *Mapper) place(e *Event, entry auditlog.Entry, data []byte) {
 		late := *entry.Overdue
 		e.entity(entityUpdate, Entity{UID: late.Request, Name: late.Request, Type: "access request"}, "the review of "+late.Request+", an emergency of "+late.Person+", is overdue")
 		e.SeverityID = medium
+	case entry.Sheet != nil:
+		e.entity(entityUpdate, Entity{UID: entry.Sheet.Request, Name: entry.Sheet.Request, Type: "access request"}, "the sheet of "+entry.Sheet.Request+" was handed out")
+		e.SeverityID = medium
+	case entry.SheetUse != nil:
+		u := *entry.SheetUse
+		e.entity(entityUpdate, Entity{UID: u.Request, Name: u.Request, Type: "access request"}, u.Person+" used the sheet of "+u.Request+" on "+u.Target+" while the CA was away")
+		e.SeverityID = high
 	default:
 		if !keeping(e, entry) {
 			e.is(classBase, other)

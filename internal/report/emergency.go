@@ -37,6 +37,9 @@ func (e Emergency) Said() string {
 
 func (l *Ledger) emergency(r *Request) Emergency {
 	e := Emergency{Request: r.ID, Person: r.Person, Created: r.Created, Reviewed: []string{}, Due: r.owes.By, State: "open"}
+	if r.Sheet {
+		e.Created = r.Began
+	}
 	for _, a := range r.Approvals {
 		switch {
 		case a.Doubt != "":

@@ -89,9 +89,11 @@ func (l *Ledger) Add(index int64, e auditlog.Entry) {
 		l.keeping(index, e.At, e.Actor, "order to destroy the key of "+cmp.Or(e.Deletion.Session, e.Deletion.Key), reasonOf(*e.Deletion))
 	case e.Receipt != nil:
 		l.receipt(index, *e.Receipt, e.At)
+	case e.SheetUse != nil:
+		l.sheetUse(*e.SheetUse)
 	case e.Policy != nil:
 		l.groups = e.Policy.Groups
-	case e.Certificate != nil, e.Overdue != nil, e.Halt != nil: // who released it is among the decisions
+	case e.Certificate != nil, e.Overdue != nil, e.Sheet != nil, e.Halt != nil: // who released it is among the decisions
 	default:
 		l.other[e.Type]++
 	}
@@ -107,6 +109,9 @@ func (l *Ledger) request(index int64, r control.Request) {
 	}
 	if r.Emergency && r.Owes != nil {
 		asked.owes = *r.Owes
+	}
+	if r.Sheet != nil {
+		asked.Sheet, asked.owes = true, control.ReviewOf{Needs: r.Sheet.ReviewNeeds}
 	}
 	l.requests[r.ID] = asked
 	l.asked = append(l.asked, asked)
@@ -156,7 +161,7 @@ func (l *Ledger) state(s auditlog.State, at time.Time) {
 		return
 	}
 	r.State, r.Why = s.State, s.Why
-	if s.State == control.Granted && r.Began.IsZero() {
+	if s.State == control.Granted && r.Began.IsZero() && !r.Sheet {
 		r.Began, r.Ends = at.UTC(), s.Ends.UTC()
 		r.Granted = seconds(r.Ends.Sub(r.Began.Truncate(time.Second))) // ends are on the second
 	}
@@ -170,6 +175,17 @@ func (l *Ledger) extension(x auditlog.Extension) {
 	}
 	r.Ends = x.Ends.UTC()
 	r.Granted = seconds(r.Ends.Sub(r.Began.Truncate(time.Second)))
+}
+
+// sheetUse begins a sealed grant: it is an emergency from then on. Of two uses the first counts; the verifier tells of the other.
+func (l *Ledger) sheetUse(u control.SheetUse) {
+	r := l.requests[u.Request]
+	if r == nil || !r.Sheet || r.Emergency {
+		return
+	}
+	r.Emergency, r.Person, r.Began, r.Ends = true, u.Person, u.Started.UTC(), u.Deadline.UTC()
+	r.Granted = seconds(r.Ends.Sub(r.Began))
+	r.owes.By = u.ReviewBy
 }
 
 func (l *Ledger) session(index int64, s control.Session) {

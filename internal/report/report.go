@@ -113,6 +113,7 @@ type Request struct {
 	Sessions     []string   `json:"sessions"`
 	Approvals    []Approval `json:"approvals"`
 	Emergency    bool       `json:"emergency,omitempty"`
+	Sheet        bool       `json:"sheet,omitempty"` // a sealed grant; once it was used an emergency, of who used it
 	Leaf         int64      `json:"leaf"`
 
 	spans []span

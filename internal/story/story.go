@@ -151,6 +151,7 @@ func showLogs(t testscript.T, dir string) {
 //
 //	lab start|kill|stop|continue NAME   one of the lab's processes: starts it, SIGKILL, SIGSTOP, SIGCONT
 //	grant NAME PERSON HOST…             asks for $ACCOUNT on the hosts, has bob and dana approve, takes the certificate; $NAME is the request
+//	lab flags NAME FLAG…                more of the command line of one of them, from its next start on
 //	lab reload                          the CA reads $LAB/policy again
 //	grab NAME REGEXP                    $NAME becomes the first group of REGEXP in the last command's stdout
 //	await FILE REGEXP                   waits until the file matches
@@ -171,10 +172,10 @@ func need(ts *testscript.TestScript, neg bool, args []string, min, max int, usag
 }
 
 func labCommand(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1, 2, "lab start|kill|stop|continue NAME, or lab reload")
+	need(ts, neg, args, 1, 20, "lab start|kill|stop|continue NAME, lab flags NAME FLAG…, or lab reload")
 	l := ts.Value(labKey{}).(*lab.Lab)
 	name := ""
-	if len(args) == 2 {
+	if len(args) > 1 {
 		name = args[1]
 	}
 	switch args[0] {
@@ -186,6 +187,11 @@ func labCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(l.Signal(name, syscall.SIGSTOP))
 	case "continue":
 		ts.Check(l.Signal(name, syscall.SIGCONT))
+	case "flags":
+		if l.Flags == nil {
+			l.Flags = map[string][]string{}
+		}
+		l.Flags[name] = args[2:]
 	case "reload":
 		ts.Check(l.Reload())
 	default:

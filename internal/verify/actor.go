@@ -32,6 +32,8 @@ func signedOff(e auditlog.Entry) error {
 		want = e.HostEnded.Host
 	case e.Session != nil:
 		want = e.Session.Bastion
+	case e.SheetUse != nil:
+		want = e.SheetUse.Bastion
 	case e.RecordingKey != nil:
 		want = e.RecordingKey.Auditor
 	case e.Rewrap != nil:

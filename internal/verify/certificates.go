@@ -85,7 +85,10 @@ func (v *verifier) signedByCA(issued auditlog.Certificate, cert *ssh.Certificate
 	case len(cert.ValidPrincipals) == 0:
 		return errors.New("it names nobody, so it is good for everybody")
 	}
-	checker := ssh.CertChecker{Clock: func() time.Time { return at }, SupportedCriticalOptions: []string{"source-address"}}
+	if err := v.ofSheet(issued, cert); err != nil {
+		return err
+	}
+	checker := ssh.CertChecker{Clock: func() time.Time { return at }, SupportedCriticalOptions: []string{"source-address", control.SheetOption}}
 	return checker.CheckCert(cert.ValidPrincipals[0], cert)
 }
 
@@ -106,6 +109,9 @@ func (v *verifier) purpose(issued auditlog.Certificate, cert *ssh.Certificate, a
 	}
 	if err := fits(r, cert); err != nil {
 		return err
+	}
+	if r.Sheet != nil {
+		return v.sheetCertificate(r, issued, cert, at)
 	}
 	if issued.CA == sessionCA {
 		return v.sessionCertificate(r, issued, cert, at)
@@ -159,7 +165,7 @@ func fits(r *request, cert *ssh.Certificate) error {
 		}
 	}
 	for name := range cert.CriticalOptions {
-		if name != "source-address" {
+		if name != "source-address" && (name != control.SheetOption || r.Sheet == nil) {
 			return fmt.Errorf("it carries the option %s", name)
 		}
 	}

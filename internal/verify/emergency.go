@@ -107,7 +107,7 @@ func (v *verifier) over(r *request, person string) error {
 	switch {
 	case r.Owes == nil:
 		return fmt.Errorf("it was no emergency")
-	case person == r.Person:
+	case person == r.Person || person == r.Owing():
 		return fmt.Errorf("nobody reviews their own emergency")
 	case r.live():
 		return fmt.Errorf("it was %s, and not over", r.State)
@@ -156,7 +156,7 @@ func (v *verifier) reviewed(r *request, last vote, at time.Time) {
 		r.Owes.Found(last.verdict, v.filled(r.Owes.Needs, people), at)
 	}
 	if r.Owes.Settled() {
-		v.owing[r.Person] = slices.DeleteFunc(v.owing[r.Person], func(o *request) bool { return o == r })
+		v.owing[r.Owing()] = slices.DeleteFunc(v.owing[r.Owing()], func(o *request) bool { return o == r })
 	}
 }
 
@@ -166,7 +166,7 @@ func (v *verifier) overdue(late control.Overdue, at time.Time) {
 	switch {
 	case r == nil:
 		v.fail("the review of request %s is overdue, which never was", late.Request)
-	case r.Person != late.Person || r.Owes == nil || !r.Owes.By.Equal(late.By):
+	case r.Owing() != late.Person || r.Owes == nil || !r.Owes.By.Equal(late.By):
 		v.fail("the review of %s is overdue: it is not %s's, or was not due %s", r.ID, late.Person, late.By.UTC().Format(time.RFC3339))
 	case !r.Overdue(at.Add(rounding)):
 		v.fail("the review of %s is overdue: it was signed, or not due, or the request was never used", r.ID)

@@ -112,6 +112,10 @@ func (v *verifier) entry(e auditlog.Entry) {
 		v.receipt(*e.Receipt)
 	case e.Type == auditlog.TypeOverdue && e.Overdue != nil:
 		v.overdue(*e.Overdue, e.At)
+	case e.Type == auditlog.TypeSheet && e.Sheet != nil:
+		v.sheet(*e.Sheet, e.Actor)
+	case e.Type == auditlog.TypeSheetUse && e.SheetUse != nil:
+		v.sheetUse(*e.SheetUse, e.At)
 	case e.Type == auditlog.TypeView && e.View != nil:
 		v.view(*e.View, e.Actor, e.At)
 	default:

@@ -21,10 +21,11 @@ type policy struct {
 	hosts    map[string]string
 
 	emergencies map[string]auditlog.Emergency // rules that grant at once
+	sealed      map[string]auditlog.Sealed    // rules that allow sealed grants
 }
 
 func (v *verifier) newPolicy(p auditlog.Policy, at time.Time) {
-	next := policy{digest: p.Digest, owner: map[string]string{}, groups: p.Groups, bastions: map[string]ssh.PublicKey{}, hosts: p.Hosts, emergencies: p.Emergencies}
+	next := policy{digest: p.Digest, owner: map[string]string{}, groups: p.Groups, bastions: map[string]ssh.PublicKey{}, hosts: p.Hosts, emergencies: p.Emergencies, sealed: p.Sealed}
 	for person, lines := range p.People {
 		for _, line := range lines {
 			key, err := parseKey(line)
@@ -73,6 +74,7 @@ func (v *verifier) wellFormed(p auditlog.Policy) {
 		}
 	}
 	v.urgent(p)
+	v.sealedRules(p)
 	if _, taken := p.Hosts[v.ca]; taken {
 		v.fail("policy: host %s has the name of the CA", v.ca)
 	}

@@ -37,6 +37,7 @@ type request struct {
 	awaits   uint64 // the revocation that ended it, while the leaf of its state is to come
 	late     bool   // that its review is overdue was logged
 	serials  map[uint64]*ssh.Certificate
+	sealed   *sealed // of a sealed grant that was handed out
 }
 
 type vote struct {
@@ -79,9 +80,11 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s was decided by policy %s, which was not in force", asked.ID, asked.Policy)
 	case length <= 0 || length > longestGrant:
 		v.fail("request %s is for %s; nothing longer than %s is ever granted", asked.ID, length, longestGrant)
-	case asked.NotAfter.After(asked.ClaimBy.Add(length + rounding)):
+	case v.sheetAsked(asked) != nil:
+		v.fail("request %s: %v", asked.ID, v.sheetAsked(asked))
+	case asked.Sheet == nil && asked.NotAfter.After(asked.ClaimBy.Add(length+rounding)):
 		v.fail("request %s may live until %s, longer than it was asked for", asked.ID, asked.NotAfter)
-	case asked.NotAfter.Before(asked.ClaimBy.Add(length)):
+	case asked.Sheet == nil && asked.NotAfter.Before(asked.ClaimBy.Add(length)):
 		v.fail("request %s may be claimed until %s, longer than the approvers were told", asked.ID, asked.ClaimBy)
 	case len(asked.Targets) == 0:
 		v.fail("request %s is for nothing", asked.ID)
@@ -89,12 +92,16 @@ func (v *verifier) request(asked control.Request) {
 		v.fail("request %s: %v", asked.ID, askedLimits(asked))
 	case len(asked.Destinations) > 0 && !slices.Contains(asked.Capabilities, "forward-local"):
 		v.fail("request %s names destinations without forward-local", asked.ID)
-	case v.held(control.Traits{Person: asked.Person, Keys: []string{asked.Key}, Targets: asked.Targets}) != nil:
-		v.fail("request %s: %v", asked.ID, v.held(control.Traits{Person: asked.Person, Keys: []string{asked.Key}, Targets: asked.Targets}))
+	case v.held(asked.Traits()) != nil:
+		v.fail("request %s: %v", asked.ID, v.held(asked.Traits()))
 	default:
 		v.destinations(asked)
 	}
 	v.urge(r)
+	if r.Sheet != nil {
+		sheet := *r.Sheet // the report keeps what was asked
+		r.Sheet = &sheet
+	}
 	r.State, r.Extensions, r.Halts = control.Pending, nil, nil
 }
 
@@ -236,7 +243,7 @@ func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 		}
 		return nil
 	case control.Review:
-		if before {
+		if slices.ContainsFunc(r.votes, func(o vote) bool { return o.decision == control.Review && o.person == cast.Person }) {
 			return fmt.Errorf("they had reviewed it already")
 		}
 		return v.reviews(r, cast.Person)
@@ -247,7 +254,7 @@ func (v *verifier) mayVote(r *request, cast auditlog.Vote, at time.Time) error {
 		return fmt.Errorf("no such decision")
 	}
 	switch {
-	case cast.Person == r.Person:
+	case cast.Person == r.Person || r.Sheet != nil && r.Sheet.ByHolder(cast.Person):
 		return fmt.Errorf("nobody decides about their own request")
 	case before:
 		return fmt.Errorf("they had decided already")
@@ -310,7 +317,7 @@ func (v *verifier) approvalsLive(r *request) error {
 func (r *request) approvers() []string {
 	var people []string
 	for _, vote := range r.votes {
-		if vote.decision == control.Approve && vote.person != r.Person &&
+		if vote.decision == control.Approve && vote.person != r.Person && (r.Sheet == nil || !r.Sheet.ByHolder(vote.person)) &&
 			!slices.Contains(r.retired, vote.person) && !slices.Contains(people, vote.person) {
 			people = append(people, vote.person)
 		}
@@ -367,6 +374,9 @@ func (v *verifier) becomes(r *request, s auditlog.State, at time.Time) error {
 			return fmt.Errorf("approvals are missing")
 		}
 	case control.Granted:
+		if r.Sheet != nil {
+			return v.handed(r, s, at)
+		}
 		return v.granted(r, s, at)
 	case control.Denied:
 		if !decided(control.Deny) {

@@ -105,6 +105,9 @@ func (v *verifier) followed(revoked, state bool) {
 
 // byPolicy checks a revocation that nobody signed: it follows its crossing, and says and hits what that says.
 func (v *verifier) byPolicy(cut control.Revocation) error {
+	if is, err := v.bySheet(cut); is {
+		return err
+	}
 	r := v.crossed
 	v.crossed = nil
 	switch {

@@ -35,6 +35,9 @@ func (v *verifier) session(opened control.Session, at time.Time) {
 }
 
 func (v *verifier) mayOpen(s *session, at time.Time) error {
+	if r := v.requests[s.Request]; r != nil && r.Sheet != nil {
+		return v.sheetSession(s, r)
+	}
 	certificate := v.unclaimed[s.ID]
 	delete(v.unclaimed, s.ID)
 	if certificate == nil || certificate.request != s.Request || certificate.target != s.Target {
@@ -274,7 +277,7 @@ func (v *verifier) spared(what string, cut control.Revocation) {
 
 // traits are what a revocation can name of a request.
 func (r *request) traits() control.Traits {
-	t := control.Traits{Request: r.ID, Person: r.Person, Keys: []string{r.Key}, Targets: r.Targets}
+	t := r.Request.Traits()
 	for _, o := range r.carriers() {
 		t.Approvers, t.Keys = append(t.Approvers, o.person), append(t.Keys, o.key)
 	}
@@ -315,6 +318,7 @@ func (v *verifier) unmarked() {
 // end checks what only shows when everything was read.
 func (v *verifier) end() {
 	v.followed(false, false)
+	v.unspent()
 	for id, certificate := range v.unclaimed {
 		v.at = certificate.leaf
 		v.fail("a session certificate for %s, and no such session was logged", id)
