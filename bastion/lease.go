@@ -2,6 +2,7 @@ package bastion
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type lease struct {
 	until       time.Duration // the last that admit was, also when it is over
 	term        uint64        // counts the times that keep ended: what began before is over, even if the CA is back
 	lost        *time.Timer
+	losing      sync.Mutex // held while the sessions of a term that is over are stopped
 }
 
 func (l *lease) admits() bool {
@@ -113,12 +115,10 @@ func (b *Bastion) leaseLost() {
 	}
 }
 
-// lose ends what began in a term that is over.
+// lose ends what began in a term that is over, all of it together.
 func (b *Bastion) lose() {
 	b.Log.Error("no word from the CA: ending every session", "bastion", b.Name)
-	for _, s := range b.revoked.sessions() {
-		s.kept()
-	}
+	go end(b.stopLost(), nil)
 	b.revoked.mu.Lock()
 	defer b.revoked.mu.Unlock()
 	for r := range b.revoked.readers {
@@ -126,6 +126,13 @@ func (b *Bastion) lose() {
 			r.end(errLost)
 		}
 	}
+}
+
+func (b *Bastion) stopLost() []*ending {
+	b.lease.losing.Lock()
+	defer b.lease.losing.Unlock()
+	lost := slices.DeleteFunc(b.revoked.sessions(), func(s *session) bool { return b.lease.keeps(s.term) })
+	return stopAll(lost, "lost", errLost.Error())
 }
 
 // kept says whether the session may go on, and ends it if not.
@@ -136,8 +143,21 @@ func (s *session) kept() bool {
 	if s.grant.sealed || s.b.lease.keeps(s.term) { // a sealed grant has no lease, but its deadline
 		return true
 	}
-	go s.cut("lost", errLost.Error())
+	go s.lose()
 	return false
+}
+
+// lose ends a session that noticed by itself that the lease is over. All others are over too, and end with it.
+func (s *session) lose() {
+	s.stopWithAll()
+	s.cut("lost", errLost.Error())
+}
+
+// stopWithAll returns when the sessions of the term that is over are stopped, this one among them, by whoever noticed first.
+func (s *session) stopWithAll() {
+	s.b.leaseLost()
+	s.b.lease.losing.Lock()
+	defer s.b.lease.losing.Unlock()
 }
 
 // Admits says whether anybody may be let in at the moment, as far as the CA goes.

@@ -217,3 +217,39 @@ func TestAnAuditorsLeaseEndsToo(t *testing.T) {
 		t.Error("the connection stays")
 	}
 }
+
+// TestALostLeaseEndsAllTogether: as with a revocation, everybody reads why, every program is killed, and those whose clients take nothing hold up nobody.
+func TestALostLeaseEndsAllTogether(t *testing.T) {
+	const quiet, deaf = 60, 2
+	w := newWorld(t)
+	host := &doomedHost{}
+	fakeHost(w, host.program)
+	var all []*doomed
+	for range deaf {
+		all = append(all, w.doom("flood"))
+	}
+	for range quiet {
+		all = append(all, w.doom("quiet"))
+	}
+	for before := int64(-1); before != host.flooded.Load(); time.Sleep(100 * time.Millisecond) {
+		before = host.flooded.Load() // until nothing fits anywhere any more
+	}
+	w.b.Renew(Uptime(), 0, 0)
+	for i, d := range all {
+		_ = d.client.Wait()
+		if i >= deaf {
+			d.errs.wait(t, "postern: "+errLost.Error())
+		}
+	}
+	for range all {
+		if p := w.ending(); p.End != "lost" {
+			t.Errorf("ended as %q", p.End)
+		}
+	}
+	if host.signals.Load() != int64(len(all)) {
+		t.Errorf("%d of %d programs were killed", host.signals.Load(), len(all))
+	}
+	if n := len(w.b.stopLost()); n > 0 {
+		t.Errorf("%d sessions had to be stopped once more", n)
+	}
+}

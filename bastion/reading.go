@@ -67,7 +67,7 @@ func (b *Bastion) attend(r *reader) error {
 	r.term = b.lease.current()
 	for _, known := range v.set {
 		if r.struckBy(known, b.Name) {
-			return errors.New(revokedText(known))
+			return errors.New(revokedText(known.Revocation))
 		}
 	}
 	if v.readers == nil {
@@ -97,9 +97,9 @@ func (b *Bastion) seeOut(r *reader) {
 }
 
 // struckBy says whether a revocation ends the reading. Those the CA knew when it let the auditor in are about what was before.
-func (r *reader) struckBy(revoked control.Revocation, bastion string) bool {
+func (r *reader) struckBy(revoked *ruling, bastion string) bool {
 	t := control.Traits{Serials: []uint64{r.grant.cert.Serial}, Person: r.grant.person, Keys: []string{r.viewer, r.grant.key}, Bastion: bastion}
-	return revoked.Seq > r.seq && hits(revoked, t)
+	return revoked.Seq > r.seq && revoked.hits(t)
 }
 
 // serveReader serves one channel of an auditor's connection.

@@ -16,32 +16,47 @@ import (
 type revocations struct {
 	mu      sync.Mutex
 	seq     uint64
-	set     []control.Revocation
+	set     []*ruling
 	live    map[*session]struct{}
 	readers map[*reader]struct{}
 	moved   map[string]time.Time // until when grants last that were extended
 	ended   sync.WaitGroup
 }
 
+// ruling is a revocation as it is looked at for every session: one may hit as many requests as there are.
+type ruling struct {
+	control.Revocation
+	target   control.Target
+	requests map[string]bool
+}
+
+func know(r control.Revocation) *ruling {
+	k := &ruling{r, r.Target(), make(map[string]bool, len(r.Requests))}
+	for _, id := range r.Requests {
+		k.requests[id] = true
+	}
+	return k
+}
+
 // Revoke adds a revocation to the set and cuts the sessions it hits, each on its own.
 func (b *Bastion) Revoke(r control.Revocation) {
 	b.prepare()
-	began := time.Now()
+	began, k := time.Now(), know(r)
 	v := &b.revoked
 	v.mu.Lock()
 	v.seq = max(v.seq, r.Seq)
 	v.prune(b.Now())
 	// One that was told before, or has a number from before because the CA came back from a backup, must hit all the same.
-	v.set = append(slices.DeleteFunc(v.set, func(o control.Revocation) bool { return r.Seq != 0 && o.Seq == r.Seq }), r)
+	v.set = append(slices.DeleteFunc(v.set, func(o *ruling) bool { return r.Seq != 0 && o.Seq == r.Seq }), k)
 	var hit []*session
 	for s := range v.live {
-		if strikes(r, s, b.Now()) {
+		if k.strikes(s, b.Now()) {
 			hit = append(hit, s)
 		}
 	}
 	readers := 0
 	for reader := range v.readers {
-		if reader.struckBy(r, b.Name) {
+		if reader.struckBy(k, b.Name) {
 			readers++
 			reader.end(errors.New(revokedText(r)))
 		}
@@ -74,12 +89,16 @@ func (b *Bastion) Seq() uint64 {
 func (v *revocations) known() []control.Revocation {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.Clone(v.set)
+	list := make([]control.Revocation, len(v.set))
+	for i, r := range v.set {
+		list[i] = r.Revocation
+	}
+	return list
 }
 
 // prune forgets what hits nothing any more. A minute stays, for clocks that differ.
 func (v *revocations) prune(now time.Time) {
-	v.set = slices.DeleteFunc(v.set, func(r control.Revocation) bool {
+	v.set = slices.DeleteFunc(v.set, func(r *ruling) bool {
 		return !r.Until.IsZero() && now.After(r.Until.Add(time.Minute))
 	})
 }
@@ -93,9 +112,8 @@ func (b *Bastion) check(g *grant) error {
 	now, all := b.Now(), g.traits(b.Name)
 	certain := control.Traits{Request: g.request, Serials: all.Serials}
 	for _, r := range v.set {
-		t := r.Target()
-		if slices.Contains(r.Requests, g.request) || !t.Names("all") && t.Hits(certain) || now.Before(r.Holds) && hits(r, all) {
-			return errors.New(revokedText(r))
+		if r.requests[g.request] || !r.target.Names("all") && r.target.Hits(certain) || now.Before(r.Holds) && r.hits(all) {
+			return errors.New(revokedText(r.Revocation))
 		}
 	}
 	return nil
@@ -133,8 +151,8 @@ func (b *Bastion) register(s *session) error {
 // strikes says why a session is revoked, if it is. It is called with mu held.
 func (v *revocations) strikes(s *session, now time.Time) error {
 	for _, r := range v.set {
-		if strikes(r, s, now) {
-			return errors.New(revokedText(r))
+		if r.strikes(s, now) {
+			return errors.New(revokedText(r.Revocation))
 		}
 	}
 	return nil
@@ -164,18 +182,15 @@ func (v *revocations) sessions() []*session {
 // strikes says whether a revocation cuts a session. One that the CA knew when it decided is about earlier grants, however late it comes here,
 // unless it holds for a time; but what names the session's own request always does: the CA opens nothing for a request that it knows to be revoked,
 // so its number can only be low because the CA came back from a backup.
-func strikes(r control.Revocation, s *session, now time.Time) bool {
-	if slices.Contains(r.Requests, s.grant.request) {
+func (k *ruling) strikes(s *session, now time.Time) bool {
+	if k.requests[s.grant.request] {
 		return true
 	}
-	return (r.Seq > s.reply.Seq || now.Before(r.Holds)) && hits(r, s.traits())
+	return (k.Seq > s.reply.Seq || now.Before(k.Holds)) && k.hits(s.traits())
 }
 
 // hits is true for what this bastion cannot understand: a CA of another version means something by it.
-func hits(r control.Revocation, t control.Traits) bool {
-	target := r.Target()
-	return target == nil || target.Hits(t)
-}
+func (k *ruling) hits(t control.Traits) bool { return k.target == nil || k.target.Hits(t) }
 
 func revokedText(r control.Revocation) string {
 	text := "revoked"

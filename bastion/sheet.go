@@ -165,8 +165,8 @@ func (b *Bastion) struck(g *grant, t control.Terms) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, r := range v.set {
-		if (r.Seq > t.Seq || b.Now().Before(r.Holds)) && hits(r, g.traits(b.Name, t.Target)) {
-			return errors.New(revokedText(r))
+		if (r.Seq > t.Seq || b.Now().Before(r.Holds)) && r.hits(g.traits(b.Name, t.Target)) {
+			return errors.New(revokedText(r.Revocation))
 		}
 	}
 	return nil

@@ -86,7 +86,9 @@ func (h *Sheets) Open(b *Bastion) error {
 	h.written = h.known.Heard
 	b.revoked.mu.Lock()
 	defer b.revoked.mu.Unlock()
-	b.revoked.set = append(b.revoked.set, h.known.Revocations...)
+	for _, r := range h.known.Revocations {
+		b.revoked.set = append(b.revoked.set, know(r))
+	}
 	return nil
 }
 

@@ -47,6 +47,8 @@ type CA struct {
 	now    func() time.Time
 	log    *slog.Logger
 	news   news
+	krl    madeKRL
+	cuts   chan struct{} // holds something when a revocation may not be through
 
 	witnesses    func() ([]*auditlog.Witness, error)
 	sheetsJudged string // digest of the policy that live sheets were last judged by; sweep's
@@ -73,7 +75,7 @@ func New(cfg Config) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	ca := &CA{keys: cfg.Keys, db: cfg.DB, signer: signer, now: cfg.Now, log: cfg.Log, witnesses: cfg.Witnesses}
+	ca := &CA{keys: cfg.Keys, db: cfg.DB, signer: signer, now: cfg.Now, log: cfg.Log, witnesses: cfg.Witnesses, cuts: make(chan struct{}, 1)}
 	if ca.now == nil {
 		ca.now = time.Now
 	}
@@ -232,9 +234,14 @@ func (ca *CA) Run(ctx context.Context) {
 	defer tick.Stop()
 	day := ""
 	for {
+		// At first for what another process began, and with each tick once more for what failed.
+		if err := ca.finishCuts(ctx); err != nil && !errors.Is(err, store.ErrClosed) {
+			ca.log.Error("what was revoked is kept out, but its requests are not all marked; this is tried again", "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-ca.cuts:
 		case <-tick.C:
 			if err := ca.sweep(); err != nil && !errors.Is(err, store.ErrClosed) {
 				ca.log.Error("sweep", "err", err)

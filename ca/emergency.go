@@ -237,38 +237,37 @@ func (ca *CA) Reviews(c Caller) ([]control.Request, error) {
 
 // sweepReviews logs what is overdue, once, and forgets emergencies that were never used.
 func (ca *CA) sweepReviews(now time.Time) error {
-	var unused, late []request
+	var unused [][]byte
+	var late []string
 	err := ca.db.View(func(tx *store.Tx) error {
 		return eachReview(tx, reviewRows, func(r request) error {
 			switch {
 			case r.Began.IsZero() && !r.live():
-				unused = append(unused, r)
+				unused = append(unused, reviewRow(r.Owing(), r.ID))
 			case r.Overdue(now) && !r.Late:
-				late = append(late, r)
+				late = append(late, r.ID)
 			}
 			return nil
 		})
 	})
-	if err != nil || len(unused)+len(late) == 0 {
-		return err
+	for part := range slices.Chunk(unused, forgetTogether) {
+		if err == nil {
+			err = ca.db.Update(func(tx *store.Tx) error { return forget(tx, part) })
+		}
 	}
-	return ca.db.Update(func(tx *store.Tx) error {
-		for _, r := range unused {
-			if err := tx.Delete(reviewRow(r.Owing(), r.ID)); err != nil {
-				return err
-			}
+	for _, id := range late {
+		if err == nil {
+			err = ca.db.Update(func(tx *store.Tx) error { return ca.late(tx, id) })
 		}
-		for _, r := range late {
-			if err := ca.late(tx, r.ID); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return err
 }
 
 // late logs that a review did not come in time, unless it came since.
 func (ca *CA) late(tx *store.Tx, id string) error {
+	if err := ca.overtake(tx, id); err != nil {
+		return err
+	}
 	r, err := load(tx, id)
 	if err != nil || r.Late || !r.Overdue(ca.now()) {
 		return err

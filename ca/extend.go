@@ -234,10 +234,14 @@ func (ca *CA) Extended(after uint64) (list []control.Moved, n uint64, err error)
 		if n, err = last(tx, key(serialRows, extensionSerial)); err != nil || n == after {
 			return err
 		}
+		by, err := struck(tx)
+		if err != nil {
+			return err
+		}
 		return tx.Scan([]byte(movedRows), func(k, _ []byte) error {
 			id := strings.Clone(string(k[len(movedRows):]))
 			m, err := read[moved](tx, key(movedRows, id))
-			if err == nil && m.Number > after && now.Before(m.Ends) {
+			if err == nil && m.Number > after && now.Before(m.Ends) && by(id) == 0 {
 				list = append(list, control.Moved{Request: id, Ends: m.Ends})
 			}
 			return err

@@ -36,7 +36,7 @@ func (ca *CA) cutBy(tx *store.Tx, s control.Session, active []control.Revocation
 		return 0, err
 	}
 	if err == nil && r.State == control.Revoked && r.CutBy > 0 {
-		rev, err := read[control.Revocation](tx, numbered(revocationRows, r.CutBy))
+		rev, err := revocationOf(tx, r.CutBy, active)
 		if err != nil || !givenBack(rev, s) {
 			return r.CutBy, err
 		}
@@ -47,6 +47,14 @@ func (ca *CA) cutBy(tx *store.Tx, s control.Session, active []control.Revocation
 		}
 	}
 	return 0, nil
+}
+
+// revocationOf is a revocation by its number. One that hit much is long, and a host asks about many sessions of the same.
+func revocationOf(tx *store.Tx, seq uint64, active []control.Revocation) (control.Revocation, error) {
+	if i := slices.IndexFunc(active, func(rev control.Revocation) bool { return rev.Seq == seq }); i >= 0 {
+		return active[i], nil
+	}
+	return read[control.Revocation](tx, numbered(revocationRows, seq))
 }
 
 // givenBack says whether somebody ended their own access, which ends what they are connected to and no more, as its time running out does.
@@ -84,6 +92,7 @@ func (ca *CA) toEnd(tx *store.Tx, said control.HostState) ([]control.EndOrder, e
 
 // followed lists the sessions that hosts follow and that a revocation would have them end.
 func (ca *CA) followed(tx *store.Tx, c Caller, t control.Target, hit []request) (list []string, err error) {
+	ofRequest := idsOf(hit)
 	err = tx.Scan([]byte(hostStateRows), func(k, _ []byte) error {
 		said, err := read[control.HostState](tx, slices.Clone(k))
 		if err != nil || said.CannotEnd != "" || ca.now().Sub(said.At) > silentAfter {
@@ -94,8 +103,7 @@ func (ca *CA) followed(tx *store.Tx, c Caller, t control.Target, hit []request) 
 			if err != nil {
 				return err
 			}
-			ofRequest := slices.ContainsFunc(hit, func(r request) bool { return r.ID == s.Request })
-			if ok && s.Person != c.Name && (ofRequest || t.Hits(control.TraitsOf(s))) {
+			if ok && s.Person != c.Name && (ofRequest[s.Request] || t.Hits(control.TraitsOf(s))) {
 				list = append(list, s.ID)
 			}
 		}

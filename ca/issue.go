@@ -26,6 +26,8 @@ const (
 	auditLife   = 5 * time.Minute
 	gatewayLife = 24 * time.Hour
 	hostLife    = 7 * 24 * time.Hour
+	// An update does not hold the certificates of hundreds of hosts.
+	signedTogether = 50
 )
 
 // The names of the CAs, for serials and log entries.
@@ -189,27 +191,49 @@ func (ca *CA) GatewayCertificates(c Caller, pub ssh.PublicKey) ([]control.Certif
 	if c.Kind != "bastion" {
 		return nil, refuse("only bastions get gateway certificates; this key belongs to %s %s", c.Kind, c.Name)
 	}
-	var out []control.Certificate
-	err := ca.db.Update(func(tx *store.Tx) error {
-		set := ca.policy.Load()
-		b, ok := set.Bastion(c.Name)
-		if !ok {
-			return refuse("no bastion %s in the policy", c.Name)
+	for {
+		out, err := ca.presented(c, pub, ca.policy.Load())
+		if !errors.Is(err, errOtherPolicy) {
+			return out, err
 		}
-		presented := [][]string{{b.Name, hostOf(b.Address)}}
-		for _, h := range set.Hosts() {
-			presented = append(presented, append([]string{h.Name}, h.Aliases...))
-		}
-		for _, principals := range presented {
-			made, err := ca.signHost(tx, gatewayCA, c.Name, pub, slices.Compact(principals), gatewayLife)
-			if err != nil {
+	}
+}
+
+// errOtherPolicy is for what begins anew because another policy came into force in between.
+var errOtherPolicy = errors.New("another policy is in force")
+
+// presented signs what a bastion presents under one policy.
+func (ca *CA) presented(c Caller, pub ssh.PublicKey, set *policy.Set) (out []control.Certificate, err error) {
+	b, ok := set.Bastion(c.Name)
+	if !ok {
+		return nil, refuse("no bastion %s in the policy", c.Name)
+	}
+	names := [][]string{{b.Name, hostOf(b.Address)}}
+	for _, h := range set.Hosts() {
+		names = append(names, append([]string{h.Name}, h.Aliases...))
+	}
+	for part := range slices.Chunk(names, signedTogether) {
+		err := ca.db.Update(func(tx *store.Tx) error {
+			if ca.policy.Load() != set {
+				return errOtherPolicy
+			}
+			if err := keyAlive(tx, c.Key); err != nil { // it was when the command came
 				return err
 			}
-			out = append(out, made)
+			for _, principals := range part {
+				made, err := ca.signHost(tx, gatewayCA, c.Name, pub, slices.Compact(principals), gatewayLife)
+				if err != nil {
+					return err
+				}
+				out = append(out, made)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return out, err
+	}
+	return out, nil
 }
 
 // HostCertificate signs the host key of a host that is trusted through the host CA.

@@ -24,6 +24,8 @@ const (
 	maxReason  = 1000
 	// A person with this many requests in flight is a script gone wrong.
 	maxLive = 50
+	// A revocation names every request it hits, in one leaf and one line of the stream: of so many that is a megabyte.
+	maxInFlight = 100_000
 )
 
 // Ask is what an admin asks for.
@@ -94,10 +96,13 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	if err := keyAlive(tx, c.Key); err != nil { // it was when the command came
 		return request{}, err
 	}
-	if n, err := liveOf(tx, c.Name); err != nil {
+	switch own, all, err := liveOf(tx, c.Name); {
+	case err != nil:
 		return request{}, err
-	} else if n >= maxLive {
-		return request{}, refuse("%s has %d requests in flight; withdraw some with: postern withdraw ID", c.Name, n)
+	case own >= maxLive:
+		return request{}, refuse("%s has %d requests in flight; withdraw some with: postern withdraw ID", c.Name, own)
+	case all >= maxInFlight && !ask.Emergency:
+		return request{}, refuse("%d requests are in flight, and no more than %d ever are; ask again when some are over", all, maxInFlight)
 	}
 	set, now := ca.policy.Load(), ca.now().UTC().Truncate(time.Millisecond)
 	targets, err := canonical(set, ask.Targets)
@@ -310,8 +315,6 @@ func (r *request) passed(now time.Time) string {
 	return ""
 }
 
-func load(tx *store.Tx, id string) (request, error) { return read[request](tx, key(requestRows, id)) }
-
 func (r *request) live() bool {
 	return r.State == control.Pending || r.State == control.Approved || r.State == control.Granted
 }
@@ -346,8 +349,9 @@ func (ca *CA) become(tx *store.Tx, r *request, state, why string) error {
 
 // eachLive calls fn with every request that is pending, approved or granted.
 func eachLive(tx *store.Tx, fn func(request) error) error {
+	load := loader(tx)
 	return tx.Scan([]byte(liveRows), func(k, _ []byte) error {
-		r, err := load(tx, string(k[len(liveRows):]))
+		r, err := load(string(k[len(liveRows):]))
 		if err == nil && r.live() {
 			err = fn(r)
 		}
@@ -355,14 +359,15 @@ func eachLive(tx *store.Tx, fn func(request) error) error {
 	})
 }
 
-func liveOf(tx *store.Tx, person string) (n int, err error) {
+func liveOf(tx *store.Tx, person string) (own, all int, err error) {
 	err = eachLive(tx, func(r request) error {
+		all++
 		if r.Person == person {
-			n++
+			own++
 		}
 		return nil
 	})
-	return n, err
+	return own, all, err
 }
 
 // sweep gives requests whose time has passed their last state, and sessions nobody reported the end of theirs.
@@ -398,6 +403,9 @@ func (ca *CA) sweep() error {
 }
 
 func (ca *CA) expire(tx *store.Tx, id string) error {
+	if err := ca.overtake(tx, id); err != nil {
+		return err
+	}
 	r, err := load(tx, id)
 	if err != nil || !r.live() {
 		return err

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -44,21 +46,41 @@ func (ca *CA) Reach(c Caller, cut Cut) (control.Reach, error) {
 		if err != nil {
 			return err
 		}
-		for _, r := range hit {
+		reach.Grants, reach.Hosts = len(hit), hostsOf(hit)
+		for _, r := range hit[:min(len(hit), control.MaxReach)] {
 			reach.Requests = append(reach.Requests, ca.shown(r).Request)
+		}
+		for i := range hit {
+			r := &hit[i]
 			for _, i := range r.Issued {
 				if ca.now().Before(i.Until) {
 					reach.Certificates++
 				}
 			}
 		}
-		if reach.Sessions, err = hitSessions(tx, t, hit); err != nil {
+		sessions, err := hitSessions(tx, t, hit)
+		if err != nil {
 			return err
+		}
+		reach.Sessions, reach.Live = sessions[:min(len(sessions), control.MaxReach)], map[string]int{}
+		for _, s := range sessions {
+			reach.Live[s.Bastion]++
 		}
 		reach.Followed, err = ca.followed(tx, c, t, hit)
 		return err
 	})
 	return reach, err
+}
+
+func hostsOf(hit []request) []string {
+	hosts := map[string]bool{}
+	for i := range hit {
+		for _, t := range hit[i].Targets {
+			_, host, _ := strings.Cut(t, "@")
+			hosts[host] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(hosts))
 }
 
 // CutStatement is the text that the caller would sign for a revocation.
@@ -84,18 +106,26 @@ func (ca *CA) CutStatement(c Caller, cut Cut) (string, error) {
 // hitSessions lists the live sessions that go with the requests, or that the target names by themselves.
 func hitSessions(tx *store.Tx, t control.Target, hit []request) ([]control.Session, error) {
 	var list []control.Session
+	ofRequest := idsOf(hit)
 	err := tx.Scan([]byte(openRows), func(k, _ []byte) error {
 		s, err := read[control.Session](tx, key(sessionRows, string(k[len(openRows):])))
 		if err != nil || !s.Ended.IsZero() {
 			return err
 		}
-		ofRequest := slices.ContainsFunc(hit, func(r request) bool { return r.ID == s.Request })
-		if ofRequest || t.Hits(control.TraitsOf(s)) {
+		if ofRequest[s.Request] || t.Hits(control.TraitsOf(s)) {
 			list = append(list, s)
 		}
 		return nil
 	})
 	return list, err
+}
+
+func idsOf(hit []request) map[string]bool {
+	ids := make(map[string]bool, len(hit))
+	for i := range hit {
+		ids[hit[i].ID] = true
+	}
+	return ids
 }
 
 // cutting checks who wants to cut what, and puts the target in its canonical form.
@@ -229,7 +259,7 @@ func (r *request) traits() control.Traits {
 }
 
 // cut numbers a revocation, ends the requests it hits and logs both. Everybody who follows the set learns of it
-// once the transaction is durable.
+// once the transaction is durable. The states of more requests than fit into it follow, and are in the log after it.
 func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.Revocation, error) {
 	var err error
 	if rev.Seq, err = following(tx, key(serialRows, revocationSerial)); err != nil {
@@ -243,12 +273,19 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	if rev.Holds.After(rev.Until) {
 		rev.Until = rev.Holds
 	}
+	atOnce, err := fits(hit, rev.Reason)
+	if err != nil {
+		return rev, err
+	}
 	for i := range hit {
 		r := &hit[i]
 		r.CutBy = rev.Seq
 		rev.Requests = append(rev.Requests, r.ID)
 		if r.NotAfter.After(rev.Until) {
 			rev.Until = r.NotAfter
+		}
+		if !atOnce {
+			continue
 		}
 		if err := ca.become(tx, r, control.Revoked, rev.Reason); err != nil {
 			return rev, err
@@ -262,6 +299,11 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	}
 	if err := tx.Set(numbered(activeRows, rev.Seq), nil); err != nil {
 		return rev, err
+	}
+	if !atOnce {
+		if err := ca.later(tx, rev); err != nil {
+			return rev, err
+		}
 	}
 	return rev, write(tx, numbered(revocationRows, rev.Seq), rev)
 }
@@ -345,9 +387,40 @@ func (ca *CA) active(tx *store.Tx) ([]control.Revocation, error) {
 	return list, err
 }
 
+// krlAge is for how long a list is handed out that was made once: without it, after a revocation of all there is, each of hundreds of hosts would have
+// ten thousand rows read for its own. It only gets shorter meanwhile.
+const krlAge = 10 * time.Second
+
+// madeKRL is the list that was made last.
+type madeKRL struct {
+	mu      sync.Mutex
+	list    []byte
+	version uint64
+	at      time.Time
+}
+
 // KRL is the set as OpenSSH reads it: the unexpired serials of what was cut, user and session certificates, and
 // revoked keys. Its number is that of the last revocation.
 func (ca *CA) KRL() ([]byte, error) {
+	m := &ca.krl
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var version uint64
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		version, err = last(tx, key(serialRows, revocationSerial))
+		return err
+	})
+	if age := ca.now().Sub(m.at); err != nil || m.list != nil && m.version == version && age >= 0 && age < krlAge {
+		return slices.Clone(m.list), err
+	}
+	list, err := ca.makeKRL()
+	if err == nil {
+		m.list, m.version, m.at = slices.Clone(list), version, ca.now()
+	}
+	return list, err
+}
+
+func (ca *CA) makeKRL() ([]byte, error) {
 	list := &krl.List{Generated: ca.now().UTC(), Comment: ca.keys.Name}
 	err := ca.db.View(func(tx *store.Tx) error {
 		var err error
@@ -381,7 +454,7 @@ func (ca *CA) addTo(list *krl.List, tx *store.Tx, rev control.Revocation) error 
 	}
 	now := ca.now()
 	for _, id := range rev.Requests {
-		r, err := load(tx, id)
+		r, err := loadRow(tx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -416,15 +489,22 @@ func (ca *CA) pruneRevocations(now time.Time) error {
 			return err
 		})
 	})
-	if err != nil || len(past) == 0 {
-		return err
-	}
-	return ca.db.Update(func(tx *store.Tx) error {
-		for _, k := range past {
-			if err := tx.Delete(k); err != nil {
-				return err
-			}
+	for part := range slices.Chunk(past, forgetTogether) {
+		if err == nil {
+			err = ca.db.Update(func(tx *store.Tx) error { return forget(tx, part) })
 		}
-		return nil
-	})
+	}
+	return err
+}
+
+// forgetTogether is how many rows one update deletes.
+const forgetTogether = 1000
+
+func forget(tx *store.Tx, keys [][]byte) error {
+	for _, k := range keys {
+		if err := tx.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -33,6 +33,9 @@ func (ca *CA) UseSheet(c Caller, u control.SheetUse) error {
 		if err := ca.ofBastion(u.Bastion, u.Verify); err != nil {
 			return err
 		}
+		if err := ca.overtake(tx, u.Request); err != nil {
+			return err
+		}
 		r, err := ca.ofUse(tx, u)
 		if err != nil {
 			return err

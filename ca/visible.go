@@ -27,9 +27,10 @@ func (ca *CA) Requests(c Caller, all bool) ([]control.Request, error) {
 		if all {
 			rows = requestRows
 		}
+		load := loader(tx)
 		return tx.Scan([]byte(rows), func(k, _ []byte) error {
-			r, err := load(tx, string(k[len(rows):]))
-			if err == nil && ca.sees(c, r) {
+			r, err := load(string(k[len(rows):]))
+			if err == nil && ca.sees(c, r) && (all || r.live()) {
 				list = append(list, ca.shown(r).Request)
 			}
 			return err

@@ -62,13 +62,16 @@ func wouldCut(c *call, cut ca.Cut) error {
 		return err
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s would hit %s, %s and %s\n", reach.Target, plural(len(reach.Requests), "grant"),
-		plural(reach.Certificates, "certificate"), plural(len(reach.Sessions), "live session"))
+	fmt.Fprintf(&text, "%s would hit %s, %s and %s\n", reach.Target, plural(reach.Grants, "grant"),
+		plural(reach.Certificates, "certificate"), plural(reach.LiveSessions(), "live session"))
 	for _, r := range reach.Requests {
 		fmt.Fprintf(&text, "%s %s %s %s\n", r.ID, r.State, r.Person, strings.Join(r.Targets, ","))
 	}
 	for _, s := range reach.Sessions {
 		fmt.Fprintf(&text, "%s live %s %s through %s\n", s.ID, s.Person, s.Target, s.Bastion)
+	}
+	if more := reach.Grants - len(reach.Requests) + reach.LiveSessions() - len(reach.Sessions); more > 0 {
+		fmt.Fprintf(&text, "and %d more grants and sessions\n", more)
 	}
 	return c.answer(reach, "%s", text.String())
 }

@@ -136,22 +136,35 @@ func printReceipt(r control.CutReceipt) {
 	}
 }
 
+// mostShown is how many lines of what is hit are shown to somebody who revokes it. A dry run shows more.
+const mostShown = 20
+
 // printReach goes to standard output only when it is the answer.
 func printReach(reach control.Reach, answer bool) {
 	out := os.Stderr
 	if answer {
 		out = os.Stdout
 	}
-	fmt.Fprintf(out, "%s hits %s, %s and %s\n", word(reach.Target), count(len(reach.Requests), "grant"), count(reach.Certificates, "valid certificate"),
-		count(len(reach.Sessions), "live session"))
-	if len(reach.Requests)+int(reach.Certificates)+len(reach.Sessions)+len(reach.Followed) == 0 {
+	fmt.Fprintf(out, "%s hits %s, %s and %s\n", word(reach.Target), count(reach.Grants, "grant"), count(reach.Certificates, "valid certificate"),
+		count(reach.LiveSessions(), "live session"))
+	if reach.Grants+reach.Certificates+len(reach.Sessions)+len(reach.Followed) == 0 {
 		fmt.Fprintln(out, "  if somebody is in who should not be: is the name spelt as in postern sessions --live?") // a mistyped name revokes nothing, and says so like this
 	}
-	for _, r := range reach.Requests {
+	most := mostShown // who is about to sign wants to see the numbers above
+	if answer {
+		most = control.MaxReach
+	}
+	for _, r := range reach.Requests[:min(most, len(reach.Requests))] {
 		fmt.Fprintf(out, "  %s  %s  %s  %s: %s\n", r.ID, r.State, word(r.Person), word(strings.Join(r.Targets, " ")), word(r.Reason))
 	}
-	for _, s := range reach.Sessions {
+	if more := reach.Grants - most; more > 0 {
+		fmt.Fprintf(out, "  and %s\n", count(more, "more grant"))
+	}
+	for _, s := range reach.Sessions[:min(most, len(reach.Sessions))] {
 		fmt.Fprintf(out, "  %s  live  %s  %s through %s\n", s.ID, word(s.Person), word(s.Target), word(s.Bastion))
+	}
+	if more := reach.LiveSessions() - most; more > 0 {
+		fmt.Fprintf(out, "  and %s\n", count(more, "more live session"))
 	}
 	if len(reach.Followed) > 0 {
 		fmt.Fprintf(out, "  what still runs for %s on the hosts is ended too\n", count(len(reach.Followed), "session"))
@@ -225,6 +238,8 @@ func printCut(r control.Revocation) {
 	case r.Kind == "request":
 	case len(r.Requests) == 0:
 		line += "; no grant was hit"
+	case len(r.Requests) > mostShown:
+		line += ", and with it " + count(len(r.Requests), "grant")
 	default:
 		line += ", and with it " + word(strings.Join(r.Requests, ", "))
 	}

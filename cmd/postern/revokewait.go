@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"postern/internal/control"
@@ -40,9 +39,7 @@ type awaited struct {
 
 func newAwaited(reach control.Reach) awaited {
 	w := awaited{map[string]int{}, map[string]bool{}}
-	for _, s := range reach.Sessions {
-		w.live[s.Bastion]++
-	}
+	maps.Copy(w.live, reach.Live)
 	for _, s := range reach.Followed {
 		w.onHosts[s] = true
 	}
@@ -130,11 +127,8 @@ func clockTime(t, now time.Time) string {
 // awaitHosts names the hosts it is about whose sshd does not know of it yet.
 func (c *client) awaitHosts(ctx context.Context, cut control.Revocation, reach control.Reach, limit time.Duration) error {
 	hit := map[string]bool{}
-	for _, r := range reach.Requests {
-		for _, t := range r.Targets {
-			_, host, _ := strings.Cut(t, "@")
-			hit[host] = true
-		}
+	for _, host := range reach.Hosts {
+		hit[host] = true
 	}
 	if len(hit) == 0 {
 		return nil

@@ -191,11 +191,25 @@ func (r Revocation) Target() Target {
 	return t
 }
 
+// MaxReach is how many grants and how many sessions a [Reach] lists. A revocation of all there is in a large installation hits tens of thousands.
+const MaxReach = 1000
+
 // Reach is what a revocation would hit.
 type Reach struct {
-	Target       string    `json:"target"`
-	Requests     []Request `json:"requests,omitempty"`
-	Certificates int       `json:"certificates"` // that are still valid, of users and sessions
-	Sessions     []Session `json:"sessions,omitempty"`
-	Followed     []string  `json:"followed,omitempty"` // sessions, live or over, of which hosts end what still runs
+	Target       string         `json:"target"`
+	Grants       int            `json:"grants"`
+	Requests     []Request      `json:"requests,omitempty"` // of these grants, at most MaxReach
+	Hosts        []string       `json:"hosts,omitempty"`    // that all of these grants are for, sorted
+	Certificates int            `json:"certificates"`       // that are still valid, of users and sessions
+	Live         map[string]int `json:"live,omitempty"`     // how many live sessions, by bastion
+	Sessions     []Session      `json:"sessions,omitempty"` // of these, at most MaxReach
+	Followed     []string       `json:"followed,omitempty"` // sessions, live or over, of which hosts end what still runs
+}
+
+// LiveSessions is how many there are.
+func (r Reach) LiveSessions() (n int) {
+	for _, on := range r.Live {
+		n += on
+	}
+	return n
 }

@@ -75,6 +75,7 @@ func (l *Ledger) Add(index int64, e auditlog.Entry) {
 		l.progress(*e.Progress, e.At)
 	case e.Revocation != nil:
 		r := e.Revocation
+		l.revoked(*r)
 		l.cuts = append(l.cuts, Revocation{Seq: r.Seq, At: e.At.UTC(), By: r.By, Target: r.Target().String(), Reason: r.Reason, Requests: r.Requests, Leaf: index})
 	case e.RecordingKey != nil:
 		l.key(*e.RecordingKey, e.At)
@@ -143,6 +144,15 @@ func token(v control.Vote) (fido, touch, pin bool) {
 		return false, false, false
 	}
 	return true, s.Presence, s.Verified
+}
+
+// revoked ends what a revocation names: of many the leaves of their states follow later.
+func (l *Ledger) revoked(rev control.Revocation) {
+	for _, id := range rev.Requests {
+		if r := l.requests[id]; r != nil && (r.State == control.Pending || r.State == control.Approved || r.State == control.Granted) {
+			r.State, r.Why = control.Revoked, rev.Reason
+		}
+	}
 }
 
 func (l *Ledger) state(s auditlog.State, at time.Time) {

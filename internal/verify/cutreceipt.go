@@ -2,7 +2,6 @@ package verify
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -33,7 +32,7 @@ func (v *verifier) cutReceipt(r control.CutReceipt, actor string) {
 			v.fail("%s: it tells of session %s, which never was", what, told.Session)
 		case s.Bastion != r.Bastion:
 			v.fail("%s: it tells of session %s of %s", what, told.Session, s.Bastion)
-		case !slices.Contains(cut.Requests, s.Request) && !cut.Target().Hits(control.TraitsOf(s.Session.Session)):
+		case !cut.of(s):
 			v.fail("%s: it tells of session %s, which the revocation does not hit", what, told.Session)
 		case told.Left > 0 && told.Left < max(told.Closed, told.Signalled):
 			v.fail("%s: it says that session %s left its host before it was cut", what, told.Session)

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +36,7 @@ func (v *verifier) hostEnded(e control.HostEnded, at time.Time) {
 		v.fail("%s: it logged in with certificate %d and not %d", what, s.hostSerial, e.Serial)
 	case cut.By == s.Person:
 		v.fail("%s: %s gave the access back, which ends nothing on hosts", what, s.Person)
-	case !slices.Contains(cut.Requests, s.Request) && !cut.Target().Hits(control.TraitsOf(s.Session.Session)):
+	case !cut.of(s):
 		v.fail("%s: which does not hit it", what)
 	}
 }

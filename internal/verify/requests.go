@@ -34,7 +34,8 @@ type request struct {
 	retired  []string // approvers who took their approval back
 	cut      bool     // a revocation leaf names it
 	cutAt    time.Time
-	late     bool // that its review is overdue was logged
+	awaits   uint64 // the revocation that ended it, while the leaf of its state is to come
+	late     bool   // that its review is overdue was logged
 	serials  map[uint64]*ssh.Certificate
 	sealed   *sealed // of a sealed grant that was handed out
 }
@@ -357,6 +358,10 @@ func (v *verifier) state(s auditlog.State, at time.Time) {
 }
 
 func (v *verifier) becomes(r *request, s auditlog.State, at time.Time) error {
+	if r.awaits > 0 && s.State == control.Revoked {
+		r.awaits = 0
+		return nil
+	}
 	if !r.live() {
 		return fmt.Errorf("it was %s, which is final", r.State)
 	}

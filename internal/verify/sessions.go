@@ -195,7 +195,7 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	}
 	for _, id := range cut.Requests {
 		if r := v.requests[id]; r != nil {
-			r.cut, r.cutAt = true, v.clock
+			v.strikes(what, cut, r)
 		} else if !v.partial {
 			v.fail("%s: it hits request %s, which never was", what, id)
 		}
@@ -203,9 +203,39 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	v.lasting(cut)
 	v.spared(what, cut)
 	if v.cuts == nil {
-		v.cuts = map[uint64]control.Revocation{}
+		v.cuts = map[uint64]struck{}
 	}
-	v.cuts[cut.Seq] = cut
+	v.cuts[cut.Seq] = newStruck(cut)
+}
+
+// struck is a revocation, and the requests it hits.
+type struck struct {
+	control.Revocation
+	hit map[string]bool
+}
+
+func newStruck(rev control.Revocation) struck {
+	c := struck{rev, make(map[string]bool, len(rev.Requests))}
+	for _, id := range rev.Requests {
+		c.hit[id] = true
+	}
+	return c
+}
+
+// of says whether the revocation is of a session.
+func (c struck) of(s *session) bool {
+	return c.hit[s.Request] || c.Target().Hits(control.TraitsOf(s.Session.Session))
+}
+
+// strikes ends a request that a revocation names. The leaf of its state was before, or it is one of many and that leaf follows: it is revoked from here.
+func (v *verifier) strikes(what string, cut control.Revocation, r *request) {
+	if !v.partial && !cut.Target().Hits(r.traits()) {
+		v.fail("%s: it ends %s, which is nothing that it names", what, r.ID)
+	}
+	if r.live() {
+		r.State, r.awaits = control.Revoked, cut.Seq
+	}
+	r.cut, r.cutAt = true, v.clock
 }
 
 func (v *verifier) saysCut(cut control.Revocation) error {
@@ -272,6 +302,19 @@ func (v *verifier) overran(s *session) {
 	}
 }
 
+// unmarked tells of requests that a revocation hit and of which no leaf says so themselves, though there was time. They are revoked all the same.
+func (v *verifier) unmarked() {
+	missing := map[uint64]int{}
+	for _, r := range v.requests {
+		if r.awaits > 0 && v.clock.After(r.cutAt.Add(lost)) && !v.partial {
+			missing[r.awaits]++
+		}
+	}
+	for seq, n := range missing {
+		v.note(v.at, "%d of the requests that revocation %d hit have no leaf that says so; is the CA running?", n, seq)
+	}
+}
+
 // end checks what only shows when everything was read.
 func (v *verifier) end() {
 	v.followed(false, false)
@@ -286,6 +329,7 @@ func (v *verifier) end() {
 			v.fail("%s was revoked, and no revocation says by whom", r.ID)
 		}
 	}
+	v.unmarked()
 	for _, s := range v.order {
 		v.overran(s)
 		if s.Ended.IsZero() && v.clock.After(s.Deadline.Add(lost)) {
