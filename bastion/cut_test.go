@@ -50,16 +50,19 @@ func (k *doomedHost) program(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		if len(reqs) > 0 {
 			return // it came first, and waits there
 		}
-		time.Sleep(10 * time.Millisecond) // it may be on its way from there; one that comes after the end comes much later, because of the deaf
-		if !told.Load() {
-			k.early.Add(1)
+		// It may be on its way from there. One that comes after the end comes tellTime later, because of the deaf.
+		for begun := time.Now(); !told.Load(); time.Sleep(time.Millisecond) {
+			if time.Since(begun) > tellTime/2 {
+				k.early.Add(1)
+				return
+			}
 		}
 	}
 	for req := range reqs {
+		told.Store(told.Load() || req.Type == "signal")
 		_ = req.Reply(req.Type == "exec", nil)
 		switch {
 		case req.Type == "signal":
-			told.Store(true)
 			k.signals.Add(1)
 		case req.Type == "exec":
 			_, _ = io.WriteString(ch, "up\n")
