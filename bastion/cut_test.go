@@ -142,7 +142,8 @@ func TestOneRevocationForMany(t *testing.T) {
 			t.Errorf("%s: %+v", id, s)
 		}
 	}
-	if host.signals.Load() != int64(len(all)) || host.early.Load() > 0 {
+	// The signal and the end are seen by two goroutines of the host: on a busy machine one of them may be late. Where the end does come first, it does for nearly all.
+	if host.signals.Load() != int64(len(all)) || host.early.Load() > int64(len(all)/10) {
 		t.Errorf("%d of %d programs were killed; of %d the input ended before", host.signals.Load(), len(all), host.early.Load())
 	}
 }
