@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/control"
+	"postern/internal/durable"
 	"postern/internal/envelope"
 )
 
@@ -141,35 +142,11 @@ func (h *Sheets) save() {
 	h.known.Revocations, h.saved = h.set(), time.Now()
 	data, err := json.Marshal(h.known)
 	if err == nil {
-		err = replaceFile(filepath.Join(h.Dir, knownFile), data)
+		err = durable.Replace(filepath.Join(h.Dir, knownFile), data)
 	}
 	if h.broken = err; err == nil {
 		h.written = h.known.Heard
 	}
-}
-
-func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // alone says why no sheet is taken at the moment, whatever it is: the CA is there, or was until now, or what has to be known is not.
@@ -265,7 +242,7 @@ func (h *Sheets) burn(u control.SheetUse) error {
 	}
 	if err == nil {
 		_, err = f.Write(data)
-		err = errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Join(h.Dir, "used")), syncDir(h.Dir))
+		err = errors.Join(err, f.Sync(), f.Close(), durable.SyncDir(filepath.Join(h.Dir, "used")), durable.SyncDir(h.Dir))
 	}
 	if err != nil {
 		return fmt.Errorf("this bastion cannot write down that the sheet is used, so no session opens: %w", err)
@@ -302,5 +279,5 @@ func (h *Sheets) Untold() (list []control.SheetUse, err error) {
 
 // Told marks a use that the CA has.
 func (h *Sheets) Told(u control.SheetUse) error {
-	return replaceFile(h.usedFile(u.Request)+toldMark, nil)
+	return durable.Replace(h.usedFile(u.Request)+toldMark, nil)
 }

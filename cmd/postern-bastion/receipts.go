@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postern/internal/control"
+	"postern/internal/durable"
 )
 
 const (
@@ -173,7 +174,7 @@ func (r *receipts) wait(ctx context.Context, what string, done func() bool) erro
 	return nil
 }
 
-func replace(file string, queue []told) (err error) {
+func replace(file string, queue []told) error {
 	b, err := json.Marshal(queue)
 	if err != nil {
 		return err
@@ -181,22 +182,7 @@ func replace(file string, queue []told) (err error) {
 	if len(b) > mostSaved {
 		return fmt.Errorf("%d bytes, and at most %d are kept", len(b), mostSaved)
 	}
-	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Replace(file, b)
 }
 
 // send tells the CA, in order, until ctx ends or the connection fails. What the CA refuses it will refuse again, unless it failed itself.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postern/ca/auditlog"
+	"postern/internal/durable"
 )
 
 // memory is what this machine remembers of one log: the last checkpoint that it found consistent with all before, and each that
@@ -90,7 +91,7 @@ func (m *memory) keep(checkpoint []byte) error {
 	if err := appendLine(m.history(), line); err != nil {
 		return err
 	}
-	return writeDurably(m.path(), checkpoint)
+	return durable.Replace(m.path(), checkpoint)
 }
 
 // conflict saves the two checkpoints that do not go together, and says where. An error that is about something else stays as it is.
@@ -101,7 +102,7 @@ func (m *memory) conflict(err error, before, now []byte) error {
 	path := filepath.Join(m.dir, "conflict-"+time.Now().UTC().Format("20060102T150405Z"))
 	text := fmt.Sprintf("%v\n\nBoth of these are signed by the key of the log, %s,\nand no log that is only appended to can have both. Keep this file.\n\n"+
 		"Seen before:\n\n%s\nSeen now:\n\n%s", err, strings.TrimSpace(m.vkey), before, now)
-	if werr := writeDurably(path, []byte(text)); werr != nil {
+	if werr := durable.Replace(path, []byte(text)); werr != nil {
 		return errors.Join(err, werr)
 	}
 	return fmt.Errorf("%w. Both signed checkpoints are in %s: they are the evidence. Stop using this CA until its operator has explained it", err, path)
@@ -114,29 +115,4 @@ func appendLine(path string, line []byte) error {
 	}
 	_, err = f.Write(append(line, '\n'))
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// writeDurably replaces a file whole, and it stays replaced through a power cut.
-func writeDurably(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -19,6 +19,7 @@ import (
 	"postern/ca/auditlog"
 	"postern/internal/command"
 	"postern/internal/control"
+	"postern/internal/durable"
 )
 
 var witnessCommand = &cli.Command{
@@ -136,7 +137,7 @@ func initWitness(s settings, name string) error {
 		return err
 	}
 	_, err = fmt.Fprintln(f, w.Secret())
-	if err := errors.Join(err, f.Sync(), f.Close(), syncDir(s.witnessHome())); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close(), durable.SyncDir(s.witnessHome())); err != nil {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "the key is in "+path+"; this line is for verifiers (--witness) and for the file witnesses of the CA:")

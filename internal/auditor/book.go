@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"postern/internal/control"
+	"postern/internal/durable"
 )
 
 // bookName is the file of recipients that this machine has accepted.
@@ -98,16 +99,7 @@ func (b *Book) write(list []control.Custody) error {
 		}
 		text.Write(append(line, '\n'))
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text.Bytes())
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), b.path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := durable.Replace(b.path, text.Bytes()); err != nil {
 		return err
 	}
 	b.accepted = list

@@ -26,6 +26,7 @@ import (
 
 	"postern/ca/auditlog"
 	"postern/internal/control"
+	"postern/internal/durable"
 )
 
 const (
@@ -96,16 +97,7 @@ func (n *Notifier) file(h *Hook) string { return filepath.Join(n.Dir, h.Name+".n
 
 // keep remembers the place of a hook. After a power cut it is the old place or the new one, never an empty file that nobody can go on from.
 func (n *Notifier) keep(h *Hook, next int64) error {
-	path := n.file(h)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f, "%d\n", next)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return durable.Replace(n.file(h), fmt.Appendf(nil, "%d\n", next))
 }
 
 // serve feeds one hook.
