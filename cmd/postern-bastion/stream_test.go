@@ -379,8 +379,8 @@ func TestAnswersThatRenewNothing(t *testing.T) {
 // A CA that lets the bastion log in and then says nothing more does not hold it for ever.
 func TestACAThatHangsHalfWay(t *testing.T) {
 	h := newHostile(t)
+	began := time.Now() // before anything was said: the silence begins when the last of it was
 	s := h.next("0")
-	began := time.Now()
 	s.dropped()
 	if took := time.Since(began); took < silence || took > silence+5*time.Second {
 		t.Errorf("left a silent CA after %s", took)
