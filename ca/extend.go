@@ -150,7 +150,7 @@ func (ca *CA) voteExtension(tx *store.Tx, c Caller, r *request, decision, becaus
 		}
 		return r.save(tx)
 	}
-	if met, _ := ca.tally(extending(*r, *last), want); !met {
+	if met, _ := ca.tally(asIf(*r, last.Votes, control.Extend), want); !met {
 		return r.save(tx)
 	}
 	return ca.prolong(tx, r)
@@ -178,17 +178,17 @@ func (ca *CA) mayVoteExtension(tx *store.Tx, c Caller, r request, e control.Exte
 	if !slices.ContainsFunc(want, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) }) {
 		return nil, refuse("%s is in none of the groups that %s needs (%s)", c.Name, r.ID, wanted(want))
 	}
-	if decision == control.Approve && !ca.helps(extending(r, e), want, c.Name) {
+	if decision == control.Approve && !ca.helps(asIf(r, e.Votes, control.Extend), want, c.Name) {
 		return nil, refuse("the extension of %s has what it needs of the groups of %s already", r.ID, c.Name)
 	}
 	return want, nil
 }
 
-// extending is the request as if what was signed for an extension of it were its approvals.
-func extending(r request, e control.Extension) request {
+// asIf is the request as if what was signed with a decision about something of it were its approvals.
+func asIf(r request, votes []control.Vote, decision string) request {
 	r.Votes = nil
-	for _, v := range e.Votes {
-		if v.Decision == control.Extend {
+	for _, v := range votes {
+		if v.Decision == decision {
 			v.Decision = control.Approve
 			r.Votes = append(r.Votes, v)
 		}

@@ -112,11 +112,11 @@ func (ca *CA) voteHalt(tx *store.Tx, c Caller, r *request, decision, because str
 		kept.State = control.Denied
 		return ca.decidedHalt(tx, r, *kept, []string{c.Name})
 	}
-	if met, _ := ca.tally(lifting(*r, *kept), want); !met {
+	if met, _ := ca.tally(asIf(*r, kept.Votes, control.Lift), want); !met {
 		return r.save(tx)
 	}
 	kept.State = control.Granted
-	return ca.decidedHalt(tx, r, *kept, approversOf(lifting(*r, *kept)))
+	return ca.decidedHalt(tx, r, *kept, approversOf(asIf(*r, kept.Votes, control.Lift)))
 }
 
 // mayVoteHalt says whether the decision is the caller's to make, and what approvals it needs.
@@ -147,22 +147,10 @@ func (ca *CA) mayVoteHalt(tx *store.Tx, c Caller, r request, h control.Halt, dec
 	if !slices.ContainsFunc(want, func(n control.Need) bool { return set.InGroup(c.Name, n.Group) }) {
 		return nil, refuse("%s is in none of the groups that may release %s (%s)", c.Name, r.ID, wanted(want))
 	}
-	if decision == control.Approve && !ca.helps(lifting(r, h), want, c.Name) {
+	if decision == control.Approve && !ca.helps(asIf(r, h.Votes, control.Lift), want, c.Name) {
 		return nil, refuse("what holds %s has what it needs of the groups of %s already", r.ID, c.Name)
 	}
 	return want, nil
-}
-
-// lifting is the request as if what was signed for releasing it were its approvals.
-func lifting(r request, h control.Halt) request {
-	r.Votes = nil
-	for _, v := range h.Votes {
-		if v.Decision == control.Lift {
-			v.Decision = control.Approve
-			r.Votes = append(r.Votes, v)
-		}
-	}
-	return r
 }
 
 func approversOf(r request) (names []string) {

@@ -78,11 +78,11 @@ func (ca *CA) shown(r request) request {
 	}
 	r.Extensions = slices.Clone(r.Extensions)
 	for i, e := range r.Extensions {
-		_, r.Extensions[i].Needs = ca.tally(extending(r, e), e.Needs)
+		_, r.Extensions[i].Needs = ca.tally(asIf(r, e.Votes, control.Extend), e.Needs)
 	}
 	r.Halts = slices.Clone(r.Halts)
 	for i, h := range r.Halts {
-		_, r.Halts[i].Needs = ca.tally(lifting(r, h), h.Needs)
+		_, r.Halts[i].Needs = ca.tally(asIf(r, h.Votes, control.Lift), h.Needs)
 	}
 	if state := r.passed(ca.now()); state != "" {
 		r.State = state
