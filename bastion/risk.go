@@ -73,6 +73,11 @@ func (r *risk) has(counter string) bool {
 	return r != nil && slices.ContainsFunc(r.watched, func(w *watched) bool { return w.Counter == counter })
 }
 
+// names says whether a limit is about that command.
+func (r *risk) names(command string) bool {
+	return slices.ContainsFunc(r.watched, func(w *watched) bool { return w.Counter == limit.Commands && w.command.MatchString(command) })
+}
+
 // holds says whether a limit may hold the session some time.
 func (r *risk) holds() bool {
 	return r != nil && slices.ContainsFunc(r.watched, func(w *watched) bool { return w.Action == limit.Hold })

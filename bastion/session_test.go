@@ -279,6 +279,20 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// rests waits until nothing more comes for a while.
+func (s *syncBuffer) rests(t testing.TB) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for before, since := -1, time.Now(); time.Since(since) < 300*time.Millisecond; time.Sleep(5 * time.Millisecond) {
+		if n := len(s.String()); n != before {
+			before, since = n, time.Now()
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it never rests")
+		}
+	}
+}
+
 func (s *syncBuffer) wait(t testing.TB, texts ...string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// echoTime is how long a line waits at most for what the host makes of keys such as the arrows and the tabulator, and echoPause how long the host
-	// says nothing more when it has. Who sees what they enter waits for neither.
+	// echoTime is how long a line waits at most for what the host makes of keys such as the arrows and the tabulator, and echoPause how long at least
+	// the host says nothing more when it has: a slow host, twice as long as it took to answer. Who sees what they enter waits for neither.
 	echoTime  = time.Second
 	echoPause = 25 * time.Millisecond
 )
@@ -28,8 +28,10 @@ type typist struct {
 
 	mu    sync.Mutex
 	line  typed.Line
-	asked time.Time // when the host got the last key whose effect only it knows
-	shown time.Time // when the host printed something last
+	asked time.Time     // when the host got the last key whose effect only it knows
+	shown time.Time     // when the host printed something last
+	took  time.Duration // from asked to what it printed first
+	ended time.Time     // when the line before was entered
 }
 
 // typist watches a program to which lines are typed; nil: no limit asks for it.
@@ -57,6 +59,7 @@ func (t *typist) Write(p []byte) (written int, err error) {
 				return written + m, errGone
 			}
 			_, err = t.to.Write(p[n-1 : n])
+			t.entered()
 			m++
 		}
 		written, p = written+m, p[n:]
@@ -85,7 +88,11 @@ func (t *typist) print(p []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.line.Shown(p)
-	t.shown = time.Now()
+	now := time.Now()
+	if t.shown.Before(t.asked) {
+		t.took = now.Sub(t.asked)
+	}
+	t.shown = now
 }
 
 func (t *typist) resize(columns uint32) {
@@ -112,14 +119,22 @@ func (t *typist) enters() bool {
 	return len(lines) == 0 || t.c.s.counts(t.c.ctx, limit.Commands, func(w *watched) bool { return slices.ContainsFunc(lines, w.command.MatchString) })
 }
 
+func (t *typist) entered() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = time.Now()
+}
+
 // mayChange says that the host has not shown yet what the line is.
 func (t *typist) mayChange() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.line.Unsure() || time.Since(t.asked) > echoTime {
-		return false
+	shown, late := t.line.Late()
+	if t.line.Unsure() && time.Since(t.asked) < echoTime {
+		return late || t.shown.Before(t.asked) || time.Since(t.shown) < max(echoPause, 2*t.took)
 	}
-	return t.shown.Before(t.asked) || time.Since(t.shown) < echoPause
+	// What is shown of the line before was counted with it.
+	return late && time.Since(t.ended) < echoTime && t.c.s.risk.names(shown)
 }
 
 // sized notes how wide the terminal is, of a request that says so.

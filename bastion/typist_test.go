@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"postern/internal/control"
+	"postern/internal/limit"
 )
 
 // atPrompt is a shell at a terminal, whose prompt is known.
@@ -63,6 +66,7 @@ func TestTypedCommands(t *testing.T) {
 		_, _ = io.WriteString(at.in, keys)
 		if enter != "" {
 			at.out.wait(t, "reverse-i-search")
+			at.out.rests(t)
 			_, _ = io.WriteString(at.in, enter)
 		}
 		var r control.Risk
@@ -79,7 +83,8 @@ func TestTypedCommands(t *testing.T) {
 		}
 		w.b.Lift(control.Lifted{Session: r.Session, Limit: r.Limit, Before: r.Lifted, By: []string{"bob"}})
 		fmt.Fprintf(at.in, " echo did-$((%d))\r", round)
-		at.out.wait(t, fmt.Sprintf("did-%d", round))
+		at.out.wait(t, fmt.Sprintf("did-%d\r\n", round))
+		at.out.rests(t) // the shell is at its prompt: before, the kernel takes some keys as its own
 		if _, err := os.Stat(w.file("stop-1")); err != nil {
 			t.Errorf("%q did not run when it was released: %v", keys, err)
 		}
@@ -88,6 +93,63 @@ func TestTypedCommands(t *testing.T) {
 	case r := <-told:
 		t.Errorf("told besides: %+v", r)
 	default:
+	}
+}
+
+// Who types ahead of a slow host is counted once: what it shows late is of the line before.
+func TestTypedAhead(t *testing.T) {
+	t.Parallel()
+	at := &typist{c: &channel{s: &session{risk: &risk{watched: []*watched{{Limit: limit.Limit{Counter: limit.Commands}, command: regexp.MustCompile("touch .*stop")}}}}}}
+	enter := func(keys string) []string {
+		t.Helper()
+		if n, entered := at.line.Typed([]byte(keys)); n != len(keys) || !entered {
+			t.Fatalf("%q is not a line: %d %v", keys, n, entered)
+		}
+		lines := at.line.Entered()
+		at.entered()
+		return lines
+	}
+	at.print([]byte("ready$ "))
+	if lines := enter("touch stop\r"); !slices.Equal(lines, []string{"touch stop"}) {
+		t.Errorf("entered: %q", lines)
+	}
+	at.print([]byte("touch st"))
+	if at.mayChange() {
+		t.Error("a line waits for what no limit is about")
+	}
+	at.print([]byte("op"))
+	if !at.mayChange() {
+		t.Error("what is shown late would count with the next line")
+	}
+	at.print([]byte("\r\nready$ "))
+	if at.mayChange() {
+		t.Error("a line waits for one that has ended")
+	}
+	if lines := enter("echo\r"); !slices.Equal(lines, []string{"echo"}) {
+		t.Errorf("entered: %q", lines)
+	}
+	// The line before is asked for while the last one still stands there.
+	at.print([]byte("echo"))
+	at.line.Typed([]byte("\x1b[A"))
+	at.asked = time.Now()
+	at.print([]byte("x"))
+	at.asked, at.shown = at.asked.Add(-2*echoPause), at.shown.Add(-2*echoPause)
+	if !at.mayChange() {
+		t.Error("what the host will show is not waited for")
+	}
+	at.print([]byte("\r\nready$ touch stop"))
+	at.asked, at.shown, at.took = at.asked.Add(-2*echoPause), at.shown.Add(-2*echoPause), 0
+	if at.mayChange() {
+		t.Error("a line waits for a host that has answered")
+	}
+	if lines := enter("\r"); !slices.Equal(lines, []string{"touch stop"}) {
+		t.Errorf("entered: %q", lines)
+	}
+	// A host that never ends a line has nobody wait for ever, and what it shows counts.
+	at.print([]byte("touch stop"))
+	at.ended = at.ended.Add(-2 * echoTime)
+	if at.mayChange() {
+		t.Error("a line waits for ever")
 	}
 }
 

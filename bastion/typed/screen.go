@@ -12,6 +12,7 @@ type screen struct {
 	prompt string // that stood before the line before
 	paused bool   // somebody types on this line
 	other  bool   // a program has the whole screen, of which we know nothing
+	late   bool   // the host has not ended the line before yet, so what stands here may be of that one
 
 	state  screenState
 	params [16]byte
@@ -32,6 +33,16 @@ const (
 // Resize says how wide the terminal is.
 func (l *Line) Resize(columns int) { l.screen.row.Columns = columns }
 
+// Late says that the host has not ended the line before yet, as when somebody types ahead: what it shows may be of either line.
+func (l *Line) Late() (shown string, late bool) {
+	s := &l.screen
+	if l.Raw || s.other || !s.late {
+		return "", false
+	}
+	shown, _ = s.row.Command(s.prompt)
+	return shown, true
+}
+
 // Shown takes what the host prints.
 func (l *Line) Shown(b []byte) {
 	if l.Raw {
@@ -51,6 +62,7 @@ func (l *Line) Shown(b []byte) {
 		// Of what scrolls by only the end matters.
 		if i := bytes.LastIndexByte(b[:n], '\n'); i >= 0 {
 			s.fresh()
+			s.late = false
 			b, n = b[i+1:], n-i-1
 		}
 		s.print(b[:n])
@@ -92,6 +104,7 @@ func (s *screen) entered() (line string) {
 	}
 	line, s.prompt = s.row.Command(s.prompt)
 	s.fresh()
+	s.late = true
 	return line
 }
 
@@ -145,7 +158,7 @@ func (s *screen) escaped(c byte) {
 	default:
 		s.state = ground
 		if c == 'c' {
-			s.other = false
+			s.other, s.late = false, false
 			s.fresh()
 		}
 	}
@@ -162,7 +175,7 @@ func (s *screen) act(final byte) {
 			switch string(mode) {
 			case "47", "1047", "1049":
 				if on := final == 'h'; on != s.other && (on || final == 'l') {
-					s.other = on
+					s.other, s.late = on, false
 					s.fresh()
 				}
 			}
