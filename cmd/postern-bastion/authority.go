@@ -3,30 +3,27 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"postern/bastion"
 	"postern/internal/control"
+	"postern/internal/durable"
 )
 
 const (
-	patience    = 5 * time.Second // to connect, and to log in
-	firstPause  = 100 * time.Millisecond
-	longPause   = 2 * time.Second // with patience it decides how soon after an outage the leases are renewed
-	answerTime  = 20 * time.Second
-	retryNames  = 10 * time.Second // after the CA gave no gateway certificates
-	unreachable = "no connection to the CA"
+	patience   = 5 * time.Second // to connect, and to log in
+	firstPause = 100 * time.Millisecond
+	longPause  = 2 * time.Second // with patience it decides how soon after an outage the leases are renewed
+	answerTime = 20 * time.Second
+	retryNames = 10 * time.Second // after the CA gave no gateway certificates
 )
 
 // authority is the bastion's one connection to its CA, made anew whenever it is lost.
@@ -38,7 +35,7 @@ type authority struct {
 	names   *names
 	log     *slog.Logger
 
-	client  atomic.Pointer[control.Client]
+	link    link
 	policy  chan struct{} // the policy changed: names may have, too
 	told    *receipts
 	custody *bastion.Custody
@@ -49,9 +46,9 @@ type authority struct {
 }
 
 func (a *authority) open(ctx context.Context, r control.OpenRequest) (*control.OpenReply, error) {
-	c := a.client.Load()
-	if c == nil {
-		return nil, errors.New(unreachable)
+	c, err := a.link.soon(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if err := a.told.settled(ctx); err != nil {
 		return nil, err
@@ -64,16 +61,16 @@ func (a *authority) open(ctx context.Context, r control.OpenRequest) (*control.O
 }
 
 func (a *authority) report(ctx context.Context, p control.Progress) error {
-	c := a.client.Load()
-	if c == nil {
-		return errors.New(unreachable)
+	c, err := a.link.now()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	if err := a.tellUses(ctx, c, p.Session); err != nil { // the CA knows no such session before
 		return err
 	}
-	_, err := c.Run(ctx, jsonReader(p), "session-progress", "--json")
+	_, err = c.Run(ctx, jsonReader(p), "session-progress", "--json")
 	return err
 }
 
@@ -83,7 +80,7 @@ func (a *authority) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := a.follow(ctx)
-		a.client.Store(nil)
+		a.link.set(nil)
 		if ctx.Err() != nil {
 			return
 		}
@@ -120,7 +117,7 @@ func (a *authority) follow(ctx context.Context) error {
 	if err != nil {
 		return cmp.Or(context.Cause(ctx), err)
 	}
-	a.client.Store(client)
+	a.link.set(client)
 	a.log.Info("following the CA", "ca", a.config.Address, "from", from)
 	group.Go(func() { cancel(a.listen(stream, p)) })
 	group.Go(func() { cancel(p.send(ctx, stream)) })
@@ -228,7 +225,7 @@ func (a *authority) fetchNames(ctx context.Context, client *control.Client) erro
 	}
 	a.log.Info("gateway certificates", "names", list)
 	if a.namesFile != "" {
-		return os.WriteFile(a.namesFile, out, 0o600)
+		return durable.Replace(a.namesFile, out)
 	}
 	return nil
 }
