@@ -10,6 +10,9 @@ import (
 	"postern/internal/store"
 )
 
+// maxDeclined bounds text that a bastion writes into the log.
+const maxDeclined = 1000
+
 // order writes one down and logs it.
 func (ca *CA) order(tx *store.Tx, actor string, d *control.Deletion) (err error) {
 	if d.ID, err = unused(tx, deletionRows, "D-", 10); err != nil {
@@ -90,7 +93,10 @@ func (ca *CA) CustodyNumber() (n uint64, err error) {
 // Deleted takes the receipt of a bastion.
 func (ca *CA) Deleted(c Caller, r control.Receipt) error {
 	if c.Kind != "bastion" || r.Bastion != c.Name {
-		return refuse("the receipt is by bastion %q, and %s %s brought it", r.Bastion, c.Kind, c.Name)
+		return refuse("the receipt is by bastion %.100q, and %s %s brought it", r.Bastion, c.Kind, c.Name)
+	}
+	if len(r.Declined) > maxDeclined {
+		return refuse("why nothing was destroyed has %d bytes, at most %d fit", len(r.Declined), maxDeclined)
 	}
 	b, ok := ca.policy.Load().Bastion(c.Name)
 	if !ok {

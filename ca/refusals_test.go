@@ -61,7 +61,12 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	refused(t, "an approval with a reason", err, "no reason of its own")
 	_, err = w.Request(w.as("bastion-1", "alice"), r.ID)
 	refused(t, "a machine with a person's name", err, "no request")
-	for range maxLive - 1 {
+	if _, err := w.Vote(w.who("bob"), r.ID, control.Deny, "no", w.sign("bob", "bob", control.Deny, r.ID, "no")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Vote(w.who("alice"), r.ID, control.Withdraw, "", w.sign("alice", "alice", control.Withdraw, r.ID, ""))
+	refused(t, "to take back what was denied", err, "takes no more decisions")
+	for range maxLive {
 		w.ask("alice", "root@phi1")
 	}
 	refused(t, "one more", ask(func(*Ask) {}), "has 50 requests in flight")
@@ -131,6 +136,8 @@ func TestReportsThatAreRefused(t *testing.T) {
 		{"half a head", "64 hex digits", progress(own, func(p *control.Progress) { p.Head = "abab" })},
 		{"an end that is a book", "at most 200 fit", progress(own, func(p *control.Progress) { p.End = strings.Repeat("x", 201) })},
 		{"a limit of another's session", "has no session", crossed(other)},
+		{"a receipt by another", `by bastion "bastion-2"`, w.answer(control.Receipt{Bastion: "bastion-2"})},
+		{"a reason to keep that is a book", "at most 1000 fit", w.answer(control.Receipt{Bastion: "bastion-1", Declined: strings.Repeat("x", maxDeclined+1)})},
 	})
 	if w.show(r.ID).State != control.Granted {
 		t.Error("another bastion's word cut it")

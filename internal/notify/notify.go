@@ -73,14 +73,15 @@ func (n *Notifier) Run(ctx context.Context) error {
 	return nil
 }
 
-// place is where a hook goes on. A new one hears of what comes, not of the past.
+// place is where a hook goes on. A new one hears of what comes, not of the past; so does one whose place the log of a CA that was restored from a backup
+// has not reached: else it would hear nothing until it does.
 func (n *Notifier) place(h *Hook) (int64, error) {
+	size, err := n.Size()
+	if err != nil {
+		return 0, err
+	}
 	data, err := os.ReadFile(n.file(h))
 	if errors.Is(err, os.ErrNotExist) {
-		size, err := n.Size()
-		if err != nil {
-			return 0, err
-		}
 		return size, n.keep(h, size)
 	}
 	if err != nil {
@@ -89,6 +90,10 @@ func (n *Notifier) place(h *Hook) (int64, error) {
 	next, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
 	if err != nil || next < 0 {
 		return 0, fmt.Errorf("%s does not hold the number of a leaf; remove it, and the hook goes on with what comes", n.file(h))
+	}
+	if next > size {
+		n.Log.Error("a hook was told of more than the log has: was the CA restored from a backup?", "hook", h.Name, "told", next, "leaves", size)
+		return size, n.keep(h, size)
 	}
 	return next, nil
 }

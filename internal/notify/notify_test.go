@@ -366,3 +366,23 @@ func TestLimitsAreTold(t *testing.T) {
 		}
 	}
 }
+
+// A CA that was restored from a backup has fewer leaves than a hook was told of: it hears of what comes all the same.
+func TestAPlaceTheLogHasNotReached(t *testing.T) {
+	dir, f := t.TempDir(), newFeed()
+	f.add(t, asked("R-1", "one"))
+	var logged bytes.Buffer
+	n := &Notifier{Dir: dir, Size: f.size, Log: slog.New(slog.NewTextHandler(&logged, nil))}
+	h := &Hook{Name: "chat"}
+	if err := n.keep(h, 1000); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if from, err := n.place(h); err != nil || from != 1 {
+			t.Errorf("it goes on with %d, %v", from, err)
+		}
+	}
+	if strings.Count(logged.String(), "restored from a backup") != 1 {
+		t.Errorf("logged once: %s", logged.String())
+	}
+}
