@@ -212,8 +212,12 @@ func (v *verifier) goodSheet(r *request, given auditlog.Sheet) error {
 	if given.To.CA != v.ca || given.To.Bastion != r.Sheet.Bastion {
 		return fmt.Errorf("it is sealed to bastion %.60q", given.To.Bastion)
 	}
-	if err := given.To.Verify(v.policy.bastions[r.Sheet.Bastion]); err != nil {
+	bastion := v.policy.bastions[r.Sheet.Bastion]
+	if err := given.To.Verify(bastion); err != nil {
 		return err
+	}
+	if v.dead[ssh.FingerprintSHA256(bastion)] {
+		return fmt.Errorf("it is sealed to bastion %s, whose key was revoked before", r.Sheet.Bastion)
 	}
 	return v.goodTerms(r, t)
 }
