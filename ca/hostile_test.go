@@ -238,3 +238,37 @@ func TestMachinesDrawNothing(t *testing.T) {
 		t.Errorf("%+v, %v", hosts, err)
 	}
 }
+
+// To give back is always allowed: while more time is asked for, and while a limit holds the grant. It cuts what is live.
+func TestGivingBackWhatWaits(t *testing.T) {
+	w := newWorld(t)
+	w.limited("denied 3 hold")
+	gives := func(person, id string) {
+		t.Helper()
+		if _, err := w.Vote(w.who(person), id, control.Withdraw, "", w.sign(person, person, control.Withdraw, id, "")); err != nil {
+			t.Fatal(err)
+		}
+		list, _, err := w.Revocations(0)
+		if err != nil || w.show(id).State != control.Revoked || len(list) == 0 || list[len(list)-1].Requests[0] != id {
+			t.Errorf("%s gave back %s: it is %s, and cut was %+v, %v", person, id, w.show(id).State, list, err)
+		}
+	}
+	first, _ := w.granted("alice", "root@phi1", "bob")
+	w.mustExtend("alice", first.ID, time.Minute)
+	gives("alice", first.ID)
+	second, _ := w.granted("alice", "root@phi1", "bob")
+	w.mustExtend("alice", second.ID, time.Minute)
+	gives("bob", second.ID)
+	for _, person := range []string{"alice", "bob"} {
+		held, made := w.granted("alice", "root@phi1", "bob")
+		reply, err := w.open(made.Certificate, "root@phi1")
+		if err == nil {
+			err = w.Risk(w.who("bastion-1"), control.Risk{Session: reply.Session.ID, Limit: "denied 3 hold", Count: 4, At: w.time()})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		gives(person, held.ID)
+	}
+	w.proven()
+}

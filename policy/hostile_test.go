@@ -32,6 +32,19 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// Who had the name of the CA's clock or of its rules could say what only they say.
+func TestNamesThatAreNobodys(t *testing.T) {
+	minimal := directory(t, "testdata/minimal")
+	for _, name := range []string{"ca", "policy"} {
+		for _, edit := range [][2]string{{"people.yaml", "  alice:"}, {"hosts.yaml", "  phi1:"}, {"hosts.yaml", "  bastion-1:"}} {
+			_, err := Load(minimal.with(t, edit[0], edit[1], "  "+name+":").fs())
+			if err == nil || !strings.Contains(err.Error(), "is nobody's name") {
+				t.Errorf("%s for %s: %v", name, edit[1], err)
+			}
+		}
+	}
+}
+
 // What cannot be seen in a file of the policy is not in it.
 func TestHiddenText(t *testing.T) {
 	minimal := directory(t, "testdata/minimal")

@@ -23,13 +23,13 @@ func (l *loader) hosts(content []byte) bool {
 		return false
 	}
 	for _, p := range d.pairs(fields["hosts"], "hosts") {
-		if d.name(p.key, "hosts") {
+		if d.somebody(p.key, "hosts") {
 			l.host(d, p, declared)
 		}
 	}
 	if fields["bastions"] != nil {
 		for _, p := range d.pairs(fields["bastions"], "bastions") {
-			if d.name(p.key, "bastions") {
+			if d.somebody(p.key, "bastions") {
 				l.bastion(d, p)
 			}
 		}

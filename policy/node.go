@@ -188,6 +188,16 @@ func (d data) name(w word, what string) bool {
 	return true
 }
 
+// somebody reads the name of a person or a machine. Two names are nobody's: the log names as the cause the CA's clock with one, its rules with the
+// other, and whoever had such a name would be taken for them.
+func (d data) somebody(w word, what string) bool {
+	if w.text == "ca" || w.text == "policy" {
+		d.bad(w.line, "%s: %q is nobody's name: the log calls what happens by itself so", what, w.text)
+		return false
+	}
+	return d.name(w, what)
+}
+
 func (d data) key(n *yaml.Node, what string) (Key, bool) {
 	w, ok := d.text(n, what)
 	if !ok {

@@ -32,7 +32,7 @@ func (l *loader) people(content []byte) bool {
 		return false
 	}
 	for _, p := range d.pairs(fields["people"], "people") {
-		if d.name(p.key, "people") {
+		if d.somebody(p.key, "people") {
 			l.person(d, p)
 		}
 	}
