@@ -131,7 +131,7 @@ func (b *Bastion) lose() {
 func (b *Bastion) stopLost() []*ending {
 	b.lease.losing.Lock()
 	defer b.lease.losing.Unlock()
-	lost := slices.DeleteFunc(b.revoked.sessions(), func(s *session) bool { return b.lease.keeps(s.term) })
+	lost := slices.DeleteFunc(b.revoked.sessions(), (*session).leased)
 	return stopAll(lost, "lost", errLost.Error())
 }
 
@@ -140,12 +140,15 @@ func (s *session) kept() bool {
 	if s.halted.Load() {
 		return false
 	}
-	if s.grant.sealed || s.b.lease.keeps(s.term) { // a sealed grant has no lease, but its deadline
+	if s.leased() {
 		return true
 	}
 	go s.lose()
 	return false
 }
+
+// leased says whether the CA lets the session go on. A sealed grant has no lease, but its deadline: that of those who began with the CA ends nothing of it.
+func (s *session) leased() bool { return s.grant.sealed || s.b.lease.keeps(s.term) }
 
 // lose ends a session that noticed by itself that the lease is over. All others are over too, and end with it.
 func (s *session) lose() {
