@@ -156,3 +156,18 @@ func TestWhatWasHeardLastIsKept(t *testing.T) {
 		t.Errorf("on disk are %d revocations", len(list))
 	}
 }
+
+// A connection that was made while the sheet was good is no way to present it later, when everything else would let it pass.
+func TestASheetThatExpiredMeanwhile(t *testing.T) {
+	d := newDrawer(t)
+	made, cert := d.sealed()
+	g, err := d.b.certificate(cert, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.now = d.terms.Until
+	d.b.Sheets.heard(d.now)
+	if _, err := d.b.present(g, made); err == nil || !strings.Contains(err.Error(), "was good until") {
+		t.Error(err)
+	}
+}
