@@ -150,9 +150,6 @@ func (s *session) kept() bool {
 	return false
 }
 
-// leased says whether the CA lets the session go on. A sealed grant has no lease, but its deadline: that of those who began with the CA ends nothing of it.
-func (s *session) leased() bool { return s.grant.sealed || s.b.lease.keeps(s.term) }
-
 // lose ends a session that noticed by itself that the lease is over. All others are over too, and end with it.
 func (s *session) lose() {
 	s.stopWithAll()
