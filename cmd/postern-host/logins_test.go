@@ -40,7 +40,7 @@ type follower struct {
 	pam  bool // logins have audit sessions
 }
 
-func newFollower(t *testing.T) *follower {
+func newFollower(t testing.TB) *follower {
 	t.Helper()
 	f := &follower{newAgent(t, time.Hour, false), newSSHD(t), false}
 	f.ca.publish(list(t, 1, time.Now()), false)
@@ -65,7 +65,7 @@ func newFollower(t *testing.T) *follower {
 func (f *follower) file(name string) string { return filepath.Join(filepath.Dir(f.revoked.path), name) }
 
 // hear starts what serve starts, anew from what is on disk.
-func (f *follower) hear(t *testing.T) {
+func (f *follower) hear(t testing.TB) {
 	t.Helper()
 	l, err := readLogins(f.file("logins.json"), proc, f.agent.log)
 	if err != nil {
@@ -159,7 +159,7 @@ func TestWhatIsLeftIsEnded(t *testing.T) {
 	f.saying(t, "the other alone", func(s control.HostState) bool { return slices.Equal(s.Logins, []uint64{8}) })
 }
 
-func (f *follower) install(t *testing.T) {
+func (f *follower) install(t testing.TB) {
 	t.Helper()
 	f.sshd.install(list(t, 1, time.Now()))
 }
