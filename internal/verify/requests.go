@@ -70,6 +70,8 @@ func (v *verifier) request(asked control.Request) {
 	case places > most:
 		v.fail("request %s needs more than %d approvals", asked.ID, most)
 		r.Needs = []control.Need{{Count: 1}} // which nobody meets
+	case slices.ContainsFunc(asked.Needs, func(n control.Need) bool { return n.Count <= 0 || n.Group == "" }):
+		v.fail("request %s needs approvals that no policy asks for: %+v", asked.ID, asked.Needs)
 	case asked.State != control.Pending || len(asked.Votes) > 0 || len(asked.Extensions)+len(asked.Halts) > 0:
 		v.fail("request %s begins as %s with %d votes", asked.ID, asked.State, len(asked.Votes))
 	case statement.Digest(asked) != asked.Digest:
