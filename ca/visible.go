@@ -44,7 +44,7 @@ func (ca *CA) Requests(c Caller, all bool) ([]control.Request, error) {
 func (ca *CA) visible(tx *store.Tx, c Caller, id string) (request, error) {
 	r, err := load(tx, strings.ToUpper(id))
 	if errors.Is(err, store.ErrNotFound) || (err == nil && !ca.sees(c, r)) {
-		return request{}, refuse("no request %s; list them with: postern requests", id)
+		return request{}, refuse("no request %s is there for you to see; those that are: postern requests --all", id)
 	}
 	return ca.shown(r), err
 }

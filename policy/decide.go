@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -133,7 +135,7 @@ func (s *Set) request(q *Query) (cedar.Request, string) {
 	case person == nil:
 		return cedar.Request{}, fmt.Sprintf("%q is not a known person", q.Person)
 	case host == nil:
-		return cedar.Request{}, fmt.Sprintf("host %q is unknown", q.Host)
+		return cedar.Request{}, fmt.Sprintf("host %q is unknown%s", q.Host, cmp.Or(among("hosts", slices.Collect(maps.Keys(s.hosts))), "; postern trust lists the hosts"))
 	case !host.HasAccount(q.Account):
 		return cedar.Request{}, fmt.Sprintf("%s has no account %q%s", host.Name, q.Account, among("accounts", host.Accounts))
 	case q.For < 0:

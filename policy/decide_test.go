@@ -132,7 +132,7 @@ func TestWhy(t *testing.T) {
 			`no rule allows bob to open ehr-db-1 as root: rules for ehr-db-1 are for group dba`}},
 		{"bob", "root@monitor-1", nil, []string{`no rule allows bob to open monitor-1 as root`}},
 		{"bob", "viewer@monitor-1", nil, []string{`no rule allows bob to open monitor-1 as viewer: rules for monitor-1 are for group dba`}},
-		{"alice", "postgres@phi9", nil, []string{`host "phi9" is unknown`}},
+		{"alice", "postgres@phi9", nil, []string{`host "phi9" is unknown (hosts are: ehr-db-1, img-1, monitor-1)`}},
 		{"alice", "oracle@ehr", nil, []string{`ehr-db-1 has no account "oracle" (accounts are: postgres, root)`}},
 		{"mallory", "postgres@ehr", nil, []string{`"mallory" is not a known person`}},
 		{"alice", "postgres@ehr", func(q *Query) { q.Capabilities = []string{"shell"}; q.For = 45 * time.Minute }, []string{

@@ -222,7 +222,7 @@ func listRecipients(c *cli.Context) error {
 		}
 		rows = append(rows, []string{e.Recipient.Label(), e.Recipient.ID, e.Auditor, when(e.At, time.Now()), here})
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "no recipient has a name yet; give yours one with: postern auditor enrol RECIPIENT --name NAME")
 }
 
 func recoverKeys(c *cli.Context) error {

@@ -169,7 +169,7 @@ func printHolds(holds []control.Custody) error {
 		}
 		rows = append(rows, []string{h.ID, h.Scope, h.Auditor, when(h.At, time.Now()), h.Reason, verdict})
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "nothing is held")
 }
 
 var shredCommand = &cli.Command{
@@ -254,11 +254,7 @@ func runRetention(c *cli.Context) error {
 			}
 			rows = append(rows, []string{d.Session, d.Bastion, fmt.Sprintf("%d days", d.RetainDays), now})
 		}
-		if len(list) == 0 {
-			fmt.Fprintln(os.Stderr, "nothing is due")
-			return nil
-		}
-		return table(os.Stdout, rows)
+		return rowsOr(rows, "nothing is due")
 	})
 }
 
@@ -272,7 +268,7 @@ func listDeletions(c *cli.Context) error {
 			}
 			rows = append(rows, []string{d.ID, d.Session + d.Key, d.Bastion, by, when(d.At, time.Now()), fateOf(d)})
 		}
-		return table(os.Stdout, rows)
+		return rowsOr(rows, "nothing was ordered destroyed")
 	})
 }
 

@@ -105,7 +105,7 @@ func (f format) export(c *cli.Context, id string) error {
 func exportCapture(r *recorder.Reader, w io.Writer) error {
 	n, err := play.Pcapng(r, w)
 	if err == nil {
-		fmt.Fprintf(os.Stderr, "%d forwarded connections\n", n)
+		fmt.Fprintln(os.Stderr, count(int(n), "forwarded connection"))
 	}
 	return err
 }

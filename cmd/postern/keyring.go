@@ -121,7 +121,7 @@ func (k *keyring) useFile(path string, agentErr error) error {
 		if public, perr := publicBeside(path); perr == nil {
 			return k.usePublic(path+".pub", public, agentErr)
 		}
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("your SSH key: %s: %w; name another with POSTERN_KEY or --key", path, err)
 	}
 	return k.usePrivate(path, private)
 }

@@ -91,6 +91,9 @@ func TestKeyring(t *testing.T) {
 	if _, err := openKeyring(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("opened a key that is not there")
 	}
+	if _, err := openKeyring("keyring_test.go"); err == nil || !strings.Contains(err.Error(), "name another with POSTERN_KEY") {
+		t.Errorf("a file that is no key: %v", err)
+	}
 	other := keyFile(t, "", "-t", "ed25519")
 	if err := os.Remove(other); err != nil {
 		t.Fatal(err)

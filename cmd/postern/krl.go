@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -227,6 +228,9 @@ func askKRL(list *krl.List, what string) ([]krlAnswer, error) {
 // askFile asks about each line. What cannot be read as a key is an error: it must not pass for one that is not revoked.
 func askFile(list *krl.List, path string) (answers []krlAnswer, err error) {
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, command.Misuse("--query %s: that is no serial, no fingerprint SHA256:… and no file", path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -29,6 +30,15 @@ func listing[T any](print func([]T) error, words ...string) cli.ActionFunc {
 		}
 		return print(list)
 	}
+}
+
+// rowsOr is a table, or one line where it would be empty: a heading over nothing leaves open whether something went wrong.
+func rowsOr(rows [][]string, nothing string) error {
+	if len(rows) > 1 {
+		return table(os.Stdout, rows)
+	}
+	fmt.Fprintln(os.Stderr, nothing)
+	return nil
 }
 
 func jsonLines[T any](list []T) error {

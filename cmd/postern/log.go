@@ -28,8 +28,8 @@ var logCommand = &cli.Command{
 	Name:  "log",
 	Usage: "the audit log, for people and for a SIEM, as it is or as it grows; postern verify proves what it says",
 	Flags: []cli.Flag{
-		&cli.Int64Flag{Name: "from", Usage: "begin at leaf `N`"},
-		&cli.Int64Flag{Name: "to", Usage: "end before leaf `N` (0: at the end)"},
+		&cli.Int64Flag{Name: "from", DefaultText: "the first", Usage: "begin at leaf `N`"},
+		&cli.Int64Flag{Name: "to", DefaultText: "the end", Usage: "end before leaf `N`"},
 		&cli.StringFlag{Name: "since", Usage: "only what is of `WHEN` or later: 30d, 12h, 2w (ago), 2026-10-01, or a time"},
 		&cli.StringFlag{Name: "format", Value: "text", Usage: "text, jsonl (an entry a line, with its leaf hash), json (all of them as one array) or ocsf (an OCSF event a line): `FORMAT`"},
 		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what comes, and hold all of it against the log's checkpoints"},

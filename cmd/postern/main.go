@@ -14,7 +14,7 @@ import (
 func main() { command.Main(newApp(), explain) }
 
 func newApp() *cli.App {
-	return command.Prepare(&cli.App{
+	app := command.Prepare(&cli.App{
 		Name:      "postern",
 		Usage:     "minutes of SSH access, approved, recorded, revocable",
 		UsageText: "postern [--ca A] [--trust D] [--key F] [--home D] COMMAND …",
@@ -65,6 +65,8 @@ func newApp() *cli.App {
 			policyCommand,
 		},
 	})
+	withExamples(app.Commands, "")
+	return app
 }
 
 // explain gives an error of the CA the exit status that the CA gave, and makes text of other people safe to show.

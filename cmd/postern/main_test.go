@@ -46,6 +46,9 @@ func TestMisuse(t *testing.T) {
 		{"whoami --ca", "--ca needs a value"},
 		{"policy explain alice root@phi1", "--dir is missing"},
 		{"policy nosuch", "postern policy --help"},
+		{"sessions --since 3d --until 4d", "nothing is both since"},
+		{"views --kind nosuch", "kinds are: replay, "},
+		{"replay S-1 --speed 100", "--speed is from 0.25 to 16"},
 	} {
 		help, err := run(t, strings.Fields(test.typed)...)
 		var misuse command.UsageError
@@ -55,6 +58,13 @@ func TestMisuse(t *testing.T) {
 		if err != nil && (strings.Contains(err.Error(), "\n") || help != "") {
 			t.Errorf("postern %s: a usage error is one line, not %q and %q", test.typed, err, help)
 		}
+	}
+}
+
+func TestQueryOfNothing(t *testing.T) {
+	var misuse command.UsageError
+	if _, err := askKRL(nil, "id_ed25519-crt.pub"); !errors.As(err, &misuse) || !strings.Contains(err.Error(), "no serial, no fingerprint SHA256:… and no file") {
+		t.Error(err)
 	}
 }
 
@@ -68,6 +78,62 @@ func TestHelp(t *testing.T) {
 	if help, err := run(t); !errors.As(err, &misuse) || misuse != "" || !strings.Contains(help, "COMMANDS") {
 		t.Errorf("postern alone: %v, %q", err, help)
 	}
+}
+
+// Every command shows in its help how it is typed, and what is shown is a command line that it takes.
+func TestExamples(t *testing.T) {
+	known := map[string]bool{}
+	var ran bool
+	app := newApp()
+	var walk func(commands []*cli.Command, before string)
+	walk = func(commands []*cli.Command, before string) {
+		for _, c := range commands {
+			walk(c.Subcommands, before+c.Name+" ")
+			if len(c.Subcommands) > 0 {
+				continue
+			}
+			known[before+c.Name] = true
+			c.Action = func(cc *cli.Context) error {
+				if usage := c.ArgsUsage; usage != "" && usage[0] != '[' && usage[0] != '-' && cc.NArg() == 0 && !cc.Bool("web") {
+					return fmt.Errorf("wants %s", usage)
+				}
+				ran = true
+				return nil
+			}
+			if lines := examples[before+c.Name]; len(lines) == 0 {
+				t.Errorf("postern %s%s has no example", before, c.Name)
+			} else if help, err := run(t, strings.Fields(before+c.Name+" --help")...); err != nil || !strings.Contains(help, lines[0]) {
+				t.Errorf("postern %s%s does not show its example: %v\n%s", before, c.Name, err, help)
+			}
+		}
+	}
+	walk(app.Commands, "")
+	for name, lines := range examples {
+		if !known[name] {
+			t.Errorf("there is no command %q", name)
+		}
+		for _, line := range lines {
+			ran = false
+			if err := command.Run(t.Context(), app, shellWords(line)); err != nil || !ran || !strings.HasPrefix(line, "postern "+name) {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+	}
+}
+
+// shellWords are the words of a command line, up to what is for the shell.
+func shellWords(line string) (words []string) {
+	for line = strings.TrimSpace(line); line != ""; line = strings.TrimSpace(line) {
+		if strings.ContainsRune("&<>|", rune(line[0])) {
+			break
+		}
+		word, rest, _ := strings.Cut(line, " ")
+		if line[0] == '\'' {
+			word, rest, _ = strings.Cut(line[1:], "'")
+		}
+		words, line = append(words, word), rest
+	}
+	return words
 }
 
 // Every command has a line in the help that says what it does, and reports misuse as misuse.

@@ -25,7 +25,7 @@ var recordingCommand = &cli.Command{
 		Name:      "fetch",
 		Usage:     "keep a sealed recording as a file; postern verify --recording FILE checks it",
 		ArgsUsage: "S-… -o FILE",
-		Flags:     []cli.Flag{outputFlag, viewReasonFlag},
+		Flags:     []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`"}, viewReasonFlag},
 		Action: func(c *cli.Context) error {
 			args, err := command.Exactly(c, "S-…")
 			if err != nil {

@@ -40,8 +40,8 @@ var replayCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
-		if c.Float64("speed") <= 0 || c.Duration("idle") < 0 || c.Duration("from") < 0 {
-			return command.Misuse("--speed is above 0, --idle and --from are not negative")
+		if speed := c.Float64("speed"); !(speed >= 0.25 && speed <= 16) || c.Duration("idle") < 0 || c.Duration("from") < 0 {
+			return command.Misuse("--speed is from 0.25 to 16, --idle and --from are not negative")
 		}
 		view := auditor.View{Kind: control.ViewReplay, Keystrokes: c.Bool("keystrokes")}
 		switch {
@@ -62,7 +62,7 @@ var replayCommand = &cli.Command{
 // printScreens writes what the screens showed, and beside it what was done.
 func printScreens(c *cli.Context, r *recorder.Reader) error {
 	printHeader(r.Header())
-	s := play.Screens{Channel: -1, Notes: os.Stderr, Keystrokes: c.Bool("keystrokes"), Colour: colour(bold, "") != ""}
+	s := play.Screens{Channel: -1, From: c.Duration("from"), Notes: os.Stderr, Keystrokes: c.Bool("keystrokes"), Colour: colour(bold, "") != ""}
 	return s.Write(r, forEyes(os.Stdout))
 }
 
@@ -93,20 +93,20 @@ func printIndex(c *cli.Context, a *recorder.Archive) error {
 		commands, files = append(commands, e.Commands...), append(files, e.Files...)
 	}
 	if c.Bool("commands") {
-		if err := printRows(c, commands, []string{"AT", "CHANNEL", "HOW", "EXIT", "COMMAND"}, commandRow); err != nil {
+		if err := printRows(c, commands, []string{"AT", "CHANNEL", "HOW", "EXIT", "COMMAND"}, commandRow, "no command was run or seen"); err != nil {
 			return err
 		}
 	}
 	if c.Bool("files") {
-		if err := printRows(c, files, []string{"AT", "CHANNEL", "WHAT", "PATH", "BYTES", "SHA256", "STATUS"}, fileRow); err != nil {
+		if err := printRows(c, files, []string{"AT", "CHANNEL", "WHAT", "PATH", "BYTES", "SHA256", "STATUS"}, fileRow, "no file was transferred or changed"); err != nil {
 			return err
 		}
 	}
 	return bad
 }
 
-// printRows is a table for people, or a line of JSON for each.
-func printRows[T any](c *cli.Context, list []T, heading []string, row func(T) []string) error {
+// printRows is a table for people, or a line of JSON for each; none says that there is nothing.
+func printRows[T any](c *cli.Context, list []T, heading []string, row func(T) []string, none string) error {
 	if c.Bool("json") {
 		return linesOfJSON(forEyes(os.Stdout), list)
 	}
@@ -114,7 +114,7 @@ func printRows[T any](c *cli.Context, list []T, heading []string, row func(T) []
 	for _, v := range list {
 		rows = append(rows, row(v))
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, none)
 }
 
 func linesOfJSON[T any](out io.Writer, list []T) error {

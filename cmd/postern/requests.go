@@ -41,10 +41,6 @@ var requestsCommand = &cli.Command{
 }
 
 func printRequests(requests []control.Request, now time.Time) error {
-	if len(requests) == 0 {
-		fmt.Fprintln(os.Stderr, "no requests")
-		return nil
-	}
 	rows := [][]string{{"REQUEST", "STATE", "WHO", "WHAT", "FOR", "UNTIL", "WAITS FOR", "REASON"}}
 	for _, r := range requests {
 		until, waits := r.Ends, ""
@@ -61,7 +57,7 @@ func printRequests(requests []control.Request, now time.Time) error {
 		rows = append(rows, []string{r.ID, r.State, r.Person, strings.Join(r.Targets, " "),
 			short(time.Duration(r.ForSeconds) * time.Second), when(until, now), waits, r.Reason})
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "no requests")
 }
 
 var showCommand = &cli.Command{

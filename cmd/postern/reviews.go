@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -68,10 +67,6 @@ var reviewsCommand = &cli.Command{
 }
 
 func printReviews(open []control.Request, now time.Time) error {
-	if len(open) == 0 {
-		fmt.Fprintln(os.Stderr, "no review is open")
-		return nil
-	}
 	rows := [][]string{{"REQUEST", "STATE", "WHO", "WHAT", "REVIEW BY", "WAITS FOR", "REASON"}}
 	for _, r := range open {
 		if r.Owes == nil {
@@ -89,7 +84,7 @@ func printReviews(open []control.Request, now time.Time) error {
 		}
 		rows = append(rows, []string{r.ID, r.State, r.Owing(), strings.Join(r.Targets, " "), due, waits, r.Reason})
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "no review is open")
 }
 
 // owed is what an emergency owes, or that it was paid; "" for every other request.

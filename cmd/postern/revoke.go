@@ -27,7 +27,7 @@ var revokeCommand = &cli.Command{
 	ArgsUsage: "TARGET… --reason TEXT",
 	Flags: []cli.Flag{
 		reasonFlag,
-		&cli.DurationFlag{Name: "for", Usage: "and give nothing of it anew for this `TIME`, such as 2h"},
+		&cli.DurationFlag{Name: "for", DefaultText: "who asks anew is judged anew", Usage: "and give nothing of it anew for this `TIME`, such as 2h"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "show what it would hit, and do nothing"},
 		&cli.DurationFlag{Name: "wait", Value: receiptTime, Usage: "for this `TIME` at most, to see what the bastions did and whether the hosts know"},
 		yesFlag, jsonFlag,
@@ -277,7 +277,11 @@ var revocationsCommand = &cli.Command{
 		if c.Bool("receipts") {
 			show = ca.withReceipts(c, show)
 		}
-		err = ca.revocations(c.Context, c.Bool("follow"), show)
+		some := false
+		err = ca.revocations(c.Context, c.Bool("follow"), func(r control.Revocation) error { some = true; return show(r) })
+		if err == nil && !some && !c.Bool("json") {
+			fmt.Fprintln(os.Stderr, "nothing is cut")
+		}
 		if c.Bool("follow") && c.Context.Err() != nil {
 			return nil // interrupted, as is the way to end it
 		}

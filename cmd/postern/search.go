@@ -30,7 +30,7 @@ var searchCommand = &cli.Command{
 		&cli.StringSliceFlag{Name: "session", Usage: "in this session `S-…` only; may be given several times"},
 		&cli.BoolFlag{Name: "case", Usage: "capitals are not small letters"},
 		&cli.BoolFlag{Name: "thorough", Usage: "read everything, and do not believe what the bastions' index says"},
-		&cli.IntFlag{Name: "context", Aliases: []string{"C"}, Usage: "show `N` lines of output around each hit"},
+		&cli.IntFlag{Name: "context", Aliases: []string{"C"}, DefaultText: "none", Usage: "show `N` lines of output around each hit"},
 		&cli.BoolFlag{Name: "sessions", Aliases: []string{"l"}, Usage: "print the sessions with hits only"},
 	}, append(sessionFlags, jsonFlag, viewReasonFlag)...),
 	Action: func(c *cli.Context) error {
@@ -168,7 +168,11 @@ func (f *findings) hit(h search.Hit) error {
 	_, err := fmt.Printf("%s %s %s %s %s: %s\n", colour(yellow, h.Session), position(h.At), word(s.Person), word(s.Target), what, f.text(h))
 	if f.inSession == 1 || h.At-f.jump >= time.Minute {
 		f.jump = h.At
-		fmt.Println("  " + colour(faint, fmt.Sprintf("postern replay %s --from %s", h.Session, h.At.Truncate(time.Second))))
+		from := ""
+		if at := h.At.Truncate(time.Second); at > 0 {
+			from = " --from " + at.String()
+		}
+		fmt.Println("  " + colour(faint, "postern replay "+h.Session+from))
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -42,7 +41,7 @@ var sessionsCommand = &cli.Command{
 			return err
 		}
 		if missing := filter.missing(sessions); missing != "" && !c.Bool("live") {
-			return fmt.Errorf("no session %s", missing)
+			return fmt.Errorf("no session %s; list them with: postern sessions", missing)
 		}
 		sessions = slices.DeleteFunc(sessions, func(s control.Session) bool { return !filter.keeps(s) })
 		switch {
@@ -86,6 +85,9 @@ func sessionFilterOf(c *cli.Context, ids []string, now time.Time) (sessionFilter
 		if *at, err = command.Since(c.String(name), now); err != nil {
 			return f, command.Misuse("--%s: %v", name, err)
 		}
+	}
+	if !f.since.IsZero() && !f.until.IsZero() && !f.since.Before(f.until) {
+		return f, command.Misuse("nothing is both since %s and before %s", f.since.Format(time.DateTime), f.until.Format(time.DateTime))
 	}
 	for _, name := range []string{"user", "host", "account", "bastion", "request"} {
 		pattern := c.String(name)
@@ -141,10 +143,6 @@ func accountAndHost(target string) (account, host string) {
 }
 
 func printLive(sessions []control.Session, now time.Time) error {
-	if len(sessions) == 0 {
-		fmt.Fprintln(os.Stderr, "nobody is on any host")
-		return nil
-	}
 	rows := [][]string{{"SESSION", "WHO", "WHERE", "FOR", "UNTIL", "REQUEST", "FROM", "THROUGH"}}
 	for _, s := range sessions {
 		until := when(s.Deadline, now)
@@ -153,14 +151,10 @@ func printLive(sessions []control.Session, now time.Time) error {
 		}
 		rows = append(rows, []string{s.ID, s.Person, s.Target, short(now.Sub(s.Started)), until, s.Request, s.Client, s.Bastion})
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "nobody is on any host")
 }
 
 func printSessions(sessions []control.Session, now time.Time) error {
-	if len(sessions) == 0 {
-		fmt.Fprintln(os.Stderr, "no sessions")
-		return nil
-	}
 	rows := [][]string{{"SESSION", "WHO", "WHERE", "REQUEST", "FROM", "STARTED", "TOOK", "END", "FRAMES", "RECORDING"}}
 	for _, s := range sessions {
 		took, end := now.Sub(s.Started), "live until "+clock(s.Deadline, now)
@@ -173,7 +167,7 @@ func printSessions(sessions []control.Session, now time.Time) error {
 		rows = append(rows, []string{s.ID, s.Person, s.Target, s.Request, s.Client, when(s.Started, now), short(took), end,
 			strconv.FormatUint(s.Frames, 10), recordingState(s)})
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "no sessions")
 }
 
 func recordingState(s control.Session) string {

@@ -223,9 +223,5 @@ func printSheets(all []control.Request) error {
 		}
 		rows = append(rows, []string{r.ID, state, strings.Join(r.Targets, " "), r.Sheet.Bastion, strings.Join(names, ","), when(r.Sheet.Until, time.Now()), used, r.Reason})
 	}
-	if len(rows) == 1 {
-		fmt.Fprintln(os.Stderr, "there is no sealed grant")
-		return nil
-	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "there is no sealed grant")
 }

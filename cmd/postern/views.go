@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"postern/ca/auditlog"
+	"postern/internal/command"
+	"postern/internal/control"
 	"postern/internal/verify"
 )
 
@@ -25,6 +26,9 @@ var viewsCommand = &cli.Command{
 		jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
+		if kind := c.String("kind"); kind != "" && !slices.Contains(control.ViewKinds, kind) {
+			return command.Misuse("--kind: there is no kind %q (kinds are: %s)", kind, strings.Join(control.ViewKinds, ", "))
+		}
 		now := time.Now()
 		filter, err := sessionFilterOf(c, c.Args().Slice(), now)
 		if err != nil {
@@ -63,15 +67,11 @@ func (f sessionFilter) keepsView(v verify.View) bool {
 }
 
 func printViews(views []verify.View, now time.Time) error {
-	if len(views) == 0 {
-		fmt.Fprintln(os.Stderr, "nobody looked")
-		return nil
-	}
 	rows := [][]string{{"LEAF", "WHEN", "WHO", "WHAT", "SESSIONS", "WHY"}}
 	for _, v := range views {
 		rows = append(rows, []string{fmt.Sprint(v.Leaf), when(v.At, now), v.Auditor, kindOf(v.View), briefly(v.Sessions), v.Reason})
 	}
-	return table(os.Stdout, rows)
+	return rowsOr(rows, "nobody looked")
 }
 
 // viewed is one line on a view.

@@ -80,7 +80,7 @@ func watch(ctx context.Context, access *auditor.Access, id string, keystrokes bo
 	if s.Interrupted {
 		how = "was cut off when the bastion or its disk died, and what there is of it is sealed"
 	}
-	fmt.Fprintf(os.Stderr, "%s\n", word(fmt.Sprintf("%s %s: %d frames in %d segments, signed by %s", id, how, s.Frames, s.Segments, s.Bastion)))
+	fmt.Fprintf(os.Stderr, "%s\n", word(fmt.Sprintf("%s %s: %s in %s, signed by %s", id, how, count(int(s.Frames), "frame"), count(int(s.Segments), "segment"), s.Bastion)))
 	return nil
 }
 

@@ -69,7 +69,7 @@ var witnessCommand = &cli.Command{
 	}, {
 		Name:  "request",
 		Usage: "write what a witness without a network needs: checkpoint and proof",
-		Flags: []cli.Flag{&cli.Int64Flag{Name: "old", Usage: "`LEAVES` that the witness saw last (0: it never looked)"}, outputFlag},
+		Flags: []cli.Flag{&cli.Int64Flag{Name: "old", DefaultText: "it never looked", Usage: "`LEAVES` that the witness saw last"}, outputFlag},
 		Action: func(c *cli.Context) error {
 			if err := command.FlagsOnly(c); err != nil {
 				return err

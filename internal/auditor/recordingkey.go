@@ -27,7 +27,7 @@ func Recipients(words []string, plugins ...bool) ([]control.Recipient, error) {
 		if !strings.HasPrefix(word, "age1") {
 			data, err := os.ReadFile(word)
 			if err != nil {
-				return nil, fmt.Errorf("recipient %q is neither an age recipient nor a file of them: %w", word, err)
+				return nil, fmt.Errorf("recipient %q is no age recipient, no name that is enrolled (postern auditor list), and no file: %w", word, err)
 			}
 			lines = strings.Split(string(data), "\n")
 		}

@@ -81,7 +81,7 @@ func (c *choice) subject(id string) error {
 		}
 	}
 	if c.request == "" {
-		return fmt.Errorf("the log knows no request and no session %s", id)
+		return fmt.Errorf("the log knows no request and no session %s; list them with: postern requests --all, postern sessions", id)
 	}
 	slices.Sort(c.sessions)
 	return nil

@@ -12,10 +12,11 @@ import (
 // Screens writes what people saw as plain text: the lines that passed over a terminal and what was left on it, with redrawn lines as they came to be and nothing
 // of how they were drawn. Of a full screen program it has what stood still long enough to be read.
 type Screens struct {
-	Channel    int64     // -1: all whose bytes are for people
-	Notes      io.Writer // lines for people: what was run, transferred and forwarded, notes, the end; nil: dropped
-	Keystrokes bool      // what was typed is in Notes, as far as the reader can open it
-	Colour     bool      // colour the lines in Notes
+	Channel    int64         // -1: all whose bytes are for people
+	From       time.Duration // begin with what was on the screen at this time of the session
+	Notes      io.Writer     // lines for people: what was run, transferred and forwarded, notes, the end; nil: dropped
+	Keystrokes bool          // what was typed is in Notes, as far as the reader can open it
+	Colour     bool          // colour the lines in Notes
 }
 
 // readable is how long something must stand on a screen to be seen.
@@ -48,6 +49,7 @@ type screenWriter struct {
 	tell  *Teller
 	shown map[uint32]*shown
 	last  *shown // whose line was written last
+	now   time.Duration
 	err   error
 }
 
@@ -65,6 +67,7 @@ type shown struct {
 }
 
 func (w *screenWriter) frame(f recorder.Frame) {
+	w.now = f.At
 	lines := w.tell.Lines(f)
 	if w.Channel < 0 || uint32(w.Channel) == f.Channel {
 		switch f.Type {
@@ -80,8 +83,11 @@ func (w *screenWriter) frame(f recorder.Frame) {
 			w.close(f.Channel)
 		}
 	}
-	if w.Notes == nil {
+	if w.Notes == nil || w.now < w.From {
 		return
+	}
+	if s := w.shown[f.Channel]; s != nil && f.Type == recorder.TypeExit && !s.terminal {
+		w.rest(s) // a command has printed before it ends
 	}
 	for _, line := range lines {
 		w.note(line)
@@ -262,7 +268,7 @@ func (w *screenWriter) close(channel uint32) {
 
 // line writes one of a channel, after one that says which when it is another than before.
 func (w *screenWriter) line(s *shown, line string) {
-	if w.err != nil {
+	if w.err != nil || w.now < w.From {
 		return
 	}
 	if w.last != nil && w.last != s {

@@ -45,6 +45,25 @@ func TestScreens(t *testing.T) {
 	}
 }
 
+// Lines about what was done stand where it was done, and what was over before the time to begin at is left out.
+func TestScreensWithNotes(t *testing.T) {
+	frames := []recorder.Frame{
+		after(time.Second, request(0, "exec", "ls")), after(time.Second, data(0, 1, "one\n")), after(time.Second, recorder.Frame{Type: recorder.TypeExit, Data: recorder.Exit{}.Marshal()}),
+		after(time.Second, frame(recorder.TypeClose, 0)),
+		after(time.Minute, request(1, "exec", "df")), after(time.Minute, data(1, 1, "two\n")), after(time.Minute, frame(recorder.TypeClose, 1)),
+	}
+	for from, want := range map[time.Duration]string{
+		0:                       "[1:00:01: command ls]\none\n[1:00:01: exit 0]\n[1:01:00: command df]\n[postern: channel 1: df]\ntwo\n[1:01:00: the session ended: closed]\n",
+		time.Hour + time.Minute: "[1:01:00: command df]\ntwo\n[1:01:00: the session ended: closed]\n",
+		2 * time.Hour:           "",
+	} {
+		var out bytes.Buffer
+		if err := (Screens{Channel: -1, From: from, Notes: &out}).Write(record(t, frames...).open(t, false), &out); err != nil || out.String() != want {
+			t.Errorf("from %s: %q, not %q (%v)", from, out.String(), want, err)
+		}
+	}
+}
+
 // asciicast v3 is read back the way its specification says: times are since the event before.
 func TestAsciicast3(t *testing.T) {
 	shell := []recorder.Frame{

@@ -42,14 +42,17 @@ export class Search {
       this.all = answer.sessions;
     } else this.all = list.found();
     const some = list?.sessions && list.sessions.length !== this.all.length;
-    replace(this.scope, `In ${count(this.all.length, "session")}${some ? ", those that the list shows with its filters" : ""}. Each becomes an entry of the audit log before it is searched; what you search for does not.`);
+    replace(this.scope, `In ${count(this.all.length, "session")}${some ? ", those that the list shows with its filters (" : ""}`,
+      some ? [h("button", { class: "link", type: "button", onclick: () => { list.clear(); this.sessions(); } }, "take them away"), ")"] : null,
+      ". Each becomes an entry of the audit log before it is searched; what you search for does not.");
   }
 
   async start() {
     this.stop();
     await this.sessions();
     this.pattern = this.field.value;
-    if (!this.pattern || !this.all.length) return;
+    if (!this.pattern) return this.tell("Say what to look for");
+    if (!this.all.length) return this.tell("There is no session to search");
     this.groups.clear();
     this.faults = [];
     this.paint();
