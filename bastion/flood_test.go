@@ -264,8 +264,8 @@ func TestMemoryIsShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.piece = 1
-	_ = c.SetDeadline(time.Now().Add(2 * patience)) // a packet for each byte
-	for err == nil { // waits for ever when the window is full
+	_ = c.SetDeadline(time.Now().Add(2 * patience)) // each byte is a packet
+	for err == nil {
 		_, err = s.Write(make([]byte, 64<<10))
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
