@@ -264,7 +264,7 @@ func TestMemoryIsShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.piece = 1
-	_ = c.SetDeadline(time.Now().Add(2 * patience)) // each byte is a packet
+	_ = c.SetDeadline(time.Now().Add(patience))
 	for err == nil {
 		_, err = s.Write(make([]byte, 64<<10))
 	}
