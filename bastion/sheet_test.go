@@ -39,6 +39,7 @@ func newDrawer(t *testing.T) *drawer {
 	d.b.Sheets.heard(d.now)
 	_, public := recorder.NewKey()
 	d.b.Sheets.Ready(control.Ready{RecordingKey: d.signedKey(public, "")})
+	d.b.Sheets.flush()
 	public2, private, _ := ed25519.GenerateKey(nil)
 	d.private = private
 	until := d.now.Add(30 * 24 * time.Hour)
@@ -60,10 +61,14 @@ func (d *drawer) bastion() *Bastion {
 		Auditors: func() []ssh.PublicKey { return []ssh.PublicKey{d.auditor.PublicKey()} }, Log: slog.New(slog.NewTextHandler(d.log, nil)),
 		Gateway: func(name string) (Gateway, bool) { return Gateway{Name: "phi1"}, name == "phi1" }}
 	b.prepare()
+	if d.b != nil {
+		d.b.Sheets.flush()
+	}
 	b.Sheets = &Sheets{Dir: filepath.Join(d.dir, "emergency"), CA: "postern-ca", Key: d.key, Signer: d.identity}
 	if err := b.Sheets.Open(b); err != nil {
 		d.t.Fatal(err)
 	}
+	d.t.Cleanup(b.Sheets.flush)
 	return b
 }
 
@@ -168,9 +173,6 @@ func TestSheetIsRefused(t *testing.T) {
 			for seq := range uint64(20) {
 				d.b.Revoke(control.Revocation{Seq: seq + 6, Kind: "person", Value: "adam", Until: d.terms.Until})
 			}
-			d.b.Sheets.mu.Lock()
-			d.b.Sheets.save() // what comes a moment later
-			d.b.Sheets.mu.Unlock()
 			d.b = d.bastion()
 		}},
 		{name: "used", says: "good once", lie: func(d *drawer) { must(0, d.b.Sheets.burn(control.SheetUse{Request: "R-7K2M4Q", Person: "pat"})) }},
