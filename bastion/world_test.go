@@ -297,6 +297,7 @@ func (w *world) certificate(change func(*ssh.Certificate)) *ssh.Certificate {
 	return cert
 }
 
+// The home is the test's own: a shell that sshd starts reads .bashrc, and that of whoever runs the tests may do anything, for a minute.
 const sshdConfig = `
 HostKey %[1]s/host_key
 HostCertificate %[1]s/host_key-cert.pub
@@ -309,6 +310,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
 AcceptEnv LANG LC_* POSTERN_*
+SetEnv HOME=%[1]s
 Subsystem sftp internal-sftp
 MaxSessions 100
 LogLevel ERROR
