@@ -265,7 +265,7 @@ func TestMemoryIsShort(t *testing.T) {
 	}
 	s.piece = 1
 	_ = c.SetDeadline(time.Now().Add(patience))
-	for err == nil { // waits for ever when the window is full
+	for err == nil {
 		_, err = s.Write(make([]byte, 64<<10))
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

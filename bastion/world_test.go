@@ -56,7 +56,7 @@ type world struct {
 }
 
 // patience is how long a test waits for what must happen: longer than the busiest machine takes, so that who waits in vain has found something.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 type logbook struct {
 	mu sync.Mutex
@@ -113,6 +113,8 @@ func newWorld(t testing.TB, changes ...configure) *world {
 	w.b = &Bastion{
 		Name: "bastion-1", UserCA: w.userCA.PublicKey(), HostCA: w.hostCA.PublicKey(), Auditors: func() []ssh.PublicKey { return []ssh.PublicKey{w.auditor.PublicKey()} },
 		Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		// A disk or a host that is slow because many tests run has its time; the tests of time set their own.
+		Limits: Limits{LoginGrace: patience, OpenTime: patience, DialTime: patience, FreezeTime: patience},
 		Gateway: func(name string) (Gateway, bool) {
 			return Gateway{Name: "phi1", Signer: gateway}, name == "phi1" || name == "phi1.example"
 		},
@@ -163,7 +165,7 @@ func (w *world) serve() {
 	w.door = &door.Door{
 		Version: Version, HostKeys: func() []ssh.Signer { return []ssh.Signer{self, w.identity} },
 		Lookup: w.b.Lookup, Authorise: w.b.Authorise, Channel: w.b.Channel, Request: w.b.Request, Log: w.b.Log,
-		Limits: door.Limits{RekeyBytes: w.b.Limits.RekeyBytes, Memory: w.memory},
+		Limits: door.Limits{LoginGrace: patience, RekeyBytes: w.b.Limits.RekeyBytes, Memory: w.memory},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -295,6 +297,7 @@ func (w *world) certificate(change func(*ssh.Certificate)) *ssh.Certificate {
 	return cert
 }
 
+// The home is the test's own: a shell that sshd starts reads .bashrc, and that of whoever runs the tests may do anything, for a minute.
 const sshdConfig = `
 HostKey %[1]s/host_key
 HostCertificate %[1]s/host_key-cert.pub
@@ -307,6 +310,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
 AcceptEnv LANG LC_* POSTERN_*
+SetEnv HOME=%[1]s
 Subsystem sftp internal-sftp
 MaxSessions 100
 LogLevel ERROR

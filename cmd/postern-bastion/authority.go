@@ -29,6 +29,7 @@ const (
 // authority is the bastion's one connection to its CA, made anew whenever it is lost.
 type authority struct {
 	config  control.Config
+	silence time.Duration // for so long the CA may answer no ping
 	bastion *bastion.Bastion
 	numbers numbers       // of the revocations; follow's
 	keep    time.Duration // as the CA said last; listen's
@@ -110,7 +111,7 @@ func (a *authority) follow(ctx context.Context) error {
 	defer cancel(nil)
 	// A CA that stops answering half way must not hold us: what waits for it ends with the connection.
 	defer context.AfterFunc(ctx, func() { client.Close() })()
-	p := newPings()
+	p := newPings(a.silence)
 	group.Go(func() { cancel(p.watch(ctx)) })
 	from := a.numbers.from()
 	stream, err := client.Stream(ctx, "revocations", "--from", strconv.FormatUint(from, 10), "--ping")

@@ -102,7 +102,7 @@ func TestNames(t *testing.T) {
 
 func TestPingsRememberWhenTheyWereSent(t *testing.T) {
 	now := bastion.Uptime()
-	p := &pings{sent: map[uint64]time.Duration{1: now - 3, 2: now - 2, 3: now - 1, 4: now - silence}}
+	p := &pings{silence: silence, sent: map[uint64]time.Duration{1: now - 3, 2: now - 2, 3: now - 1, 4: now - silence}}
 	if at, ok := p.answered(2); !ok || at != now-2 {
 		t.Errorf("ping 2 was sent at %v, %v", at, ok)
 	}

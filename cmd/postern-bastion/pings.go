@@ -18,6 +18,8 @@ const (
 
 // pings remembers when each was sent: the leases run from there.
 type pings struct {
+	silence time.Duration // for so long there may be no answer to any
+
 	mu    sync.Mutex
 	first uint64
 	sent  map[uint64]time.Duration // [bastion.Uptime]
@@ -25,8 +27,8 @@ type pings struct {
 }
 
 // newPings numbers from anywhere, so that an answer to a ping of another connection is no answer here.
-func newPings() *pings {
-	return &pings{first: 1 + rand.Uint64N(1<<52), sent: map[uint64]time.Duration{}, heard: bastion.Uptime()}
+func newPings(silence time.Duration) *pings {
+	return &pings{silence: silence, first: 1 + rand.Uint64N(1<<52), sent: map[uint64]time.Duration{}, heard: bastion.Uptime()}
 }
 
 func (p *pings) send(ctx context.Context, stream *control.Stream) error {
@@ -60,7 +62,7 @@ func (p *pings) watch(ctx context.Context) error {
 		p.mu.Lock()
 		quiet := bastion.Uptime() - p.heard
 		p.mu.Unlock()
-		if quiet > silence {
+		if quiet > p.silence {
 			return fmt.Errorf("no answer for %s", quiet.Round(time.Second))
 		}
 	}
@@ -80,7 +82,7 @@ func (p *pings) answered(n uint64) (sent time.Duration, ok bool) {
 		}
 	}
 	now := bastion.Uptime()
-	if now-sent > silence {
+	if now-sent > p.silence {
 		return 0, false
 	}
 	p.heard = now

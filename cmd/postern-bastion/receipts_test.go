@@ -49,7 +49,7 @@ func reopened(t *testing.T, dir string) *receipts {
 // flushed saves what there is, as a bastion that is told to stop.
 func flushed(t *testing.T, r *receipts) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
 	saved := make(chan struct{})
 	go func() { r.save(ctx); close(saved) }()

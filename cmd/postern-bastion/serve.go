@@ -147,7 +147,7 @@ func newAuthority(c *cli.Context, id *identity.Key) (*authority, error) {
 	}
 	n := newNames(c.String("name"), id.SSH)
 	return &authority{
-		config: control.Config{Address: c.String("ca"), Signers: []ssh.Signer{id.SSH}, KnownHosts: filepath.Join(trust, "known_hosts"), Patience: patience},
+		config: control.Config{Address: c.String("ca"), Signers: []ssh.Signer{id.SSH}, KnownHosts: filepath.Join(trust, "known_hosts"), Patience: patience}, silence: silence,
 		bastion: &bastion.Bastion{
 			Name: n.self, UserCA: userCA, HostCA: hostCA, Auditors: trusted, Gateway: n.gateway, Log: slog.Default(),
 		},

@@ -48,10 +48,13 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
+// patience is how long a test waits for what must happen: longer than the busiest machine takes.
+const patience = time.Minute
+
 // await waits until the log holds each of these words n times.
 func (w *watched) await(t *testing.T, words string, n int) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(patience)
 	for strings.Count(w.log.String(), words) < n {
 		select {
 		case <-w.log.more:
@@ -104,6 +107,7 @@ func (w *watched) start(t *testing.T) {
 }
 
 func TestAgentFollows(t *testing.T) {
+	t.Parallel()
 	w := newAgent(t, time.Hour, true)
 	now := time.Now()
 	w.ca.publish(list(t, 0, now), false)
@@ -145,6 +149,7 @@ func TestAgentFollows(t *testing.T) {
 }
 
 func TestAgentRefreshesUnasked(t *testing.T) {
+	t.Parallel()
 	w := newAgent(t, 10*time.Millisecond, false)
 	now := time.Now()
 	w.ca.publish(list(t, 1, now), false)
@@ -155,6 +160,7 @@ func TestAgentRefreshesUnasked(t *testing.T) {
 }
 
 func TestAgentIsRefusedACertificate(t *testing.T) {
+	t.Parallel()
 	w := newAgent(t, time.Hour, true)
 	w.ca.certify = func(ssh.PublicKey) (*ssh.Certificate, string) { return nil, "phi1 is not trusted through the host CA" }
 	w.ca.publish(list(t, 1, time.Now()), false)
@@ -167,6 +173,7 @@ func TestAgentIsRefusedACertificate(t *testing.T) {
 }
 
 func TestAgentRemovesADamagedList(t *testing.T) {
+	t.Parallel()
 	w := newAgent(t, time.Hour, false)
 	whole := list(t, 3, time.Now(), 7)
 	put(t, w.revoked.path, string(whole[:len(whole)-9]))
@@ -182,6 +189,7 @@ func TestAgentRemovesADamagedList(t *testing.T) {
 
 // Somebody else's CA is not believed.
 func TestAgentChecksTheCA(t *testing.T) {
+	t.Parallel()
 	w := newAgent(t, time.Hour, false)
 	w.ca.publish(list(t, 1, time.Now()), false)
 	stranger, _ := newSigner(t)

@@ -90,7 +90,7 @@ func (f *follower) order(t *testing.T, serial uint64) control.HostEnded {
 	select {
 	case e := <-f.ca.ended:
 		return e
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("the CA was not told what was ended:\n%s", f.log.String())
 		panic("")
 	}

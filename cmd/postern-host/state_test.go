@@ -11,7 +11,7 @@ import (
 // saying waits until the CA was told something for which ok is true.
 func (w *watched) saying(t *testing.T, what string, ok func(control.HostState) bool) control.HostState {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(patience)
 	for {
 		select {
 		case s := <-w.ca.told:
@@ -26,6 +26,7 @@ func (w *watched) saying(t *testing.T, what string, ok func(control.HostState) b
 
 // What is told is what sshd reads, not what was fetched.
 func TestAgentTellsHowItStands(t *testing.T) {
+	t.Parallel()
 	w := newAgent(t, time.Hour, true)
 	now := time.Now()
 	w.ca.publish(list(t, 3, now), false)

@@ -15,6 +15,7 @@ import (
 func TestNewKeysAtOnceAndInVain(t *testing.T) {
 	addr, log := open(t, &Door{})
 	key := newSigner(t)
+	elsewhere := newQuiet(t, key)
 	honest(t, addr, key)
 	base := measure()
 	nothing := append([]byte{20}, make([]byte, 16+10*4+5)...)
@@ -33,8 +34,9 @@ func TestNewKeysAtOnceAndInVain(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 		c.Close()
 	}
-	if took := honest(t, addr, key); took.Seconds() > 1 {
-		t.Errorf("an honest login takes %s", took)
+	took := honest(t, addr, key)
+	if most, ok := elsewhere.hardlyFelt(t, took); !ok {
+		t.Errorf("an honest login takes %s, and may take %s", took, most)
 	}
 	if n := strings.Count(log.String(), "stack="); n > 5 || strings.Contains(log.String(), "internal error") {
 		t.Errorf("a stranger writes %d stacks into the log", n)

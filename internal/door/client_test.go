@@ -48,6 +48,7 @@ func TestTenThousandOpensAndRequests(t *testing.T) {
 	d.Channel = func(_ *ssh.ServerConn, ch ssh.NewChannel) { _ = ch.Reject(ssh.Prohibited, "no") }
 	addr, _ := open(t, d)
 	key := newSigner(t)
+	elsewhere := newQuiet(t, key)
 	honest(t, addr, key)
 	base := measure()
 	opening := rawssh.Packet(90, struct {
@@ -78,8 +79,9 @@ func TestTenThousandOpensAndRequests(t *testing.T) {
 				}
 			}
 		}()
+		const burst, perSecond = 2000, 200
 		answers := 0
-		for answers < 10_000 && time.Since(began) < 2*time.Second {
+		for answers < burst || time.Since(began) < time.Second {
 			if _, err := raw.Expect(flood.answer); err != nil {
 				t.Fatal(err)
 			}
@@ -87,14 +89,15 @@ func TestTenThousandOpensAndRequests(t *testing.T) {
 			most = max(most, runtime.NumGoroutine())
 		}
 		t.Logf("%s: %d answered in %s, %d goroutines at most", name, answers, time.Since(began).Round(time.Millisecond), most-base.goroutines)
-		if due := 2000 + 200*3; answers > due || answers < 2000 {
-			t.Errorf("%s: %d are answered in 2 s, %d are due", name, answers, due)
+		if due := burst + perSecond*(time.Since(began).Seconds()+1); float64(answers) > due {
+			t.Errorf("%s: %d are answered, %.0f are due", name, answers, due)
 		}
 		if most > base.goroutines+128+slack+300 {
 			t.Errorf("%s: %d goroutines", name, most)
 		}
-		if took := honest(t, addr, key); took > time.Second {
-			t.Errorf("%s: an honest login takes %s", name, took)
+		took := honest(t, addr, key)
+		if most, ok := elsewhere.hardlyFelt(t, took); !ok {
+			t.Errorf("%s: an honest login takes %s, and may take %s", name, took, most)
 		}
 		c.Close()
 	}
@@ -103,7 +106,7 @@ func TestTenThousandOpensAndRequests(t *testing.T) {
 
 // TestOpensOfAClientThatTakesNoAnswers: its refusals cannot be sent, so they must not pile up.
 func TestOpensOfAClientThatTakesNoAnswers(t *testing.T) {
-	d := &Door{Limits: Limits{Stall: 2 * time.Second, RequestsPerSecond: 1e6, RequestBurst: 1e6}}
+	d := &Door{Limits: Limits{Stall: time.Second, RequestsPerSecond: 1e6, RequestBurst: 1e6}}
 	d.Channel = func(_ *ssh.ServerConn, ch ssh.NewChannel) { _ = ch.Reject(ssh.Prohibited, strings.Repeat("no ", 1000)) }
 	addr, log := open(t, d)
 	key := newSigner(t)
@@ -125,7 +128,7 @@ func TestOpensOfAClientThatTakesNoAnswers(t *testing.T) {
 	}{"session", 1, 1 << 20, 1 << 15})
 	most := 0
 	began := time.Now()
-	for err == nil && time.Since(began) < 30*time.Second { // ends when the door gives up
+	for err == nil && time.Since(began) < patience { // ends when the door gives up
 		err = raw.Send(opening)
 		most = max(most, runtime.NumGoroutine()-base.goroutines)
 	}
@@ -204,7 +207,7 @@ func TestPacketsOfAnySize(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _ = c.Write([]byte{byte(length >> 24), byte(length >> 16), byte(length >> 8), byte(length), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24})
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(patience))
 			if _, err := io.Copy(io.Discard, c); err != nil && !strings.Contains(err.Error(), "reset") {
 				t.Errorf("a packet of %d bytes, logged in %v: %v", length, in, err)
 			}

@@ -224,7 +224,7 @@ func TestStrangersAreCountedUntilTheyLogIn(t *testing.T) {
 		}
 	}
 	strangers[0].Close()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		c, _, err := dial(addr, ssh.PublicKeys(newSigner(t)))
 		if err == nil {

@@ -40,7 +40,7 @@ func measure() level {
 // returned waits until the process is back where it was, to a few megabytes.
 func (l level) returned(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		now := measure()
 		if now.goroutines <= l.goroutines && now.heap <= l.heap+8<<20 {
@@ -52,6 +52,30 @@ func (l level) returned(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// patience is how long a test waits for what must happen: longer than the busiest machine takes, so that who waits in vain has found something.
+const patience = 2 * time.Minute
+
+// quiet is a door that nobody floods: an honest login there takes as long as this machine takes for one at the moment.
+type quiet struct {
+	addr string
+	key  ssh.Signer
+}
+
+func newQuiet(t *testing.T, key ssh.Signer) quiet {
+	t.Helper()
+	addr, _ := open(t, &Door{})
+	return quiet{addr, key}
+}
+
+// hardlyFelt says whether an honest login that took so long was held up by others. One that is starved takes until its grace ends.
+func (q quiet) hardlyFelt(t *testing.T, took time.Duration) (most time.Duration, ok bool) {
+	t.Helper()
+	if most = 2 * time.Second; took > most {
+		most += 10 * honest(t, q.addr, q.key)
+	}
+	return most, took <= most
 }
 
 // honest logs in from 127.0.0.1 and asks for something, and says how long it took.
@@ -92,6 +116,7 @@ func TestHalfOpenConnectionsByTheThousand(t *testing.T) {
 	const thousands, addresses = 2000, 20
 	key := newSigner(t)
 	addr, _ := open(t, &Door{})
+	elsewhere := newQuiet(t, key)
 	honest(t, addr, key) // what is made once
 	base := measure()
 	var conns []net.Conn
@@ -108,8 +133,9 @@ func TestHalfOpenConnectionsByTheThousand(t *testing.T) {
 		conns = append(conns, c)
 		group.Go(func() { steps[i%len(steps)](c) })
 		if i%200 == 199 {
-			if took := honest(t, addr, key); took > 2*time.Second {
-				t.Errorf("with %d strangers an honest login takes %s", i+1, took)
+			took := honest(t, addr, key)
+			if most, ok := elsewhere.hardlyFelt(t, took); !ok {
+				t.Errorf("with %d strangers an honest login takes %s, and may take %s", i+1, took, most)
 			}
 		}
 	}
@@ -134,8 +160,9 @@ func TestAFullHouseMakesRoom(t *testing.T) {
 			}
 			defer c.Close()
 		}
-		if took := honest(t, addr, key); took > 2*time.Second {
-			t.Errorf("%d addresses: an honest login takes %s", addresses, took)
+		took := honest(t, addr, key)
+		if most, ok := newQuiet(t, key).hardlyFelt(t, took); !ok {
+			t.Errorf("%d addresses: an honest login takes %s, and may take %s", addresses, took, most)
 		}
 	}
 }
@@ -200,9 +227,10 @@ func exchange(c net.Conn) error {
 func TestAFloodOfHandshakesFromOneAddress(t *testing.T) {
 	key := newSigner(t)
 	addr, _ := open(t, &Door{})
+	elsewhere := newQuiet(t, key)
 	honest(t, addr, key)
 	base := measure()
-	const attackers, during = 100, 3 * time.Second
+	const attackers, during = 100, 2 * time.Second
 	var done atomic.Int64
 	stop := make(chan struct{})
 	var group sync.WaitGroup
@@ -228,7 +256,11 @@ func TestAFloodOfHandshakesFromOneAddress(t *testing.T) {
 	var logins []time.Duration
 	began := time.Now()
 	for time.Since(began) < during {
-		logins = append(logins, honest(t, addr, key))
+		took := honest(t, addr, key)
+		if most, ok := elsewhere.hardlyFelt(t, took); !ok {
+			t.Errorf("an honest login takes %s, and may take %s", took, most)
+		}
+		logins = append(logins, took)
 	}
 	took := time.Since(began)
 	close(stop)
@@ -236,9 +268,6 @@ func TestAFloodOfHandshakesFromOneAddress(t *testing.T) {
 	slices.Sort(logins)
 	t.Logf("%d key exchanges for the flood in %s; meanwhile %d honest logins, half of them in %s, the slowest in %s",
 		done.Load(), took.Round(time.Millisecond), len(logins), logins[len(logins)/2], logins[len(logins)-1])
-	if logins[len(logins)-1] > 2*time.Second {
-		t.Errorf("an honest login takes %s", logins[len(logins)-1])
-	}
 	// Two reads each at least: the line, then the rest.
 	limits := Limits{}.withDefaults()
 	if most := float64(limits.WorkPerAddress)*(took.Seconds()+workBurst+1)/2 + attackers; float64(done.Load()) > most {
