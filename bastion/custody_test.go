@@ -209,6 +209,11 @@ func TestHoldsAreKept(t *testing.T) {
 	shred := func(id string) string {
 		return v.carry(id, nil, v.decision(control.Shred, "session:"+id, v.carol, "carol")).Declined
 	}
+	// A hold is believed when anybody signed it, so it is also read again when it is as long as nobody's.
+	long := v.decision(control.Hold, "person:nobody", newSigner(), strings.Repeat("x", 2<<20))
+	if err := v.Heed([]control.Custody{long}, 1); err != nil || (&Custody{File: v.File}).Open() != nil {
+		t.Fatal("the file of holds is not read again", err)
+	}
 	hold := v.decision(control.Hold, "person:alice", v.carol, "carol")
 	if err := v.Heed([]control.Custody{hold}, 2); err != nil || v.Next() != 2 {
 		t.Fatal(v.Next(), err)
