@@ -14,8 +14,11 @@ SLOW = Slips|EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|No
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
+# sshd starts postern-host twice at each login, which takes a third less without the loader of the C library and what urfave makes manual pages of.
+# It runs on hosts with another C library then, too.
 build: player ## build the four programs into bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -o bin/ ./cmd/postern-host
 
 player: ## fetch the player of replay --web with npm, once for each version that is pinned
 	@scripts/player
