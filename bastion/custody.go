@@ -77,7 +77,7 @@ func (k *Custody) Open() error {
 		}
 	}
 	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, len(data)+1) // whatever the CA made us write can be read again
 	for n := 1; lines.Scan(); n++ {
 		var h heeded
 		if err := json.Unmarshal(lines.Bytes(), &h); err != nil {

@@ -202,6 +202,18 @@ func TestRetentionOnTheBastion(t *testing.T) {
 	}
 }
 
+// A hold is believed when anybody signed it, so it is read again also when it is longer than any of an auditor's.
+func TestLongHold(t *testing.T) {
+	v := newVault(t)
+	long := v.decision(control.Hold, "person:alice", newSigner(), strings.Repeat("x", 2<<20))
+	if err := v.Heed([]control.Custody{long}, 2); err != nil {
+		t.Fatal(err)
+	}
+	if again := v.open(v.File); again.Next() != 2 || len(again.holds) != 1 {
+		t.Errorf("%d holds are read again, up to %d", len(again.holds), again.Next())
+	}
+}
+
 // A hold outlives the CA's memory of it, a restart, and everything but the signature of an auditor whom the bastion knows.
 func TestHoldsAreKept(t *testing.T) {
 	t.Parallel()

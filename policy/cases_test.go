@@ -101,3 +101,30 @@ func TestBadLimits(t *testing.T) {
 		}
 	}
 }
+
+// Cases are as bad as their file says, line by line, or each has what it is asked with.
+func FuzzCases(f *testing.F) {
+	f.Add("cases:\n  - {name: x, person: alice, target: root@phi1, at: \"2026-11-21T22:00:00Z\", source: 192.0.2.1, for: 5m, expect: granted, needs: [1 of privacy]}\n")
+	f.Add(`{"cases": [{"name": "x", "person": "alice", "target": "root@phi1", "only": ["shell"], "does": {"bytes-out": "1M"}, "crosses": "denied 5 log"}]}`)
+	f.Add("cases: &a [*a, *a]\n")
+	f.Add("cases: [&x {name: x, person: p, target: a@h}, *x, *x]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		cases, err := ParseCases("x.yaml", []byte(text))
+		if err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.HasPrefix(line, "x.yaml:") && !strings.HasPrefix(line, "and ") {
+					t.Errorf("an error without a place: %q", line)
+				}
+			}
+			return
+		}
+		for _, c := range cases {
+			if c.Place == "" || c.Query.Host == "" && strings.Contains(text, "target") && c.Query.Account == "" || c.Query.For < 0 {
+				t.Errorf("%q has the case %+v", text, c)
+			}
+		}
+		if len(cases) > len(text) {
+			t.Errorf("%d cases in %d bytes", len(cases), len(text))
+		}
+	})
+}

@@ -83,8 +83,8 @@ func OpenCheckpoint(checkpoint []byte, vkey string) (tlog.Tree, error) {
 		return tlog.Tree{}, fmt.Errorf("checkpoint: size %q", lines[1])
 	}
 	hash, err := tlog.ParseHash(lines[2])
-	if err != nil {
-		return tlog.Tree{}, fmt.Errorf("checkpoint: %w", err)
+	if err != nil || hash.String() != lines[2] { // which base64 may write in several ways
+		return tlog.Tree{}, fmt.Errorf("checkpoint: root %.60q", lines[2])
 	}
 	return tlog.Tree{N: size, Hash: hash}, nil
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"postern/internal/store"
@@ -135,4 +137,33 @@ func TestCheckpoint(t *testing.T) {
 	if _, err := OpenCheckpoint(cp, o.VerifierKey()); err == nil {
 		t.Error("opens with another log's key")
 	}
+}
+
+// Whatever a log signed, a checkpoint is what [Signer.Checkpoint] writes, with nothing but extensions after it.
+func FuzzCheckpoint(f *testing.F) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := NewSigner("postern-ca", private)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("postern-ca\n3\nU7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=\n")
+	f.Add("postern-ca\n3\nU7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Rp=\n") // the last letter has bits that say nothing
+	f.Add("postern-ca\n0\nU7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=\nextension\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		signed, err := note.Sign(&note.Note{Text: text}, s)
+		if err != nil {
+			return
+		}
+		tree, err := OpenCheckpoint(signed, s.VerifierKey())
+		if err != nil {
+			return
+		}
+		own, err := s.Checkpoint(tree)
+		if body, _, _ := strings.Cut(string(own), "\n\n"); err != nil || !strings.HasPrefix(text, body+"\n") {
+			t.Errorf("%q is taken for %q, %v", text, body, err)
+		}
+	})
 }

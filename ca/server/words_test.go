@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +66,35 @@ func render(line string) string {
 		}
 	}
 	return out
+}
+
+// Whatever a client sends is a refusal, or words that mean the same when they are quoted, of a command that there is.
+func FuzzWords(f *testing.F) {
+	f.Add(`request root@phi1 --for 20m --reason INC-4412 'it is' --key=ssh-ed25519 AAAA`)
+	f.Add(`approve "R-7K2M" --statement\\ x ''`)
+	f.Add("help --help\tx\n")
+	f.Fuzz(func(t *testing.T, line string) {
+		words, err := split(line)
+		if err != nil {
+			return
+		}
+		var texts []string
+		size := 0
+		for _, w := range words {
+			texts, size = append(texts, w.text), size+len(w.text)
+		}
+		if again, err := split(control.Quote(texts...)); err == nil && !slices.EqualFunc(again, texts, func(w word, text string) bool { return w.text == text }) || size > len(line) {
+			t.Fatalf("%q is %q, and quoted %v", line, texts, again)
+		}
+		c, cmd, err := parse(words)
+		if err == nil && !c.has("help") && (len(c.args) < cmd.least || len(c.args) > cmd.most) {
+			t.Fatalf("%q is %q with %q", line, cmd.usage, c.args)
+		}
+		var bad *misuse
+		if err != nil && !errors.As(err, &bad) {
+			t.Fatalf("%q: %v", line, err)
+		}
+	})
 }
 
 // What the client quotes, the server splits into the same words.

@@ -77,7 +77,7 @@ func readLogins(path string, proc lineage.Proc, log *slog.Logger) (*logins, erro
 		return l, nil
 	}
 	for _, known := range was.Logins {
-		if known.Leader.PID > 1 {
+		if known != nil && known.Leader.PID > 1 {
 			l.known[known.Leader] = known
 			if known.By() == lineage.ByTree {
 				go l.settle(known.Leader)

@@ -403,3 +403,35 @@ func TestLoginsAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// The file of logins is this program's own; one that something else wrote, or a disk, does not keep it from beginning, and names no process but whole ones.
+func FuzzLedger(f *testing.F) {
+	boot, err := proc.Boot()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, list := range []string{`[]`, `[null]`, `[{"leader":{"pid":1}},{"leader":{"pid":-7}},{}]`, `{}`, `[{"leader":{"pid":4194305,"start":1}}]`} {
+		f.Add([]byte(fmt.Sprintf(`{"boot":%q,"logins":%s}`, boot, list)))
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	path := filepath.Join(f.TempDir(), "logins")
+	f.Fuzz(func(t *testing.T, file []byte) {
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := readLogins(path, proc, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, known := range l.known {
+			if id.PID <= 1 || known == nil || known.Leader != id {
+				t.Errorf("%q: %v is %+v", file, id, known)
+			}
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err := l.save(); err != nil {
+			t.Error(err)
+		}
+	})
+}

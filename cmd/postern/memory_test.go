@@ -153,3 +153,14 @@ func TestLook(t *testing.T) {
 		}
 	}
 }
+
+func FuzzLook(f *testing.F) {
+	f.Add([]byte("old 0\n\npostern-ca\n1\nx\n\n— y\n"))
+	f.Add([]byte("old 3\nU7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=\n\nnote"))
+	f.Add([]byte("old +3\nU7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=\n\nnote"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if l, err := parseLook(text); err == nil && string(l.format()) != string(text) {
+			t.Errorf("%q comes back as %q", text, l.format())
+		}
+	})
+}

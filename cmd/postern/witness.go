@@ -314,7 +314,11 @@ func parseLook(text []byte) (look, error) {
 		hashes += "\n"
 	}
 	proof, err := auditlog.ParseProof(hashes)
-	return look{old, proof, []byte(checkpoint)}, err
+	l := look{old, proof, []byte(checkpoint)}
+	if err == nil && string(l.format()) != string(text) {
+		err = errors.New("this is not as postern witness request writes it")
+	}
+	return l, err
 }
 
 func witnessRequest(c *cli.Context) error {

@@ -62,17 +62,17 @@ func ParseTarget(text string) (Target, error) {
 
 func parseSelector(word string) (Selector, error) {
 	if strings.HasPrefix(strings.ToUpper(word), "R-") {
-		return Selector{"request", strings.ToUpper(word)}, nil
+		word = "request:" + word
 	}
 	if strings.HasPrefix(strings.ToUpper(word), "S-") {
 		return Selector{}, fmt.Errorf("a session is cut with its request, which postern sessions names beside %.40s: postern revoke R-…", word)
 	}
 	kind, value, _ := strings.Cut(word, ":")
-	if !slices.Contains(targetKinds, kind) || !validSelector(kind, value) {
-		return Selector{}, fmt.Errorf("cannot revoke %.100q; name %s", word, targetForms)
-	}
 	if kind == "request" {
 		value = strings.ToUpper(value)
+	}
+	if !slices.Contains(targetKinds, kind) || !validSelector(kind, value) {
+		return Selector{}, fmt.Errorf("cannot revoke %.100q; name %s", word, targetForms)
 	}
 	return Selector{kind, value}, nil
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -74,4 +75,34 @@ func TestTargetHits(t *testing.T) {
 	if (Target{}).Hits(s) || Target(nil).Hits(s) {
 		t.Error("a target that names nothing hits")
 	}
+}
+
+// What is read as a target is written as the same one, whichever way its words stood, and hits what it names.
+func FuzzTarget(f *testing.F) {
+	f.Add("person:alice host:phi1")
+	f.Add("host:phi1 account:root@phi1 approver:bob")
+	f.Add("r-7k2m4q")
+	f.Add("r-:") // was a request, and hit nothing
+	f.Add("all:")
+	f.Add("key:SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU serial:18446744073709551615")
+	f.Fuzz(func(t *testing.T, text string) {
+		target, err := ParseTarget(text)
+		if err != nil {
+			return
+		}
+		words := strings.Fields(text)
+		slices.Reverse(words)
+		for _, other := range []string{target.String(), strings.Join(words, "\t")} {
+			if again, err := ParseTarget(other); err != nil || !slices.Equal(again, target) {
+				t.Fatalf("%q is %q, and as %q it is %q, %v", text, target, other, again, err)
+			}
+		}
+		var r Revocation
+		if r.Name(target); !slices.Equal(r.Target(), target) {
+			t.Fatalf("%q is revoked as %q", target, r.Target())
+		}
+		if target.Hits(Traits{}) != target.Names("all") {
+			t.Fatalf("%q hits what nobody knows anything of", target)
+		}
+	})
 }

@@ -170,3 +170,15 @@ func TestCheckFindsEveryMistake(t *testing.T) {
 		}
 	}
 }
+
+// What a passphrase opens is of whoever wrote the sheet.
+func FuzzUnmarshal(f *testing.F) {
+	f.Add(marshal(big()))
+	f.Add(marshal(control.Made{}))
+	f.Add(marshal(control.Made{Certificates: [][]byte{{}, []byte("x")}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if made, err := unmarshal(b); err == nil && !bytes.Equal(marshal(made), b) {
+			t.Errorf("%x comes back as %x", b, marshal(made))
+		}
+	})
+}
