@@ -135,6 +135,9 @@ func (b *Bastion) stopLost() []*ending {
 	return stopAll(lost, "lost", errLost.Error())
 }
 
+// leased says whether the lease holds under which the session began. A sealed grant has none, but its deadline.
+func (s *session) leased() bool { return s.grant.sealed || s.b.lease.keeps(s.term) }
+
 // kept says whether the session may go on, and ends it if not.
 func (s *session) kept() bool {
 	if s.halted.Load() {
@@ -146,9 +149,6 @@ func (s *session) kept() bool {
 	go s.lose()
 	return false
 }
-
-// leased says whether the CA lets the session go on. A sealed grant has no lease, but its deadline: that of those who began with the CA ends nothing of it.
-func (s *session) leased() bool { return s.grant.sealed || s.b.lease.keeps(s.term) }
 
 // lose ends a session that noticed by itself that the lease is over. All others are over too, and end with it.
 func (s *session) lose() {

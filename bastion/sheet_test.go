@@ -99,6 +99,7 @@ func (d *drawer) present(spoil func(*control.Made)) (*grant, error) {
 }
 
 func TestSheetIsPresented(t *testing.T) {
+	t.Parallel()
 	d := newDrawer(t)
 	g, err := d.present(nil)
 	if err != nil {
@@ -116,6 +117,7 @@ func TestSheetIsPresented(t *testing.T) {
 }
 
 func TestSheetIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, says string
 		lie        func(*drawer)
@@ -196,6 +198,7 @@ func TestSheetIsRefused(t *testing.T) {
 
 // Of many uses at once one is the first, and it is on disk: a bastion that starts anew knows it, and tells the CA until it is told.
 func TestSheetIsUsedOnce(t *testing.T) {
+	t.Parallel()
 	d := newDrawer(t)
 	use := must(control.SheetUse{CA: "postern-ca", Request: "R-7K2M4Q", Session: "S-1", Bastion: "bastion-1", Person: "adam", Started: d.now, Deadline: d.now, Nonce: strings.Repeat("00", 16)}.Sign(d.identity))
 	var first atomic.Int32
@@ -236,6 +239,7 @@ func TestSheetIsUsedOnce(t *testing.T) {
 
 // An ordinary bastion is as it was: an option that it does not know is refused, and no sheet changes what others may.
 func TestSheetLoginIsForNothingElse(t *testing.T) {
+	t.Parallel()
 	d := newDrawer(t)
 	made, cert := d.sealed()
 	g, err := d.b.certificate(cert, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})

@@ -81,7 +81,7 @@ function help() {
     h("h2", {}, "Keys"),
     h("div", { class: "columns" }, keys.map(([title, list]) => h("section", {}, h("h3", {}, title),
       h("dl", {}, list.map(([key, what]) => [h("dt", {}, key.split(" ").map((k) => [h("kbd", {}, k), " "])), h("dd", {}, what)]))))),
-    h("form", { method: "dialog" }, h("p", { class: "dim" }, "The terminal is asciinema-player, under the ", h("a", { class: "link", href: "page/LICENSE", target: "_blank", rel: "noopener" }, "Apache License"), "."), h("button", { class: "button" }, "Close")));
+    h("form", { method: "dialog" }, h("p", { class: "dim" }, "The terminal is asciinema-player, under the ", h("a", { class: "link", href: "page/LICENSE", target: "_blank", rel: "noopener" }, "Apache License"), "."), h("button", { class: "button", autofocus: true }, "Close")));
   dialog.addEventListener("close", () => dialog.remove());
   dialog.addEventListener("click", (e) => { if (e.target === dialog) dialog.close(); });
   document.body.append(dialog);
