@@ -57,7 +57,8 @@ type Sheets struct {
 	kept    uint64        // of them, those that are, or failed to be
 	unkept  time.Duration // since when there is one that is not, by [Uptime]
 	saver   chan struct{} // closed when nobody saves any more; nil: nobody does
-	hurry   chan struct{} // to the one who saves
+	hurry   chan struct{} // closed when nothing is to be saved together any more
+	last    sync.Once     // closes it
 	broken  error         // the file could not be written: nothing is taken until it can
 	waiting map[string]*presented
 }
@@ -82,7 +83,7 @@ func (h *Sheets) Open(b *Bastion) error {
 	if err := os.MkdirAll(filepath.Join(h.Dir, "used"), 0o700); err != nil {
 		return err
 	}
-	h.began, h.waiting, h.set, h.write, h.hurry = Uptime(), map[string]*presented{}, b.revoked.known, durable.Replace, make(chan struct{}, 1)
+	h.began, h.waiting, h.set, h.write, h.hurry = Uptime(), map[string]*presented{}, b.revoked.known, durable.Replace, make(chan struct{})
 	data, err := os.ReadFile(filepath.Join(h.Dir, knownFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -179,7 +180,7 @@ func (h *Sheets) save(done chan struct{}) {
 	}
 }
 
-// flush returns when everything is on disk, or cannot be.
+// flush returns when everything is on disk, or cannot be. What comes later is saved at once.
 func (h *Sheets) flush() {
 	h.mu.Lock()
 	done := h.saver
@@ -187,10 +188,7 @@ func (h *Sheets) flush() {
 	if done == nil {
 		return
 	}
-	select {
-	case h.hurry <- struct{}{}:
-	default:
-	}
+	h.last.Do(func() { close(h.hurry) })
 	<-done
 }
 

@@ -109,6 +109,7 @@ func TestOnlyTheBrowserOfTheLink(t *testing.T) {
 		{"the link a second time, by another", "GET", strings.TrimPrefix(link, v.base), "", stranger, nil, 403},
 		{"the link a second time, by the same", "GET", strings.TrimPrefix(link, v.base), "", v, nil, 303},
 		{"a guessed link", "GET", "/open/" + random(), "", stranger, nil, 403},
+		{"a guessed link, in the browser of the right one", "GET", "/open/" + random(), "", v, nil, 403},
 		{"an empty link", "GET", "/open/", "", stranger, nil, 403},
 		{"the link, for another name", "GET", strings.TrimPrefix(link, v.base), "", v, func(r *http.Request) { r.Host = "evil.example" }, 403},
 		{"another name, which leads here", "GET", "/api/sessions", "", v, func(r *http.Request) { r.Host = "evil.example" }, 403},
@@ -217,13 +218,26 @@ func TestAnotherPortIsToldNoSecret(t *testing.T) {
 	}
 }
 
+// Who guesses is not let in before the right browser either, and does not use its link up.
+func TestAGuessedLink(t *testing.T) {
+	link := newWorld(t).serve(t, nil)
+	base, token, _ := strings.Cut(link, "/open/")
+	guesser := visitor{t: t, base: base}
+	for _, guess := range []string{random(), "", token[1:], token + "x"} {
+		if status, header, _ := guesser.ask("GET", "/open/"+guess, "", nil); status != 403 || header.Get("Set-Cookie") != "" {
+			t.Errorf("%q: %d", guess, status)
+		}
+	}
+	welcome(t, link)
+}
+
 // A link that a page of another site asks for is not used up by it. One that somebody clicked there is good.
 func TestWhereALinkIsClicked(t *testing.T) {
 	link := newWorld(t).serve(t, nil)
 	for _, test := range []struct {
 		mode, dest string
 		want       int
-	}{{"no-cors", "image", 403}, {"cors", "empty", 403}, {"navigate", "iframe", 403}, {"navigate", "document", 200}, {"navigate", "document", 403}} {
+	}{{"no-cors", "image", 403}, {"no-cors", "document", 403}, {"cors", "empty", 403}, {"navigate", "iframe", 403}, {"navigate", "document", 200}, {"navigate", "document", 403}} {
 		r, _ := http.NewRequest("GET", link, nil)
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		r.Header.Set("Sec-Fetch-Mode", test.mode)
