@@ -28,7 +28,7 @@ import (
 )
 
 // patience bounds every wait of a story for something that must happen.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // helpers are what a story executes beside the four programs and OpenSSH.
 var helpers = map[string]string{
