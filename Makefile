@@ -9,7 +9,7 @@ LONG = ./internal/story
 # The packages whose goroutines meet run under the race detector, and only there, but for the tests that are one goroutine (a file cut or flipped
 # at every byte), that measure memory, or that are more of the same by the dozen: all are twenty times slower under it.
 RACE = ./bastion ./recorder ./ca ./internal/store ./internal/door ./ca/auditlog ./ca/server ./internal/control ./internal/socket
-SLOW = Slips|EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|NoExitStatus|Flood|HalfOpen|Audit|Memory|Lots|TestShred$$|TestDestroy|LongOutline|WatchersThatTake|FuzzServer
+SLOW = Slips|EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|NoExitStatus|Flood|HalfOpen|Audit|Memory|Lots|TestShred$$|TestDestroy|LongOutline|WatchersThatTake|FuzzServer|RevokingMuch|CrashBetween
 
 # For one package. A machine that is five times slower than another is slow, and not wrong.
 PATIENCE = 30m
