@@ -46,7 +46,7 @@ func TestFollow(t *testing.T) {
 		if !errors.Is(err, done) {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it misses leaves")
 	}
 }

@@ -64,7 +64,7 @@ var (
 type Person struct{ Name, Group string }
 
 // patience bounds how long one piece may take to come up: generous, because two slow cores may run several labs at once.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // Up brings a lab up below cfg.Dir. One that was taken down before comes up again as it was.
 func Up(cfg Config) (*Lab, error) {

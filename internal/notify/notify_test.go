@@ -166,7 +166,7 @@ func next(t *testing.T, c chan got) got {
 	select {
 	case g := <-c:
 		return g
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nothing came")
 		return got{}
 	}
@@ -309,7 +309,7 @@ func TestSlackAndCommands(t *testing.T) {
 	if err := json.Unmarshal([]byte(next(t, came).raw), &text); err != nil || strings.ContainsAny(text.Text, "<>") || !strings.Contains(text.Text, "&lt;!channel&gt; &amp;") {
 		t.Errorf("%q, %v", text.Text, err)
 	}
-	for range 1000 {
+	for range 12_000 {
 		if _, err := os.Stat(out); err == nil {
 			break
 		}

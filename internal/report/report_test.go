@@ -381,7 +381,7 @@ func TestTenThousandSessions(t *testing.T) {
 		}
 	}
 	t.Logf("log written in %s, report made in %s, in four formats in %s", written, made, time.Since(began))
-	if made > 10*time.Second {
+	if made > time.Minute {
 		t.Errorf("the report took %s", made)
 	}
 	var doc map[string]any

@@ -172,7 +172,7 @@ func TestHostileScreens(t *testing.T) {
 				t.Errorf("%s", told(hits))
 			}
 			find(t, a, "needl")
-			if took := time.Since(begin); took > 20*time.Second {
+			if took := time.Since(begin); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 		})

@@ -58,7 +58,7 @@ func TestSlowReaders(t *testing.T) {
 	often := func(c *ssh.ClientConfig) { c.RekeyThreshold = 1 << 20 }
 	for i, w := range p.ways("phi1", "")[1:] {
 		t.Run(strings.ReplaceAll(w.name, " ", "-"), func(t *testing.T) {
-			blocks := []int{200 << 20, 80 << 20}[i] / block
+			blocks := []int{120 << 20, 60 << 20}[i] / block
 			download(t, w.dial(), filepath.Join(p.Dir, "down-"+w.name[:2]), blocks)
 			upload(t, w.dial(often), filepath.Join(p.Dir, "up-"+w.name[:2]), blocks/4)
 			download(t, w.dial(often), filepath.Join(p.Dir, "again-"+w.name[:2]), blocks/4)

@@ -14,19 +14,23 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain tells more stories at a time than there are processors: they wait more than they compute.
+// storiesPerProcessor are told at a time: they wait more than they compute.
+const storiesPerProcessor = 3
+
+// TestMain tells more stories at a time than there are processors.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+		flag.Set("test.parallel", strconv.Itoa(storiesPerProcessor*runtime.GOMAXPROCS(0)))
 	}
 	status := m.Run()
 	os.RemoveAll(built.here)
 	os.Exit(status)
 }
 
-// TestStories tells every story in testdata, each with a lab of its own.
+// TestStories tells every story in testdata, each with a lab of its own, beside the other tests: those that wait longest are none of these.
 func TestStories(t *testing.T) {
+	t.Parallel()
 	stories, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(stories) == 0 {
 		t.Fatal("no stories in testdata")

@@ -316,6 +316,9 @@ func (v *verifier) sheetSession(s *session, r *request) error {
 		return errors.New("it is of a sealed grant, and no use of its sheet comes before it")
 	}
 	r.sealed.expected = false
+	if r.sealed.host != nil { // with it the bastion logs in, so the host tells of it
+		s.hostSerial = r.sealed.host.Serial
+	}
 	u := r.sealed.uses[0]
 	want := control.Session{
 		ID: u.Session, Request: r.ID, Person: u.Person, Key: u.Key, Serial: u.Serial, Target: u.Target, Bastion: u.Bastion, Client: u.Client,

@@ -50,7 +50,7 @@ func newBrowser(t *testing.T) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 150*time.Second)
+	ctx, cancel = context.WithTimeout(ctx, 400*time.Second)
 	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx}
 	b.do(chromedp.Navigate("about:blank"), chromedp.EmulateViewport(1280, 800))
@@ -119,7 +119,7 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 // until waits for an expression of JavaScript to be true, on whatever page the browser is by then.
 func (b *browser) until(expression string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 40*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		// While a page gives way to another there is nothing to ask.

@@ -41,7 +41,7 @@ func TestHostileInputIsQuick(t *testing.T) {
 			input := []byte(strings.Repeat(unit, 1<<18/len(unit)))
 			began := time.Now()
 			s.Write(input)
-			if took := time.Since(began); took > 6*time.Second {
+			if took := time.Since(began); took > time.Minute { // one that is not bounded takes hours
 				t.Errorf("256 KB take %v", took)
 			} else {
 				t.Log(took.Round(time.Millisecond), told)
