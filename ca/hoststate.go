@@ -29,14 +29,16 @@ func (ca *CA) HostState(c Caller, s control.HostState) (control.HostOrders, erro
 	if len(s.Logins) > control.MaxHostLogins || len(s.CannotEnd) > 200 {
 		return orders, refuse("what %s tells is too much", c.Name)
 	}
-	s.Host, s.At = c.Name, ca.now().UTC()
-	err := ca.db.Update(func(tx *store.Tx) (err error) {
-		if orders.End, err = ca.toEnd(tx, s); err != nil {
-			return err
-		}
-		return write(tx, key(hostStateRows, c.Name), s)
+	s.Host, s.At, s.CannotEnd = c.Name, ca.now().UTC(), tidy(s.CannotEnd)
+	// Outside of the store's turns: to look up thousands of logins must not keep a revocation waiting.
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		orders.End, err = ca.toEnd(tx, s)
+		return err
 	})
-	return orders, err
+	if err != nil {
+		return control.HostOrders{}, err
+	}
+	return orders, ca.db.Update(func(tx *store.Tx) error { return write(tx, key(hostStateRows, c.Name), s) })
 }
 
 // Hosts tells how each host stands, by this machine's clock and list.
