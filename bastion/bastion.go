@@ -117,6 +117,7 @@ func (b *Bastion) prepare() {
 // inside a jump.
 type visitor interface {
 	ssh.ConnMetadata
+	BelongsTo(person string) error
 	Done() <-chan struct{} // closed when the connection is gone
 	Took(n int)            // of what the client sent, so many bytes were taken out of its channels
 	Last()                 // End follows what is written next
@@ -149,6 +150,9 @@ func (b *Bastion) Authorise(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 	l, err := b.recognise(conn, key)
 	if err == nil {
 		err = b.admit(l.grant)
+	}
+	if err == nil {
+		err = l.visitor.BelongsTo(l.grant.person)
 	}
 	if err == nil && l.reader != nil {
 		err = b.attend(l.reader)

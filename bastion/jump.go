@@ -218,6 +218,9 @@ type inner struct {
 
 func (i *inner) gone() { i.left.Do(func() { close(i.done) }) }
 
+// BelongsTo is nothing: the outer connection is counted.
+func (i *inner) BelongsTo(string) error { return nil }
+
 func (i *inner) Done() <-chan struct{} { return i.done }
 func (i *inner) Took(n int)            { i.outer.Took(n) }
 

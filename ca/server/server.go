@@ -100,6 +100,9 @@ func (s *Server) authorise(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permi
 		s.Log.Warn("login refused", "client", conn.RemoteAddr().String(), "key", ssh.FingerprintSHA256(key))
 		return nil, err
 	}
+	if err := conn.(*door.Visitor).BelongsTo(c.Kind + " " + c.Name); err != nil {
+		return nil, &ssh.BannerError{Err: err, Message: "postern: " + err.Error() + "\n"}
+	}
 	s.Log.Info("identified", "who", c.Kind+" "+c.Name, "client", conn.RemoteAddr().String(), "key", c.Key)
 	return &ssh.Permissions{Extensions: map[string]string{keyExtension: string(key.Marshal())}}, nil
 }

@@ -225,7 +225,7 @@ func (d *Door) config(ctx gliderlabs.Context) *ssh.ServerConfig {
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (p *ssh.Permissions, err error) {
 			err = errors.New("internal error") // unless Authorise returns
 			defer d.recover(v, "authorisation")
-			p, err = d.Authorise(&Visitor{conn, v}, key)
+			p, err = d.Authorise(&Visitor{conn, v, d.gate}, key)
 			var banner *ssh.BannerError
 			if errors.As(err, &banner) && !v.first(banner.Message) {
 				err = banner.Err // the same certificate from a second file: it was said

@@ -237,6 +237,51 @@ func TestStrangersAreCountedUntilTheyLogIn(t *testing.T) {
 	}
 }
 
+// Nobody who may log in takes the places of all others, by however many keys.
+func TestConnectionsOfAPersonAreBounded(t *testing.T) {
+	addr, _ := open(t, &Door{Limits: Limits{MaxConnections: 8}, Authorise: func(conn ssh.ConnMetadata, _ ssh.PublicKey) (*ssh.Permissions, error) {
+		v := conn.(*Visitor)
+		if err := v.BelongsTo(conn.User()); err != nil {
+			return nil, &ssh.BannerError{Err: err, Message: err.Error()}
+		}
+		return nil, v.BelongsTo(conn.User()) // counts once
+	}})
+	as := func(person string) (*ssh.Client, string) {
+		t.Helper()
+		var said string
+		c, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{
+			User: person, Auth: []ssh.AuthMethod{ssh.PublicKeys(newSigner(t))}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: patience,
+			BannerCallback: func(text string) error { said = text; return nil },
+		})
+		if err != nil {
+			return nil, said
+		}
+		t.Cleanup(func() { c.Close() })
+		return c, said
+	}
+	first, _ := as("alice")
+	if second, _ := as("alice"); first == nil || second == nil {
+		t.Fatal("a person may have a quarter of all connections")
+	}
+	if third, said := as("alice"); third != nil || !strings.Contains(said, "alice has 2 connections here") {
+		t.Fatalf("one more than that: %v, told %q", third, said)
+	}
+	if other, said := as("bob"); other == nil {
+		t.Fatalf("another person is refused for it: %q", said)
+	}
+	if nobody, _ := as(""); nobody != nil {
+		t.Fatal("a login of nobody was let in")
+	}
+	first.Close()
+	for deadline := time.Now().Add(patience); ; {
+		if again, said := as("alice"); again != nil {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("a connection that is gone still counts: %q", said)
+		}
+	}
+}
+
 func TestChannelsOfAConnectionAreBounded(t *testing.T) {
 	addr, _ := open(t, &Door{Limits: Limits{MaxChannels: 2}})
 	client, _, err := dial(addr, ssh.PublicKeys(newSigner(t)))

@@ -1,6 +1,8 @@
 package door
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -17,6 +19,7 @@ type Limits struct {
 	Stall              time.Duration // a peer that neither reads nor answers is dropped; 5 min
 	MaxConnections     int           // in all; 8192
 	MaxUnauthenticated int           // in all; 512
+	MaxPerPerson       int           // logged in as the same one; a quarter of MaxConnections
 	MaxPerAddress      int           // not yet authenticated, of one IPv4 address or IPv6 /64; 128
 	MaxAtWork          int           // connections that exchange keys in the same moment; half of the processors
 	WorkPerAddress     int           // packets a second taken from the strangers of one address; 1000: a login is some seven of them
@@ -35,6 +38,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	number(&l.MaxConnections, 8192)
+	number(&l.MaxPerPerson, max(1, l.MaxConnections/4))
 	number(&l.MaxUnauthenticated, 512)
 	number(&l.MaxPerAddress, 128)
 	number(&l.MaxChannels, 128)
@@ -61,6 +65,7 @@ type gate struct {
 	visits    map[*visit]struct{}
 	strangers int
 	from      map[netip.Prefix][]*visit // strangers by origin, the oldest first
+	people    map[string]int            // visits by who logged in
 	entered   uint64                    // visits so far
 	over      chan struct{}             // closed with the listeners
 
@@ -69,7 +74,7 @@ type gate struct {
 }
 
 func newGate(l Limits) *gate {
-	return &gate{over: make(chan struct{}), limits: l, visits: map[*visit]struct{}{}, from: map[netip.Prefix][]*visit{}}
+	return &gate{over: make(chan struct{}), limits: l, visits: map[*visit]struct{}{}, from: map[netip.Prefix][]*visit{}, people: map[string]int{}}
 }
 
 func (g *gate) listen(l net.Listener) bool {
@@ -162,7 +167,39 @@ func (g *gate) leave(v *visit) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.recognise(v)
+	g.release(v)
 	delete(g.visits, v)
+}
+
+// claim counts v as that person's.
+func (g *gate) claim(v *visit, person string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, in := g.visits[v]
+	switch {
+	case !in:
+		return net.ErrClosed
+	case person == "":
+		return errors.New("this login names nobody")
+	case v.person == person:
+		return nil
+	case g.people[person] >= g.limits.MaxPerPerson:
+		return fmt.Errorf("%s has %d connections here, and more are not taken; close some", person, g.limits.MaxPerPerson)
+	}
+	g.release(v)
+	v.person = person
+	g.people[person]++
+	return nil
+}
+
+func (g *gate) release(v *visit) {
+	if v.person == "" {
+		return
+	}
+	if g.people[v.person]--; g.people[v.person] == 0 {
+		delete(g.people, v.person)
+	}
+	v.person = ""
 }
 
 // recognise takes v out of the strangers, once.

@@ -30,6 +30,7 @@ type visit struct {
 	grace   *time.Timer
 	alive   sync.Once
 	number  uint64 // in the order of arrival; the gate's
+	person  string // who logged in; under the gate's lock
 
 	ctx      context.Context // done when the connection is closed
 	cancel   context.CancelFunc
@@ -137,7 +138,11 @@ func (v *visit) first(banner string) bool {
 type Visitor struct {
 	ssh.ConnMetadata
 	visit *visit
+	gate  *gate
 }
+
+// BelongsTo counts the connection as that person's until it is gone. The error is for the client: nobody takes the places of all others.
+func (v *Visitor) BelongsTo(person string) error { return v.gate.claim(v.visit, person) }
 
 // Done is closed when the connection is gone and nothing of the door's runs for it any more.
 func (v *Visitor) Done() <-chan struct{} { return v.visit.done }
