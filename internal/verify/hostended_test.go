@@ -25,6 +25,19 @@ func (c *chronicle) endedStory() {
 	c.tells(nil)
 }
 
+// sealedAndEnded is of a session that began with a sheet, whose certificate for the host was in the envelope.
+func sealedAndEnded(spoil func(*control.HostEnded)) func(*chronicle) {
+	return func(c *chronicle) {
+		c.sheets()
+		c.prepares(nil)
+		c.hands(lie{})
+		c.uses(lie{use: func(u *control.SheetUse) { u.Person, u.Key, u.Serial = "alice", c.print("alice"), 1 }}, time.Second, false)
+		c.revoke("olga")
+		c.entries[len(c.entries)-2].State.Review = c.request.Owes.String()
+		c.tells(spoil)
+	}
+}
+
 func TestWhatAHostEnded(t *testing.T) {
 	for name, story := range map[string]func(*chronicle){
 		"a revoked session": (*chronicle).endedStory,
@@ -38,6 +51,7 @@ func TestWhatAHostEnded(t *testing.T) {
 			c.hold("bastion:bastion-1", time.Hour, nil)
 			c.tells(nil)
 		},
+		"a session of a sealed grant": sealedAndEnded(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := begin(t)
@@ -54,6 +68,7 @@ func TestWhatAHostEnded(t *testing.T) {
 		{"another host", "it was on root@phi2", spoilt(func(e *control.HostEnded) { e.Host = "phi1" })},
 		{"no host", "the policy knows no such host", spoilt(func(e *control.HostEnded) { e.Host = "phi9" })},
 		{"another certificate", "it logged in with certificate 1 and not 2", spoilt(func(e *control.HostEnded) { e.Serial = 2 })},
+		{"a sealed grant's, with another certificate", "it logged in with certificate 1 and not 3", sealedAndEnded(func(e *control.HostEnded) { e.Serial = 3 })},
 		{"no revocation", "there was no such revocation", spoilt(func(e *control.HostEnded) { e.Seq = 2 })},
 		{"no session", "that never was", spoilt(func(e *control.HostEnded) { e.Session = "S-2" })},
 		{"more than there was", "1 of 1 processes, 2 detached", spoilt(func(e *control.HostEnded) { e.Found = 1 })},
