@@ -328,6 +328,7 @@ func TestOneAllowance(t *testing.T) {
 	t.Parallel()
 	const text = "bytes-out 300000 hold"
 	w, told := limited(t, text+"; denied 9 log")
+	w.b.Limits.HoldTime = patience
 	big := bytes.Repeat([]byte("0123456789"), 50_000)
 	if err := os.WriteFile(w.file("big"), big, 0o600); err != nil {
 		t.Fatal(err)
@@ -348,7 +349,6 @@ func TestOneAllowance(t *testing.T) {
 		t.Fatal(n)
 	}
 	w.ending()
-	w.b.Limits.HoldTime = patience
 	last := w.command("ssh", "direct", "head -c 100000 "+w.file("big"))
 	shown := &syncBuffer{}
 	last.Stdout = shown

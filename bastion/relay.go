@@ -64,6 +64,9 @@ func (c *channel) run(up, down, errs *lane) {
 	go func() {
 		defer c.in.Done()
 		up.run()
+		if t, ok := up.to.(*typist); ok {
+			t.finish()
+		}
 		if up.take != nil {
 			c.keepEOF(recorder.Stdin)
 		}

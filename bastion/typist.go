@@ -18,6 +18,9 @@ const (
 	// the host says nothing more when it has: a slow host, twice as long as it took to answer. Who sees what they enter waits for neither.
 	echoTime  = time.Second
 	echoPause = 25 * time.Millisecond
+
+	// mostKept is kept back of a line that does not end. What is longer counts as if it did.
+	mostKept = 64 << 10
 )
 
 // typist is the way of what is typed to the host, where limits on commands see each line before the key that enters it passes. Only sessions with such
@@ -32,6 +35,8 @@ type typist struct {
 	shown time.Time     // when the host printed something last
 	took  time.Duration // from asked to what it printed first
 	ended time.Time     // when the line before was entered
+
+	kept []byte // of a line of a shell without a terminal
 }
 
 // typist watches a program to which lines are typed; nil: no limit asks for it.
@@ -49,35 +54,74 @@ func (t *typist) Write(p []byte) (written int, err error) {
 		t.mu.Lock()
 		n, entered := t.line.Typed(p)
 		t.mu.Unlock()
-		now := p[:n]
-		if entered {
-			now = p[:n-1]
+		if t.line.Raw {
+			err = t.passLine(p[:n], entered)
+		} else {
+			err = t.passKeys(p[:n], entered)
 		}
-		var m int
-		if m, err = t.pass(now); err == nil && entered {
-			if !t.enters() || !t.c.s.kept() { // it may have waited, and the session was cut
-				return written + m, errGone
-			}
-			_, err = t.to.Write(p[n-1 : n])
-			t.entered()
-			m++
+		if err == nil {
+			written += n
 		}
-		written, p = written+m, p[n:]
+		p = p[n:]
 	}
 	return written, err
 }
 
-func (t *typist) pass(keys []byte) (n int, err error) {
-	if len(keys) == 0 {
-		return 0, nil
+// passKeys lets the host show what is typed before it is entered.
+func (t *typist) passKeys(keys []byte, entered bool) error {
+	enter := len(keys)
+	if entered {
+		enter--
 	}
-	n, err = t.to.Write(keys)
+	if enter > 0 {
+		if _, err := t.to.Write(keys[:enter]); err != nil {
+			return err
+		}
+		t.mu.Lock()
+		if t.line.Unsure() {
+			t.asked = time.Now()
+		}
+		t.mu.Unlock()
+	}
+	if !entered {
+		return nil
+	}
+	if !t.enters() || !t.c.s.kept() { // it may have waited, and the session was cut
+		return errGone
+	}
+	_, err := t.to.Write(keys[enter:])
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.line.Unsure() {
-		t.asked = time.Now()
+	t.ended = time.Now()
+	t.mu.Unlock()
+	return err
+}
+
+// passLine keeps back what would be stopped if the line ended there: a shell without a terminal takes the end of its input for the end of a line, and that is
+// what it sees of a session that is cut.
+func (t *typist) passLine(keys []byte, entered bool) error {
+	t.kept = append(t.kept, keys...)
+	if !entered && t.c.s.risk.names(t.line.Text()) {
+		if len(t.kept) < mostKept {
+			return nil
+		}
+		entered = true
 	}
-	return n, err
+	if entered && !t.enters() || !t.c.s.kept() {
+		return errGone
+	}
+	if len(t.kept) == 0 {
+		return nil
+	}
+	_, err := t.to.Write(t.kept)
+	t.kept = t.kept[:0]
+	return err
+}
+
+// finish is the end of what is typed, and of the line that stands there.
+func (t *typist) finish() {
+	if t.line.Raw && t.c.s.kept() {
+		_ = t.passLine(nil, true)
+	}
 }
 
 // print takes what the host shows.
@@ -117,12 +161,6 @@ func (t *typist) enters() bool {
 	lines := t.line.Entered()
 	t.mu.Unlock()
 	return len(lines) == 0 || t.c.s.counts(t.c.ctx, limit.Commands, func(w *watched) bool { return slices.ContainsFunc(lines, w.command.MatchString) })
-}
-
-func (t *typist) entered() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ended = time.Now()
 }
 
 // mayChange says that the host has not shown yet what the line is.

@@ -106,7 +106,7 @@ func TestTypedAhead(t *testing.T) {
 			t.Fatalf("%q is not a line: %d %v", keys, n, entered)
 		}
 		lines := at.line.Entered()
-		at.entered()
+		at.ended = time.Now()
 		return lines
 	}
 	at.print([]byte("ready$ "))
@@ -153,35 +153,80 @@ func TestTypedAhead(t *testing.T) {
 	}
 }
 
-// What revokes ends the session before the line is entered; lines that a shell without a terminal reads count, too.
+// What revokes ends the session before a line of it reaches a shell without a terminal, which takes the end of its input for the end of a line.
 func TestTypedWithoutATerminal(t *testing.T) {
 	t.Parallel()
-	w, told := limited(t, "commands 'touch .*stop' 0 revoke")
+	for name, parts := range map[string][]string{
+		"a line":           {"touch stop; touch two\n"},
+		"in pieces":        {"touch", " st", "op; touch two", "\n"},
+		"without an end":   {"touch stop"},
+		"continued":        {"touch \\\n", "stop"},
+		"without any line": {strings.Repeat("touch stop; ", mostKept/10)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, told := limited(t, "commands 'touch .*stop' 0 revoke")
+			in, out := w.bareShell()
+			fmt.Fprintf(in, "cd %s; touch one; echo up\n", w.dir)
+			out.wait(t, "up")
+			for _, part := range parts {
+				_, _ = io.WriteString(in, part)
+			}
+			if last := parts[len(parts)-1]; len(last) < mostKept && !strings.HasSuffix(last, "\n") {
+				_ = in.Close()
+			}
+			if r := <-told; r.Action != "revoke" || r.Count != 1 {
+				t.Errorf("told: %+v", r)
+			}
+			if end := w.ending(); end.End != "revoked" {
+				t.Errorf("it ended %q", end.End)
+			}
+			for _, name := range []string{"stop", "two"} {
+				if _, err := os.Stat(w.file(name)); err == nil {
+					t.Errorf("%s is there", name)
+				}
+			}
+		})
+	}
+}
+
+// What no limit is about does not wait for the end of its line, and what is released comes whole.
+func TestBytesWithoutLines(t *testing.T) {
+	t.Parallel()
+	w, told := limited(t, "commands 'touch .*stop' 0 hold")
+	in, out := w.bareShell()
+	fmt.Fprintf(in, "cd %s\nhead -c 10 | tr a-z A-Z\n", w.dir)
+	_, _ = io.WriteString(in, "not a line")
+	out.wait(t, "NOT A LINE")
+	for _, part := range []string{"tou", "ch sto", "p; echo the rest"} {
+		_, _ = io.WriteString(in, part)
+	}
+	_ = in.Close()
+	r := <-told
+	w.b.Lift(control.Lifted{Session: r.Session, Limit: r.Limit, Before: r.Lifted, By: []string{"bob"}})
+	out.wait(t, "the rest")
+	if _, err := os.Stat(w.file("stop")); err != nil {
+		t.Errorf("it did not run when it was released: %v", err)
+	}
+}
+
+// bareShell is a shell that reads its commands from what is not a terminal.
+func (w *world) bareShell() (io.WriteCloser, *syncBuffer) {
+	w.t.Helper()
 	client, _, err := w.dial(w.account+"@phi1", w.certificate(nil))
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	defer client.Close()
+	w.t.Cleanup(func() { client.Close() })
 	s, err := client.NewSession()
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	in, _ := s.StdinPipe()
-	var out syncBuffer
-	s.Stdout, s.Stderr = &out, &out
+	out := &syncBuffer{}
+	s.Stdout, s.Stderr = out, out
 	if err := s.Shell(); err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	fmt.Fprintf(in, "cd %s; touch one; echo up\ntouch stop; touch two\n", w.dir)
-	if r := <-told; r.Action != "revoke" || r.Count != 1 {
-		t.Errorf("told: %+v", r)
-	}
-	if end := w.ending(); end.End != "revoked" {
-		t.Errorf("it ended %q", end.End)
-	}
-	for _, name := range []string{"stop", "two"} {
-		if _, err := os.Stat(w.file(name)); err == nil {
-			t.Errorf("%s is there", name)
-		}
-	}
+	return in, out
 }

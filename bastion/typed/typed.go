@@ -58,6 +58,9 @@ func (l *Line) Typed(b []byte) (n int, entered bool) {
 // Unsure says that a key asked the host for something that only the host knows, such as the line before.
 func (l *Line) Unsure() bool { return l.unsure }
 
+// Text is the line as it was typed so far.
+func (l *Line) Text() string { return l.before + string(l.cells) }
+
 // Entered are the lines that the key may enter: as it was typed, and as it is shown. The next line begins here.
 func (l *Line) Entered() (lines []string) {
 	text := string(l.cells)
