@@ -36,6 +36,12 @@ func (ca *CA) HostState(c Caller, s control.HostState) (control.HostOrders, erro
 		}
 		return write(tx, key(hostStateRows, c.Name), s)
 	})
+	if Full(err) { // what it says is not kept, and what it is to end it is told all the same
+		err = ca.db.View(func(tx *store.Tx) (err error) {
+			orders.End, err = ca.toEnd(tx, s)
+			return err
+		})
+	}
 	return orders, err
 }
 

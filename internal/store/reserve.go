@@ -1,0 +1,380 @@
+package store
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// A full disk must not keep a store from taking the one thing that matters. Under [Room] Badger writes nothing; an update that says [Tx.FromReserve] goes
+// into a file that was allocated beforehand instead, and what it wrote is laid over Badger's rows in memory. With room again all of it goes to Badger
+// before anything else does.
+//
+// The file holds records, one for each batch: uint32 length, a nonce of 12 bytes, and that many bytes of AES-256-GCM. The additional data is the number of
+// times the file was emptied, which is a row of Badger's, and the number of the record: so what is left of earlier contents, or was cut short, opens
+// nothing, and ends what is read. The plaintext is the rows: uint32 length of the key, the key, a byte 1 and uint32 length of the value and the value, or
+// a byte 0 for a row that was deleted. Numbers are big-endian.
+type reserve struct {
+	file   *os.File
+	aead   cipher.AEAD
+	size   int64
+	used   int64
+	epoch  uint64
+	count  uint64
+	broken error // what was written last may be there, or not: nothing is written after it
+}
+
+const (
+	reserveFile = "reserve"
+	recordHead  = 4 + 12
+)
+
+// emptiedKey counts how often the reserve went to Badger.
+var emptiedKey = []byte("store/reserve")
+
+// openReserve opens the file, and makes it for size > 0. There is none where nobody made one.
+func openReserve(dir string, key []byte, size int64) (*reserve, error) {
+	flags := os.O_RDWR
+	if size > 0 {
+		flags |= os.O_CREATE
+	}
+	f, err := os.OpenFile(filepath.Join(dir, reserveFile), flags, 0o600)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &reserve{file: f}
+	if err = r.allocate(size); err == nil {
+		r.aead, err = sealer(key)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return r, nil
+}
+
+func (r *reserve) allocate(size int64) error {
+	info, err := r.file.Stat()
+	if err != nil {
+		return err
+	}
+	if r.size = max(info.Size(), size); size == 0 {
+		return nil
+	}
+	if err := unix.Fallocate(int(r.file.Fd()), 0, 0, r.size); err != nil {
+		return err
+	}
+	return r.file.Sync()
+}
+
+// sealer is for records. A store without a key has nothing to hide, and then it only finds what was cut short.
+func sealer(key []byte) (cipher.AEAD, error) {
+	derived, err := hkdf.Key(sha256.New, append([]byte("postern"), key...), nil, "reserve of a store", 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func (r *reserve) additional() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, r.epoch), r.count)
+}
+
+func (r *reserve) cost(rows int) int64 { return int64(recordHead + rows + r.aead.Overhead()) }
+
+// left is how many bytes of rows one more record may hold.
+func (r *reserve) left() int64 {
+	if r == nil || r.broken != nil {
+		return 0
+	}
+	return max(r.size-r.used-r.cost(0), 0)
+}
+
+// put makes rows durable.
+func (r *reserve) put(rows []byte) error {
+	if r.broken != nil {
+		return r.broken
+	}
+	record := make([]byte, recordHead, r.cost(len(rows)))
+	rand.Read(record[4:])
+	record = r.aead.Seal(record, record[4:recordHead], rows, r.additional())
+	binary.BigEndian.PutUint32(record, uint32(len(record)-recordHead))
+	_, err := r.file.WriteAt(record, r.used)
+	if err == nil {
+		err = unix.Fdatasync(int(r.file.Fd()))
+	}
+	if err != nil {
+		r.broken = fmt.Errorf("%s: %w", r.file.Name(), err)
+		return r.broken
+	}
+	r.used += int64(len(record))
+	r.count++
+	return nil
+}
+
+// read returns all rows that the records hold, after which the next one is written behind them.
+func (r *reserve) read() (map[string][]byte, error) {
+	rows := map[string][]byte{}
+	head := make([]byte, recordHead)
+	for r.used+recordHead <= r.size {
+		if _, err := r.file.ReadAt(head, r.used); err != nil {
+			return nil, err
+		}
+		n := int64(binary.BigEndian.Uint32(head))
+		if n < int64(r.aead.Overhead()) || r.used+recordHead+n > r.size {
+			break
+		}
+		sealed := make([]byte, n)
+		if _, err := r.file.ReadAt(sealed, r.used+recordHead); err != nil {
+			return nil, err
+		}
+		plain, err := r.aead.Open(nil, head[4:], sealed, r.additional())
+		if err != nil {
+			break
+		}
+		if err := decodeRows(plain, rows); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.file.Name(), err)
+		}
+		r.used += recordHead + n
+		r.count++
+	}
+	return rows, nil
+}
+
+// emptied begins the file anew, once Badger has it all. What was in it is overwritten, so that a row can be destroyed.
+func (r *reserve) emptied(epoch uint64) error {
+	for at := int64(0); at < r.used; at += 1 << 20 {
+		if _, err := r.file.WriteAt(make([]byte, min(1<<20, r.used-at)), at); err != nil {
+			return err
+		}
+	}
+	r.epoch, r.count, r.used = epoch, 0, 0
+	return unix.Fdatasync(int(r.file.Fd()))
+}
+
+func encodeRows(rows map[string][]byte) []byte {
+	var out []byte
+	for _, k := range slices.Sorted(maps.Keys(rows)) {
+		out = append(binary.BigEndian.AppendUint32(out, uint32(len(k))), k...)
+		v := rows[k]
+		if v == nil {
+			out = append(out, 0)
+			continue
+		}
+		out = append(binary.BigEndian.AppendUint32(append(out, 1), uint32(len(v))), v...)
+	}
+	return out
+}
+
+func decodeRows(b []byte, into map[string][]byte) error {
+	field := func() ([]byte, bool) {
+		if len(b) < 4 || int64(binary.BigEndian.Uint32(b)) > int64(len(b)-4) {
+			return nil, false
+		}
+		n := 4 + binary.BigEndian.Uint32(b)
+		f := b[4:n]
+		b = b[n:]
+		return f, true
+	}
+	for len(b) > 0 {
+		k, ok := field()
+		if !ok || len(b) == 0 || b[0] > 1 {
+			return errors.New("a record of it is none")
+		}
+		there := b[0] == 1
+		b = b[1:]
+		if !there {
+			into[string(k)] = nil
+			continue
+		}
+		v, ok := field()
+		if !ok {
+			return errors.New("a record of it is none")
+		}
+		into[string(k)] = append([]byte{}, bytes.Clone(v)...)
+	}
+	return nil
+}
+
+// Reserve allocates a file of so many bytes for updates that are taken when the disk is full. One that is there, of at least that size, is used as it is.
+func (db *DB) Reserve(size int64) error {
+	done := make(chan error, 1)
+	select {
+	case <-db.stopped:
+		return ErrClosed
+	case db.reserves <- reserving{size, done}:
+		return <-done
+	}
+}
+
+type reserving struct {
+	size int64
+	done chan error
+}
+
+// make is Reserve in the committer's turn.
+func (db *DB) make(size int64) error {
+	if db.spare != nil && db.spare.size >= size {
+		return nil
+	}
+	if err := db.room(db.dir); err != nil {
+		return err
+	}
+	if err := db.settle(); err != nil {
+		return err
+	}
+	r, err := openReserve(db.dir, db.key, size)
+	if err != nil {
+		return err
+	}
+	if r.epoch, err = db.emptiedTimes(); err == nil && db.spare != nil {
+		err = db.spare.file.Close()
+	}
+	db.spare = r
+	db.spared.Store(r.left())
+	return err
+}
+
+// Room says whether the store takes what anybody wants to write; if not, spare is how much the reserve takes of what may go there.
+func (db *DB) Room() (spare int64, err error) { return db.spared.Load(), db.room(db.dir) }
+
+// FromReserve has this update go into the reserve if there is no room on the disk, provided that so many bytes are left there afterwards.
+func (tx *Tx) FromReserve(leave int64) {
+	if !tx.may || leave < tx.leave {
+		tx.may, tx.leave = true, leave
+	}
+}
+
+// park is batch when there is no room: what may goes into the reserve.
+func (db *DB) park(first *update, full error) {
+	full = fmt.Errorf("store: %w", full)
+	txn := db.badger.NewTransaction(false)
+	defer txn.Discard()
+	rows, under := map[string][]byte{}, maps.Clone(db.parked)
+	if under == nil {
+		under = map[string][]byte{}
+	}
+	var accepted []*update
+	size := int64(0)
+	for u := first; u != nil; u = db.next(len(accepted), int(size)) {
+		tx := &Tx{txn: txn, under: under, overlay: map[string][]byte{}}
+		err := run(tx, u.fn)
+		cost := int64(len(encodeRows(tx.overlay)))
+		switch {
+		case err != nil:
+		case len(tx.overlay) == 0: // it only looked
+		case !tx.may:
+			err = full
+		case size+cost+tx.leave > db.spare.left():
+			err = fmt.Errorf("%w, and of the reserve %d KB are left", full, db.spare.left()>>10)
+		}
+		if err != nil {
+			u.done <- err
+			continue
+		}
+		accepted = append(accepted, u)
+		size += cost
+		maps.Copy(under, tx.overlay)
+		maps.Copy(rows, tx.overlay)
+	}
+	var err error
+	if len(rows) > 0 {
+		err = db.spare.put(encodeRows(rows))
+	}
+	if err == nil {
+		db.seam.Lock()
+		db.parked = under
+		db.seam.Unlock()
+	}
+	db.spared.Store(db.spare.left())
+	for _, u := range accepted {
+		u.done <- err
+	}
+	db.tell()
+}
+
+// settle has Badger take what the reserve holds. It may die in between: then the next process does it once more, and nothing else was written meanwhile.
+func (db *DB) settle() error {
+	if len(db.parked) == 0 {
+		return nil
+	}
+	txn, size := db.badger.NewTransaction(true), 0
+	defer func() { txn.Discard() }()
+	for _, k := range slices.Sorted(maps.Keys(db.parked)) {
+		if size += Cost(len(k), len(db.parked[k])); size > maxBatchBytes {
+			if err := txn.Commit(); err != nil {
+				return err
+			}
+			txn, size = db.badger.NewTransaction(true), 0
+		}
+		if err := tell(txn, k, db.parked[k]); err != nil {
+			return err
+		}
+	}
+	epoch := db.spare.epoch + 1
+	if err := txn.Set(emptiedKey, binary.BigEndian.AppendUint64(nil, epoch)); err != nil {
+		return err
+	}
+	// Whoever looks sees either what was laid over Badger's rows, or Badger's rows that say the same.
+	db.seam.Lock()
+	err := txn.Commit()
+	if err == nil {
+		db.parked = nil
+	}
+	db.seam.Unlock()
+	if err == nil {
+		err = db.spare.emptied(epoch)
+	}
+	db.spared.Store(db.spare.left())
+	return err
+}
+
+func (db *DB) emptiedTimes() (n uint64, err error) {
+	err = db.View(func(tx *Tx) error {
+		b, err := tx.Get(emptiedKey)
+		if err == nil && len(b) == 8 {
+			n = binary.BigEndian.Uint64(b)
+		}
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	return n, err
+}
+
+// recover reads what an earlier process left in the reserve.
+func (db *DB) recover() error {
+	r, err := openReserve(db.dir, db.key, 0)
+	if err != nil || r == nil {
+		return err
+	}
+	db.spare = r
+	if r.epoch, err = db.emptiedTimes(); err != nil {
+		return err
+	}
+	if db.parked, err = r.read(); err != nil {
+		return err
+	}
+	db.spared.Store(r.left())
+	return db.settle()
+}
