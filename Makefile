@@ -14,15 +14,22 @@ SLOW = Slips|EveryByte|CutJournal|TenThousand|OneByOne|Window|Attack|Rekeying|No
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
+# sshd starts postern-host twice at each login, which takes a third less without the loader of the C library and what urfave makes manual pages of.
+# It runs on hosts with another C library then, too.
 build: player ## build the four programs into bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -o bin/ ./cmd/postern-host
 
 player: ## fetch the player of replay --web with npm, once for each version that is pinned
-	@[ -e internal/web/player/stamp ] || command -v npm >/dev/null || scripts/deps
 	@scripts/player
 
 deps: ## check that OpenSSH and the clients of the stories are here; install what is missing where apt can
 	@scripts/deps
+
+# The demo, the lab and the bench run OpenSSH and what is built here, and nothing else.
+openssh:
+	@scripts/deps openssh
+	@scripts/player --if-able
 
 test: deps player ## vet, all tests, the end-to-end stories, and the race detector where goroutines meet
 	$(GO) vet ./...
@@ -35,13 +42,13 @@ lint: ## vet, gofmt and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt wants to change: $$unformatted"; exit 1; }
 	$(GO) tool staticcheck ./...
 
-demo: deps player ## tell the main story on real parts, in under two minutes
+demo: openssh ## tell the main story on real parts, in under two minutes
 	@scripts/demo
 
-bench: deps player ## measure throughput, latency, durability and revocation; SIZE=1G bytes each way
+bench: openssh ## measure throughput, latency, durability and revocation; SIZE=1G bytes each way
 	@SIZE=$(SIZE) scripts/bench
 
-lab: deps player ## bring up a CA, a bastion, two hosts and six people below DIR=.lab
+lab: openssh ## bring up a CA, a bastion, two hosts and six people below DIR=.lab
 	@scripts/lab up $(DIR)
 
 lab-down: ## end the lab below DIR=.lab
@@ -57,4 +64,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 .DEFAULT_GOAL := build
-.PHONY: help build player deps test lint demo bench lab lab-down fuzz clean
+.PHONY: help build player deps openssh test lint demo bench lab lab-down fuzz clean

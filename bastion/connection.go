@@ -124,7 +124,7 @@ func (s *session) listen(req *ssh.Request, read func([]byte) (route, bool), canc
 	e.Denied = !ok || !s.allowed.has("forward-remote") || s.live() != nil || !cancel && s.listeners() >= mostListening
 	asked := recorder.Request{Name: req.Type, Refused: e.Denied, Payload: req.Payload}
 	commit := s.keep(recorder.Frame{Type: recorder.TypeRequest, Channel: recorder.Global, Data: asked.Marshal()})
-	if e.Denied || !s.durable(s.ctx, commit) {
+	if e.Denied || !s.durable(s.ctx, commit) || !s.kept() {
 		s.log.Warn("listening refused", "address", e.Address)
 		s.keepListen(e)
 		if e.Denied {

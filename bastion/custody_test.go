@@ -135,6 +135,7 @@ func retained(d *control.Deletion) { d.Everything, d.RetainDays = true, 30 }
 
 // A CA in the wrong hands orders evidence destroyed. Each order is declined, and the recording can still be read.
 func TestOrdersThatAreDeclined(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	facts := Facts{Subject: control.Subject{Request: "R-1", Person: "alice", Host: "phi1", Month: "2020-11"}, RetainDays: 30}
 	v.record("S-1", &facts)
@@ -173,6 +174,7 @@ func TestOrdersThatAreDeclined(t *testing.T) {
 }
 
 func TestRetentionOnTheBastion(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	v.record("S-1", &Facts{RetainDays: 30})
 	v.record("S-2", &Facts{RetainDays: 3000})
@@ -202,6 +204,7 @@ func TestRetentionOnTheBastion(t *testing.T) {
 
 // A hold outlives the CA's memory of it, a restart, and everything but the signature of an auditor whom the bastion knows.
 func TestHoldsAreKept(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	v.record("S-1", &Facts{Subject: control.Subject{Request: "R-1", Person: "alice", Host: "phi1", Month: "2020-11"}})
 	v.record("S-2", &Facts{Subject: control.Subject{Request: "R-2", Person: "adam", Host: "phi1", Month: "2020-11"}})
@@ -274,6 +277,7 @@ func TestHoldsAreKept(t *testing.T) {
 }
 
 func TestVoices(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	v.Voices = 2
 	v.record("S-1", &Facts{Subject: control.Subject{Month: "2020-11"}})

@@ -147,7 +147,7 @@ func (e *ending) allStarted() bool {
 // letGo waits, if the session is being cut, until its programs are killed: what ends them must come to the host before the end of their input
 // does, which some take for the end of their work.
 func (s *session) letGo() {
-	if !s.b.lease.keeps(s.term) {
+	if !s.leased() {
 		s.stopWithAll() // what noticed it before any timer did may be what lets go
 	}
 	s.mu.Lock()

@@ -24,6 +24,7 @@ import (
 // TestClientsWithAndWithoutCertificates: whoever trusts the gateway CA sees a certificate, whoever pinned the bastion's key sees that, on the
 // outer connection and in the name of a host.
 func TestClientsWithAndWithoutCertificates(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	authority := "@cert-authority * " + line(w.gatewayCA.PublicKey()) + "\n"
 	pin := func(key ssh.PublicKey) string { return "bastion-1,phi1 " + line(key) + "\n" }
@@ -61,6 +62,7 @@ func TestClientsWithAndWithoutCertificates(t *testing.T) {
 
 // TestOpenSSHEndsOnAESGCM, which it would not choose.
 func TestOpenSSHEndsOnAESGCM(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for way, connections := range map[string]int{"direct": 1, "phi1": 2} {
 		got := w.run("", "ssh", "-vvv", way, "true")
@@ -110,6 +112,7 @@ func (w *world) insideJump(host string) string {
 }
 
 func TestSSHAuditFailsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, address := range map[string]string{"outside": w.address, "inside a jump": w.insideJump("phi1")} {
 		r, err := sshaudit.Run(t.Context(), address)
@@ -178,23 +181,31 @@ func TestAJumpTellsNobodyWhichHostsThereAre(t *testing.T) {
 			t.Errorf("%s: %q, a host that is not there: %q", host, got, want)
 		}
 	}
-	there, not := make([]time.Duration, 300), make([]time.Duration, 300)
-	for i := range there {
-		began := time.Now()
-		jump("phi2", 22)
-		middle := time.Now()
-		jump("phi9", 22)
-		there[i], not[i] = middle.Sub(began), time.Since(middle)
-	}
-	slices.Sort(there)
-	slices.Sort(not)
-	if a, b := there[len(there)/2], not[len(not)/2]; max(a, b) > 2*min(a, b)+100*time.Microsecond {
-		t.Errorf("a host that is there is refused in %s, another in %s", a, b)
+	// A busy machine may make one of them look slower for once. What the bastion does makes it slower each time.
+	for round := 1; ; round++ {
+		there, not := make([]time.Duration, 300), make([]time.Duration, 300)
+		for i := range there {
+			began := time.Now()
+			jump("phi2", 22)
+			middle := time.Now()
+			jump("phi9", 22)
+			there[i], not[i] = middle.Sub(began), time.Since(middle)
+		}
+		slices.Sort(there)
+		slices.Sort(not)
+		a, b := there[len(there)/2], not[len(not)/2]
+		if max(a, b) <= 2*min(a, b)+100*time.Microsecond {
+			return
+		}
+		if round == 5 {
+			t.Fatalf("a host that is there is refused in %s, another in %s", a, b)
+		}
 	}
 }
 
 // TestRekeying in the middle of transfers, by the client's will and by the bastion's.
 func TestRekeying(t *testing.T) {
+	t.Parallel()
 	const size = 6 << 20
 	data := make([]byte, size)
 	_, _ = rand.Read(data)

@@ -3,11 +3,14 @@ package bastion
 import (
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // TestEach: half of the work is stuck until it is given up, and holds up nothing of the other half.
-func TestEach(t *testing.T) {
+func TestEach(t *testing.T) { synctest.Test(t, testEach) }
+
+func testEach(t *testing.T) {
 	var list []step
 	var rest, early atomic.Int64
 	for i := range 400 {

@@ -61,6 +61,7 @@ func (w *world) unmoved() {
 
 // A session lives past its first deadline, and ends at the one that it was moved to.
 func TestExtend(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, way := range ways {
 		var done chan result
@@ -86,6 +87,7 @@ func TestExtend(t *testing.T) {
 
 // The CA decided about the session before, and the bastion hears of the extension first.
 func TestExtendedBeforeItOpens(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.lasting(0)
 	w.b.Extend(moved(time.Hour))
@@ -96,6 +98,7 @@ func TestExtendedBeforeItOpens(t *testing.T) {
 
 // New channels open on the connection that there is, past the first deadline.
 func TestChannelsAfterTheFirstDeadline(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var client *ssh.Client
 	w.prolonged(moved(time.Hour), func() func() {
@@ -118,6 +121,7 @@ func TestChannelsAfterTheFirstDeadline(t *testing.T) {
 
 // Whatever the order in which a revocation and an extension come, the session is cut, and none opens.
 func TestExtensionsRaceWithRevocations(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 400 {
 		s := &session{
@@ -135,7 +139,7 @@ func TestExtensionsRaceWithRevocations(t *testing.T) {
 			w.b.Revoke(control.Revocation{Seq: 1, Kind: "request", Value: "R-1", Requests: []string{"R-1"}, Until: time.Now().Add(time.Hour)})
 		})
 		both.Wait()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Microsecond) {
+		for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Microsecond) {
 			s.mu.Lock()
 			over := s.over
 			s.mu.Unlock()

@@ -156,7 +156,7 @@ func (s *session) carry(ch ssh.NewChannel, to ssh.Conn, e recorder.Forward, from
 	defer c.cancel()
 	open := recorder.OpenChannel{Kind: e.Kind, FromHost: fromHost, Payload: ch.ExtraData()}
 	opening := s.keep(recorder.Frame{Type: recorder.TypeOpen, Channel: id, Data: open.Marshal()}, c.told())
-	if opening == nil || !s.durable(s.ctx, opening) { // it takes effect only when it is on record
+	if opening == nil || !s.durable(s.ctx, opening) || !s.kept() { // it takes effect only when it is on record, and the session goes on
 		_ = ch.Reject(ssh.ConnectionFailed, "this session cannot be recorded any more")
 		return
 	}

@@ -186,7 +186,7 @@ func TestNoMoreSessions(t *testing.T) {
 	if _, _, err := client.SendRequest("no-more-sessions@openssh.com", false, nil); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		ch, _, err := client.OpenChannel("session", nil)
 		if err != nil && strings.Contains(err.Error(), "no more sessions") {
 			return
@@ -208,8 +208,8 @@ func agentOf(t *testing.T) (socket, fingerprint string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	key := newSigner2(t, filepath.Join(dir, "key"))
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	key := keptSigner(t, filepath.Join(dir, "key"))
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		add := exec.Command("ssh-add", "-q", filepath.Join(dir, "key"))
 		add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
 		if add.Run() == nil {

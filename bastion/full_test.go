@@ -17,6 +17,7 @@ import (
 // A disk that fills: ordinary sessions are refused and end, an emergency is recorded wholly, and when even the reserve is gone nothing passes that is
 // not on record. package recorder has the same with a disk that is really full.
 func TestADiskThatFills(t *testing.T) {
+	t.Parallel()
 	var free atomic.Int64
 	var full atomic.Bool
 	free.Store(1 << 30)
@@ -110,7 +111,7 @@ func TestADiskThatFills(t *testing.T) {
 		t.Errorf("%d bytes were shown, %d are on record", len(shown), len(got))
 	}
 	w.answer(nil)
-	for end := time.Now().Add(20 * time.Second); w.b.Recorder.Room(false) != nil && time.Now().Before(end); {
+	for end := time.Now().Add(patience); w.b.Recorder.Room(false) != nil && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	if got := w.run("", "ssh", "phi1", "echo room again"); got.out != "room again\n" {

@@ -186,7 +186,7 @@ func (l *lane) release() {
 // it, until the limit is released or the session ends.
 func (l *lane) deliver(b []byte, own bool) bool {
 	for len(b) > 0 {
-		if !l.s.risk.wait(l.ctx) {
+		if !l.s.risk.wait(l.ctx) || l.s.halted.Load() { // it may have waited long
 			return false
 		}
 		pass, crossed := len(b), []crossing(nil)

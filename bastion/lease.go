@@ -131,16 +131,19 @@ func (b *Bastion) lose() {
 func (b *Bastion) stopLost() []*ending {
 	b.lease.losing.Lock()
 	defer b.lease.losing.Unlock()
-	lost := slices.DeleteFunc(b.revoked.sessions(), func(s *session) bool { return b.lease.keeps(s.term) })
+	lost := slices.DeleteFunc(b.revoked.sessions(), (*session).leased)
 	return stopAll(lost, "lost", errLost.Error())
 }
+
+// leased says whether the lease holds under which the session began. A sealed grant has none, but its deadline.
+func (s *session) leased() bool { return s.grant.sealed || s.b.lease.keeps(s.term) }
 
 // kept says whether the session may go on, and ends it if not.
 func (s *session) kept() bool {
 	if s.halted.Load() {
 		return false
 	}
-	if s.grant.sealed || s.b.lease.keeps(s.term) { // a sealed grant has no lease, but its deadline
+	if s.leased() {
 		return true
 	}
 	go s.lose()

@@ -65,8 +65,10 @@ func echoing(w *world, told chan string) ssh.Channel {
 
 // TestNotOneByteAfterTheLease: no timer runs, so it is the relay that looks at the clock, before each piece.
 func TestNotOneByteAfterTheLease(t *testing.T) {
+	t.Parallel()
 	for name, typed := range map[string]bool{"passed": false, "recorded": true} {
 		t.Run("keystrokes "+name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			if typed {
 				w.answer(func(r *control.OpenReply) {
@@ -100,6 +102,7 @@ func TestNotOneByteAfterTheLease(t *testing.T) {
 }
 
 func TestNoRequestAfterTheLease(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	told := make(chan string, 100)
 	ch := echoing(w, told)
@@ -117,6 +120,7 @@ func TestNoRequestAfterTheLease(t *testing.T) {
 
 // What ended does not come back to life with the CA, though the bastion did not notice that it had ended.
 func TestARenewalDoesNotRevive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ch := echoing(w, make(chan string, 100))
 	w.endsUnnoticed()
@@ -133,6 +137,7 @@ func TestARenewalDoesNotRevive(t *testing.T) {
 
 // Nothing opens that the CA allowed and that the lease ended before.
 func TestTheLeaseEndsWhileASessionOpens(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.answer(func(*control.OpenReply) {
 		w.lapse()
@@ -144,8 +149,10 @@ func TestTheLeaseEndsWhileASessionOpens(t *testing.T) {
 }
 
 func TestWallClocksDoNotMatterToTheLease(t *testing.T) {
+	t.Parallel()
 	for name, jump := range map[string]time.Duration{"a year ahead": 365 * 24 * time.Hour, "a year back": -365 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var moved atomic.Int64
 			w := newWorld(t, func(w *world, _ *recorder.Config) {
 				w.b.Now = func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
@@ -193,6 +200,7 @@ func TestLengthsFollowTheNewestAnswer(t *testing.T) {
 
 // An auditor reads no more than an admin does of a bastion that lost its CA: nobody would hear of a revocation of theirs.
 func TestAnAuditorsLeaseEndsToo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id := w.recorded("echo something to read")
 	client := w.auditing(id)
@@ -213,7 +221,7 @@ func TestAnAuditorsLeaseEndsToo(t *testing.T) {
 	w.b.leaseLost() // what the timer does
 	gone := make(chan struct{})
 	go func() { _ = client.Wait(); close(gone) }()
-	if !wait(gone, 10*time.Second) {
+	if !wait(gone, patience) {
 		t.Error("the connection stays")
 	}
 }
@@ -246,9 +254,7 @@ func TestALostLeaseEndsAllTogether(t *testing.T) {
 			t.Errorf("ended as %q", p.End)
 		}
 	}
-	if host.signals.Load() != int64(len(all)) {
-		t.Errorf("%d of %d programs were killed", host.signals.Load(), len(all))
-	}
+	killedAll(t, len(all), func() int { return int(host.signals.Load()) })
 	if n := len(w.b.stopLost()); n > 0 {
 		t.Errorf("%d sessions had to be stopped once more", n)
 	}

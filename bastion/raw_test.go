@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -233,13 +234,17 @@ func (s *pipe) arrived() error {
 // SetReadDeadline and its siblings are of the outer connection. Closing closes that.
 var _ net.Conn = (*pipe)(nil)
 
-// answers counts the messages of some kinds that come until a time or a number.
-func answers(raw *rawssh.Client, kinds []byte, most int, during time.Duration) (n int, err error) {
-	_ = raw.SetReadDeadline(time.Now().Add(during))
-	for n < most {
+// answers counts the messages of some kinds that come in a time, and waits longer only for the least that have to come.
+func answers(raw *rawssh.Client, kinds []byte, least int, during time.Duration) (n int, err error) {
+	began := time.Now()
+	for {
+		end := began.Add(during)
+		if n < least {
+			end = began.Add(patience)
+		}
+		_ = raw.SetReadDeadline(end)
 		p, err := raw.Receive()
-		var late net.Error
-		if errors.As(err, &late) && late.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, nil
 		}
 		if err != nil {
@@ -249,7 +254,6 @@ func answers(raw *rawssh.Client, kinds []byte, most int, during time.Duration) (
 			n++
 		}
 	}
-	return n, nil
 }
 
 func (w *world) aliceCertified() ssh.Signer {

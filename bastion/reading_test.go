@@ -343,7 +343,7 @@ func TestStoppedWhileFollowed(t *testing.T) {
 			}
 		}
 	}()
-	if err := w.b.Close(10 * time.Second); err != nil {
+	if err := w.b.Close(patience); err != nil {
 		t.Error(err)
 	}
 	if err := <-done; err != io.EOF {

@@ -224,21 +224,15 @@ func TestChannelFloods(t *testing.T) {
 
 func TestHostsThatAreNotWhatTheyShould(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
 	closed, _ := net.Listen("tcp", "127.0.0.1:0")
 	closed.Close()
-	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.Limits.DialTime = 2 * time.Second })
+	w := newWorld(t)
 	sshd, others := w.host, line(w.certificate(nil))
 	for name, c := range map[string]struct {
 		change func(*control.OpenReply)
 		says   string
 	}{
 		"nobody there": {func(r *control.OpenReply) { r.Address = closed.Addr().String() }, "connection refused"},
-		"silent":       {func(r *control.OpenReply) { r.Address = silent.Addr().String() }, "no answer within"},
 		"another name": {func(r *control.OpenReply) { r.HostName = "phi2" }, "does not answer as it should"},
 		"another key":  {func(r *control.OpenReply) { r.HostKey = line(newSigner().PublicKey()) }, "does not answer as it should"},
 		"nonsense":     {func(r *control.OpenReply) { r.Certificate = "x" }, "unusable"},
@@ -251,6 +245,23 @@ func TestHostsThatAreNotWhatTheyShould(t *testing.T) {
 		if p := w.ending(); p.End != "host" {
 			t.Errorf("%s: the CA was told the end %q", name, p.End)
 		}
+	}
+}
+
+func TestASilentHost(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.Limits.DialTime = 200 * time.Millisecond })
+	w.hostAt(silent.Addr().String())
+	if got := w.run("", "ssh", "phi1", "true"); got.status != 255 || !strings.Contains(got.err, "no answer within") {
+		t.Errorf("%+v", got)
+	}
+	if p := w.ending(); p.End != "host" {
+		t.Errorf("the CA was told the end %q", p.End)
 	}
 }
 

@@ -218,7 +218,7 @@ func waitQuiet(t *testing.T, w *world) {
 	t.Helper()
 	s := w.b.revoked.sessions()[0]
 	last, same := uint64(0), 0
-	for deadline := time.Now().Add(20 * time.Second); same < 20; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); same < 20; time.Sleep(10 * time.Millisecond) {
 		n, _ := s.rec.Head()
 		if n == last {
 			same++
@@ -250,6 +250,7 @@ func TestCapabilities(t *testing.T) {
 		{nil, []string{"direct", "true"}, "ssh", "exec"},
 	} {
 		t.Run(strings.Join(append(c.granted, c.tool), " "), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.answer(func(r *control.OpenReply) { r.Capabilities = c.granted })
 			got := w.run("", c.tool, c.args...)

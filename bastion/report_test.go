@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"postern/internal/control"
 	"postern/recorder"
@@ -43,7 +42,7 @@ func (s *teller) tell(session string) error {
 func TestReportsGrowAndEndOnce(t *testing.T) {
 	s := &teller{fails: 2}
 	r := &Reporter{Send: s.send, Told: s.tell, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r.Tell(control.Progress{Session: "S-1", Frames: 9, Head: "09"})
 	r.Sealed(recorder.Progress{Session: "S-1", Frames: 4, Segments: 1}) // the sealer lags behind

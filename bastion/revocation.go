@@ -225,7 +225,13 @@ func (b *Bastion) Close(limit time.Duration) error {
 	b.revoked.mu.Unlock()
 	go end(stopAll(b.revoked.sessions(), "bastion", "this bastion is shutting down"), nil)
 	done := make(chan struct{})
-	go func() { b.revoked.ended.Wait(); close(done) }()
+	go func() {
+		b.revoked.ended.Wait()
+		if b.Sheets != nil {
+			b.Sheets.flush()
+		}
+		close(done)
+	}()
 	select {
 	case <-done:
 		return nil

@@ -210,7 +210,7 @@ func (s *session) mayPass(n int) bool {
 		pass, crossed := s.risk.bytesOut(n)
 		s.act(crossed)
 		if pass == n {
-			return true
+			return !s.halted.Load()
 		}
 		n -= pass
 	}

@@ -107,8 +107,10 @@ func TestNotOneByteMore(t *testing.T) {
 	} {
 		for _, action := range []string{"revoke", "hold"} {
 			t.Run(name+"/"+action, func(t *testing.T) {
+				t.Parallel()
 				limit := fmt.Sprintf("bytes-out %d %s", most, action)
 				w, told := limited(t, "bytes-out 1000 log; "+limit)
+				w.b.Limits.HoldTime = patience
 				if err := os.WriteFile(w.file("big"), []byte(strings.Repeat("0123456789abcde\n", size/16)), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -125,7 +127,21 @@ func TestNotOneByteMore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				seen, _ := io.ReadAll(out)
+				shown, all := &syncBuffer{}, make(chan struct{})
+				go func() { _, _ = io.Copy(shown, out); close(all) }()
+				if r := <-told; r.Action != "log" || r.Count <= 1000 {
+					t.Errorf("first told: %+v", r)
+				}
+				r := <-told
+				if r.Limit != limit || r.Count <= most || r.Session != "S-000001" {
+					t.Errorf("told: %+v", r)
+				}
+				if action == "hold" {
+					shown.holds(t, most)
+					w.refuse(r)
+				}
+				<-all
+				seen := []byte(shown.String())
 				got := len(seen)
 				if i := bytes.Index(seen, []byte("postern: ")); i >= 0 { // on a terminal we say there why it stands still
 					got = len(bytes.TrimSuffix(seen[:i], []byte("\r\n")))
@@ -136,12 +152,6 @@ func TestNotOneByteMore(t *testing.T) {
 				// A revocation closes the connection at once, and with it goes what the client has not read yet.
 				if got > most || got < most && action == "hold" {
 					t.Errorf("%d bytes were delivered, %d may be", got, most)
-				}
-				if r := <-told; r.Action != "log" || r.Count <= 1000 {
-					t.Errorf("first told: %+v", r)
-				}
-				if r := <-told; r.Limit != limit || r.Count <= most || r.Session != "S-000001" {
-					t.Errorf("told: %+v", r)
 				}
 				want := map[string]string{"revoke": "revoked", "hold": "held"}[action]
 				if end := w.ending(); end.End != want {
@@ -231,6 +241,7 @@ func TestWhatElseIsCounted(t *testing.T) {
 		}, "", 0, "closed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, told := limited(t, c.limits)
 			for _, name := range []string{"f1", "f2", "f3"} {
 				w.write(name, name)

@@ -23,26 +23,29 @@ var ways = []string{"phi1", "direct"}
 
 func TestCommandsBehaveAsOnTheHost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
 	for _, way := range ways {
-		for _, c := range []struct {
-			command, stdin string
-			want           result
-		}{
-			{"true", "", result{"", "", 0}},
-			{"echo out; echo err >&2; exit 42", "", result{"out\n", "err\n", 42}},
-			{"cat", "what goes in\n", result{"what goes in\n", "", 0}},
-			{"wc -c", strings.Repeat("x", 1<<20), result{"1048576\n", "", 0}},
-			{"kill -TERM $$", "", result{"", "", 255}},
-			{"exec >&-; cat >/dev/null; exit 7", "input after the end of output", result{"", "", 7}},
-			{"(sleep 0.2; echo late) & exit 3", "", result{"late\n", "", 3}},
-			{"echo $LC_ALL $POSTERN_X", "", result{"C\n", "", 0}},
-		} {
-			cmd := w.command("ssh", "-o", "LogLevel=ERROR", "-o", "SetEnv=LC_ALL=C POSTERN_X=no", way, c.command)
-			if got := w.finish(cmd, strings.NewReader(c.stdin)); got != c.want {
-				t.Errorf("%s: %s: got %+v, want %+v", way, c.command, got, c.want)
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			for _, c := range []struct {
+				command, stdin string
+				want           result
+			}{
+				{"true", "", result{"", "", 0}},
+				{"echo out; echo err >&2; exit 42", "", result{"out\n", "err\n", 42}},
+				{"cat", "what goes in\n", result{"what goes in\n", "", 0}},
+				{"wc -c", strings.Repeat("x", 1<<20), result{"1048576\n", "", 0}},
+				{"kill -TERM $$", "", result{"", "", 255}},
+				{"exec >&-; cat >/dev/null; exit 7", "input after the end of output", result{"", "", 7}},
+				{"(sleep 0.2; echo late) & exit 3", "", result{"late\n", "", 3}},
+				{"echo $LC_ALL $POSTERN_X", "", result{"C\n", "", 0}},
+			} {
+				cmd := w.command("ssh", "-o", "LogLevel=ERROR", "-o", "SetEnv=LC_ALL=C POSTERN_X=no", way, c.command)
+				if got := w.finish(cmd, strings.NewReader(c.stdin)); got != c.want {
+					t.Errorf("%s: got %+v, want %+v", c.command, got, c.want)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -57,7 +60,7 @@ func TestAClosedReaderEndsTheCommand(t *testing.T) {
 		}
 		_, _ = io.ReadFull(out, make([]byte, 2))
 		out.Close()
-		kill := time.AfterFunc(30*time.Second, func() { t.Errorf("%s: still running", way); cmd.Process.Kill() })
+		kill := time.AfterFunc(patience, func() { t.Errorf("%s: still running", way); cmd.Process.Kill() })
 		err := cmd.Wait()
 		kill.Stop()
 		if _, serr := os.Stat(w.file("done-" + way)); err != nil || serr != nil {
@@ -258,50 +261,5 @@ func TestAnAliasIsTheSameHost(t *testing.T) {
 	w := newWorld(t)
 	if got := w.run("", "ssh", "phi1.example", "echo here"); got.out != "here\n" {
 		t.Fatalf("%+v", got)
-	}
-}
-
-// syncBuffer can be waited for.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
-// rests waits until nothing more comes for a while.
-func (s *syncBuffer) rests(t testing.TB) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for before, since := -1, time.Now(); time.Since(since) < 300*time.Millisecond; time.Sleep(5 * time.Millisecond) {
-		if n := len(s.String()); n != before {
-			before, since = n, time.Now()
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("it never rests")
-		}
-	}
-}
-
-func (s *syncBuffer) wait(t testing.TB, texts ...string) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for _, text := range texts {
-		for !strings.Contains(s.String(), text) {
-			if time.Now().After(deadline) {
-				t.Fatalf("no %q in %q", text, s.String())
-			}
-			time.Sleep(time.Millisecond)
-		}
 	}
 }

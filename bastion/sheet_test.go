@@ -39,6 +39,7 @@ func newDrawer(t *testing.T) *drawer {
 	d.b.Sheets.heard(d.now)
 	_, public := recorder.NewKey()
 	d.b.Sheets.Ready(control.Ready{RecordingKey: d.signedKey(public, "")})
+	d.b.Sheets.flush()
 	public2, private, _ := ed25519.GenerateKey(nil)
 	d.private = private
 	until := d.now.Add(30 * 24 * time.Hour)
@@ -60,10 +61,14 @@ func (d *drawer) bastion() *Bastion {
 		Auditors: func() []ssh.PublicKey { return []ssh.PublicKey{d.auditor.PublicKey()} }, Log: slog.New(slog.NewTextHandler(d.log, nil)),
 		Gateway: func(name string) (Gateway, bool) { return Gateway{Name: "phi1"}, name == "phi1" }}
 	b.prepare()
+	if d.b != nil {
+		d.b.Sheets.flush()
+	}
 	b.Sheets = &Sheets{Dir: filepath.Join(d.dir, "emergency"), CA: "postern-ca", Key: d.key, Signer: d.identity}
 	if err := b.Sheets.Open(b); err != nil {
 		d.t.Fatal(err)
 	}
+	d.t.Cleanup(b.Sheets.flush)
 	return b
 }
 
@@ -94,6 +99,7 @@ func (d *drawer) present(spoil func(*control.Made)) (*grant, error) {
 }
 
 func TestSheetIsPresented(t *testing.T) {
+	t.Parallel()
 	d := newDrawer(t)
 	g, err := d.present(nil)
 	if err != nil {
@@ -111,6 +117,7 @@ func TestSheetIsPresented(t *testing.T) {
 }
 
 func TestSheetIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, says string
 		lie        func(*drawer)
@@ -166,9 +173,6 @@ func TestSheetIsRefused(t *testing.T) {
 			for seq := range uint64(20) {
 				d.b.Revoke(control.Revocation{Seq: seq + 6, Kind: "person", Value: "adam", Until: d.terms.Until})
 			}
-			d.b.Sheets.mu.Lock()
-			d.b.Sheets.save() // what comes a moment later
-			d.b.Sheets.mu.Unlock()
 			d.b = d.bastion()
 		}},
 		{name: "used", says: "good once", lie: func(d *drawer) { must(0, d.b.Sheets.burn(control.SheetUse{Request: "R-7K2M4Q", Person: "pat"})) }},
@@ -194,6 +198,7 @@ func TestSheetIsRefused(t *testing.T) {
 
 // Of many uses at once one is the first, and it is on disk: a bastion that starts anew knows it, and tells the CA until it is told.
 func TestSheetIsUsedOnce(t *testing.T) {
+	t.Parallel()
 	d := newDrawer(t)
 	use := must(control.SheetUse{CA: "postern-ca", Request: "R-7K2M4Q", Session: "S-1", Bastion: "bastion-1", Person: "adam", Started: d.now, Deadline: d.now, Nonce: strings.Repeat("00", 16)}.Sign(d.identity))
 	var first atomic.Int32
@@ -234,6 +239,7 @@ func TestSheetIsUsedOnce(t *testing.T) {
 
 // An ordinary bastion is as it was: an option that it does not know is refused, and no sheet changes what others may.
 func TestSheetLoginIsForNothingElse(t *testing.T) {
+	t.Parallel()
 	d := newDrawer(t)
 	made, cert := d.sealed()
 	g, err := d.b.certificate(cert, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})

@@ -28,6 +28,11 @@ const (
 	sheetWait = 5 * time.Minute
 	mostWait  = 16
 
+	// Of what comes soon after something was saved, all is saved together.
+	savePause = time.Second
+	// A disk that takes so long is as good as none.
+	saveTime = 5 * time.Second
+
 	knownFile = "known.json"
 	toldMark  = ".told"
 )
@@ -42,14 +47,18 @@ type Sheets struct {
 	After  time.Duration // the CA must have been gone for so long; 0: since a moment
 	Burnt  func()        // told of each use, when it is on disk
 
-	mu      sync.Mutex
+	mu      sync.Mutex    // never held while the disk is waited for: revocations and leases come through here
 	began   time.Duration // by [Uptime]
 	known   known
 	set     func() []control.Revocation
-	written time.Time // known.Heard, as the file has it
-	saved   time.Time
-	later   *time.Timer // saves what came too soon after
-	broken  error       // the file could not be written: nothing is taken until it can
+	write   func(path string, data []byte) error
+	written time.Time     // known.Heard, as the file has it
+	changes uint64        // of what is to be on disk
+	kept    uint64        // of them, those that are, or failed to be
+	unkept  time.Duration // since when there is one that is not, by [Uptime]
+	saver   chan struct{} // closed when nobody saves any more; nil: nobody does
+	hurry   chan struct{} // to the one who saves
+	broken  error         // the file could not be written: nothing is taken until it can
 	waiting map[string]*presented
 }
 
@@ -73,7 +82,7 @@ func (h *Sheets) Open(b *Bastion) error {
 	if err := os.MkdirAll(filepath.Join(h.Dir, "used"), 0o700); err != nil {
 		return err
 	}
-	h.began, h.waiting, h.set = Uptime(), map[string]*presented{}, b.revoked.known
+	h.began, h.waiting, h.set, h.write, h.hurry = Uptime(), map[string]*presented{}, b.revoked.known, durable.Replace, make(chan struct{}, 1)
 	data, err := os.ReadFile(filepath.Join(h.Dir, knownFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -105,25 +114,15 @@ func (h *Sheets) Ready(r control.Ready) {
 		h.known.KeystrokeKey, fresh = k, true
 	}
 	if fresh {
-		h.save()
+		h.keep()
 	}
 }
 
-// remember keeps the revocations there are: at once, or of many in a row all together a moment later.
+// remember has the revocations there are kept. They are in force already: who presents a sheet is held against what is in memory.
 func (h *Sheets) remember() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case time.Since(h.saved) > time.Second:
-		h.save()
-	case h.later == nil:
-		h.later = time.AfterFunc(time.Second, func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.later = nil
-			h.save()
-		})
-	}
+	h.keep()
 }
 
 // heard says that the CA answered. What was presented goes: with a CA there is no need for it.
@@ -133,21 +132,70 @@ func (h *Sheets) heard(now time.Time) {
 	clear(h.waiting)
 	h.known.Heard = now.UTC()
 	if now.Sub(h.written).Abs() > time.Minute || h.broken != nil {
-		h.save()
+		h.keep()
 	}
 }
 
-// save replaces the file, durably.
-func (h *Sheets) save() {
-	h.known.Revocations, h.saved = h.set(), time.Now()
-	data, err := json.Marshal(h.known)
-	if err == nil {
-		err = durable.Replace(filepath.Join(h.Dir, knownFile), data)
+// keep has somebody save what changed: at once, or of many changes in a row all but the first together, a moment later. Nobody waits for the disk here, or
+// one that hangs would hold up the revocation that comes next. mu is held.
+func (h *Sheets) keep() {
+	if h.changes == h.kept {
+		h.unkept = Uptime()
 	}
-	if h.broken = err; err == nil {
-		h.written = h.known.Heard
+	h.changes++
+	if h.saver == nil {
+		h.saver = make(chan struct{})
+		go h.save(h.saver)
 	}
 }
+
+// save replaces the file until it has everything.
+func (h *Sheets) save(done chan struct{}) {
+	defer close(done)
+	for {
+		h.mu.Lock()
+		if h.kept == h.changes {
+			h.saver = nil
+			h.mu.Unlock()
+			return
+		}
+		known, changes, began := h.known, h.changes, Uptime()
+		h.mu.Unlock()
+		known.Revocations = h.set()
+		data, err := json.Marshal(known)
+		if err == nil {
+			err = h.write(filepath.Join(h.Dir, knownFile), data)
+		}
+		h.mu.Lock()
+		if h.broken = err; err == nil {
+			h.written = known.Heard
+		}
+		h.kept, h.unkept = changes, began
+		h.mu.Unlock()
+		select {
+		case <-h.hurry:
+		case <-time.After(savePause):
+		}
+	}
+}
+
+// flush returns when everything is on disk, or cannot be.
+func (h *Sheets) flush() {
+	h.mu.Lock()
+	done := h.saver
+	h.mu.Unlock()
+	if done == nil {
+		return
+	}
+	select {
+	case h.hurry <- struct{}{}:
+	default:
+	}
+	<-done
+}
+
+// stuck says whether the disk has not taken something for long. mu is held.
+func (h *Sheets) stuck() bool { return h.kept != h.changes && Uptime()-h.unkept > saveTime }
 
 // alone says why no sheet is taken at the moment, whatever it is: the CA is there, or was until now, or what has to be known is not.
 func (h *Sheets) alone(l *lease, now time.Time) error {
@@ -160,6 +208,8 @@ func (h *Sheets) alone(l *lease, now time.Time) error {
 		return fmt.Errorf("the CA has been gone for a moment only; a sealed grant is taken in %s", left.Round(time.Second)+time.Second)
 	}
 	switch {
+	case h.stuck():
+		return errors.New("this bastion's disk does not take what it has to know, so it takes no sealed grant; tell your operator")
 	case h.broken != nil:
 		return fmt.Errorf("this bastion cannot write down what it has to know, so it takes no sealed grant: %w", h.broken)
 	case h.known.Heard.IsZero():

@@ -139,7 +139,7 @@ func (w *world) says(host ssh.Channel, out *syncBuffer, text string) {
 // only is the one session there is; those before it are about to leave.
 func (w *world) only() *session {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		live := w.b.revoked.sessions()
 		if len(live) == 1 {
 			return live[0]
@@ -154,7 +154,7 @@ func (w *world) only() *session {
 func (w *world) waiting() {
 	w.t.Helper()
 	s := w.only()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		s.mu.Lock()
 		n := 0
 		for c := range s.channels {
@@ -173,6 +173,7 @@ func (w *world) waiting() {
 }
 
 func TestNotices(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		before, after, want string
 		never               bool // nothing more comes, and the notice does not wait for it
@@ -187,6 +188,7 @@ func TestNotices(t *testing.T) {
 		"a host that never finishes": {before: "\r\n\x1b]0;aaaa", want: "\r\n\x1b]0;aaaa\x18postern: soon\r\n\a", never: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, func(w *world, _ *recorder.Config) {
 				if w.b.Limits.NoticeTime = time.Hour; c.never {
 					w.b.Limits.NoticeTime = time.Millisecond
@@ -215,6 +217,7 @@ func TestNotices(t *testing.T) {
 
 // A program without a terminal reads its bytes and no others.
 func TestNoNoticesForPrograms(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(w *world, _ *recorder.Config) { w.b.Limits.NoticeTime = time.Millisecond })
 	cmd := w.command("ssh", "direct", "echo up; read -r line; echo $line")
 	in, _ := cmd.StdinPipe()
@@ -226,7 +229,7 @@ func TestNoNoticesForPrograms(t *testing.T) {
 	out.wait(t, "up\n")
 	w.only().warn("soon")
 	w.b.Extend(moved(time.Hour))
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(w.log.String(), "session extended") && time.Now().Before(end); {
+	for end := time.Now().Add(patience); !strings.Contains(w.log.String(), "session extended") && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	_, _ = io.WriteString(in, "over\n")
@@ -237,6 +240,7 @@ func TestNoNoticesForPrograms(t *testing.T) {
 
 // The line that says why a session ends is seen although vim had the screen.
 func TestTheEndIsSeenBehindAProgram(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	host, out, _ := w.screen(t)
 	w.says(host, out, "\x1b[?1049hvim")
@@ -246,6 +250,7 @@ func TestTheEndIsSeenBehindAProgram(t *testing.T) {
 
 // A host that asks the terminal all the time keeps no session alive, nor does a client that only keeps its connection up.
 func TestAnIdleTerminal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.idle(60)
 	host, out, typed := w.screen(t)
@@ -280,6 +285,7 @@ func TestAnIdleTerminal(t *testing.T) {
 
 // TestVimInTmux: the screen stays as it is, and the title says what there is to say.
 func TestVimInTmux(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"tmux", "vim"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatalf("%s is missing; install it with: apt-get install tmux vim", tool)
@@ -305,7 +311,7 @@ func TestVimInTmux(t *testing.T) {
 	tmux("new-session", "-d", "-x", "80", "-y", "24", "sh")
 	await := func(what string, seen func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !seen(); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); !seen(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("no %s on:\n%s", what, tmux("capture-pane", "-p"))
 			}

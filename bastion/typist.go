@@ -55,7 +55,7 @@ func (t *typist) Write(p []byte) (written int, err error) {
 		}
 		var m int
 		if m, err = t.pass(now); err == nil && entered {
-			if !t.enters() {
+			if !t.enters() || !t.c.s.kept() { // it may have waited, and the session was cut
 				return written + m, errGone
 			}
 			_, err = t.to.Write(p[n-1 : n])

@@ -72,7 +72,7 @@ func TestTypedCommands(t *testing.T) {
 		var r control.Risk
 		select {
 		case r = <-told:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("%q was not seen; the terminal shows %q", keys, at.out.String())
 		}
 		if b, err := os.ReadFile(w.file("stop-1")); (err == nil) != (round == 3) || string(b) != strings.Repeat("was there", len(b)/9) {

@@ -5,9 +5,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"errors"
+	"encoding/pem"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -55,6 +54,9 @@ type world struct {
 	opened   chan control.OpenReply
 	ended    chan control.Progress
 }
+
+// patience is how long a test waits for what must happen: longer than the busiest machine takes, so that who waits in vain has found something.
+const patience = time.Minute
 
 type logbook struct {
 	mu sync.Mutex
@@ -136,7 +138,7 @@ func newWorld(t testing.TB, changes ...configure) *world {
 	w.serve()
 	t.Cleanup(func() {
 		w.door.Stop()
-		if err := w.b.Close(10 * time.Second); err != nil {
+		if err := w.b.Close(patience); err != nil {
 			t.Error(err)
 		}
 		w.door.Close()
@@ -322,7 +324,7 @@ func (w *world) startHost() {
 			t.Fatal(err)
 		}
 	}
-	host := newSigner2(t, w.file("host_key"))
+	host := keptSigner(t, w.file("host_key"))
 	cert := w.hostCertificate(w.hostCA, host, "phi1").PublicKey()
 	w.write("host_key-cert.pub", line(cert)+"\n")
 	w.write("session_ca.pub", line(w.sessionCA.PublicKey())+"\n")
@@ -353,13 +355,23 @@ func (w *world) startHost() {
 	}()
 }
 
-// newSigner2 makes a key that a file holds too.
-func newSigner2(t testing.TB, path string) ssh.Signer {
+// keptSigner makes a key that files hold too, as ssh-keygen writes them.
+func keptSigner(t testing.TB, path string) ssh.Signer {
 	t.Helper()
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path).CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return must(ssh.ParsePrivateKey(must(os.ReadFile(path))))
+	signer := must(ssh.NewSignerFromKey(private))
+	for name, text := range map[string][]byte{
+		path:          pem.EncodeToMemory(must(ssh.MarshalPrivateKey(private, ""))),
+		path + ".pub": []byte(line(signer.PublicKey()) + "\n"),
+	} {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return signer
 }
 
 func (w *world) file(name string) string { return filepath.Join(w.dir, name) }
@@ -369,146 +381,4 @@ func (w *world) write(name, text string) {
 	if err := os.WriteFile(w.file(name), []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-}
-
-const clientConfig = `
-Host bastion phi1 direct phi1.example
-  IdentityFile %[1]s/alice
-  CertificateFile %[1]s/alice-cert.pub
-  IdentitiesOnly yes
-  IdentityAgent none
-  UserKnownHostsFile %[1]s/known_hosts
-  GlobalKnownHostsFile /dev/null
-  StrictHostKeyChecking yes
-  BatchMode yes
-Host bastion direct
-  HostName %[2]s
-  Port %[3]s
-  HostKeyAlias bastion-1
-Host bastion
-  User jump
-Host direct
-  User %[4]s@phi1
-Host phi1 phi1.example
-  User %[4]s
-  ProxyJump bastion
-`
-
-func (w *world) clientFiles() {
-	w.alice = newSigner2(w.t, w.file("alice"))
-	w.useCertificate(w.certificate(nil))
-	host, port, _ := net.SplitHostPort(w.address)
-	w.write("known_hosts", "@cert-authority * "+line(w.gatewayCA.PublicKey())+"\n")
-	w.write("ssh_config", fmt.Sprintf(clientConfig, w.dir, host, port, w.account))
-}
-
-func (w *world) useCertificate(c *ssh.Certificate) { w.write("alice-cert.pub", line(c)+"\n") }
-
-// result is what a command of OpenSSH's left.
-type result struct {
-	out, err string
-	status   int
-}
-
-func (w *world) command(name string, args ...string) *exec.Cmd {
-	return exec.Command(name, append([]string{"-F", w.file("ssh_config")}, args...)...)
-}
-
-func (w *world) run(stdin, name string, args ...string) result {
-	w.t.Helper()
-	cmd := w.command(name, args...)
-	return w.finish(cmd, strings.NewReader(stdin))
-}
-
-func (w *world) finish(cmd *exec.Cmd, stdin io.Reader) result {
-	w.t.Helper()
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
-	kill := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
-	defer kill.Stop()
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		w.t.Fatalf("%s: %v", cmd, err)
-	}
-	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
-}
-
-// dial logs in with x/crypto, for what OpenSSH would not do.
-func (w *world) dial(user string, cert *ssh.Certificate) (*ssh.Client, string, error) {
-	var banner strings.Builder
-	signer := w.alice
-	if cert != nil {
-		var err error
-		if signer, err = ssh.NewCertSigner(cert, w.alice); err != nil {
-			return nil, "", err
-		}
-	}
-	c, err := ssh.Dial("tcp", w.address, &ssh.ClientConfig{
-		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second,
-		BannerCallback: func(m string) error { banner.WriteString(m); return nil },
-	})
-	return c, banner.String(), err
-}
-
-// ending waits for the next session to end.
-func (w *world) ending() control.Progress {
-	w.t.Helper()
-	select {
-	case p := <-w.ended:
-		return p
-	case <-time.After(30 * time.Second):
-		w.t.Fatal("no session ended")
-		panic("unreachable")
-	}
-}
-
-// recording reads back what was recorded of a session, the way an auditor does.
-func (w *world) recording(id string, compartments ...recorder.PrivateKey) (frames []recorder.Frame) {
-	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		r, err := w.b.Recorder.Recording(id)
-		if err == nil && r.Sealed {
-			break
-		}
-		if time.Now().After(deadline) {
-			w.t.Fatalf("recording %s is not sealed: %v", id, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	var sealed bytes.Buffer
-	if err := w.b.Recorder.Export(id, &sealed); err != nil {
-		w.t.Fatal(err)
-	}
-	r, err := recorder.Open(&sealed, w.private, w.signing.Public())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, key := range compartments {
-		if err := r.OpenCompartment(key); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	for {
-		f, err := r.Next()
-		if err == io.EOF {
-			return frames
-		}
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		f.Data = bytes.Clone(f.Data)
-		frames = append(frames, f)
-	}
-}
-
-func stream(frames []recorder.Frame, n byte) string {
-	var b strings.Builder
-	for _, f := range frames {
-		if f.Type == recorder.TypeData && f.Stream == n {
-			b.Write(f.Data)
-		}
-	}
-	return b.String()
 }

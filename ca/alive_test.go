@@ -13,7 +13,7 @@ import (
 	"postern/internal/store"
 )
 
-// read is what a target hits by the rows themselves, which is what the entries must say.
+// hitByRows is what a target hits by the rows themselves, which is what the entries must say.
 func (w *world) hitByRows(tx *store.Tx, t control.Target) ([]alive, error) {
 	var hit []alive
 	err := eachLive(tx, func(r request) error {

@@ -244,8 +244,11 @@ func (ca *CA) Run(ctx context.Context) {
 	for {
 		// At first for what another process began, and with each tick once more for what failed. Without room all of it waits.
 		roomy := ca.look()
-		if !roomy {
-		} else if err := ca.finishCuts(ctx); err != nil && !errors.Is(err, store.ErrClosed) {
+		var err error
+		if roomy {
+			err = ca.finishCuts(ctx)
+		}
+		if err != nil && !errors.Is(err, store.ErrClosed) {
 			ca.log.Error("what was revoked is kept out, but its requests are not all marked; this is tried again", "err", err)
 		}
 		select {

@@ -39,6 +39,9 @@ func (ca *CA) CutReceipt(c Caller, r control.CutReceipt) error {
 			if err := checkSurvivors(s); err != nil {
 				return err
 			}
+			for i, text := range s.Survivors {
+				s.Survivors[i] = tidy(text)
+			}
 		}
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeCut, Actor: c.Name, Cut: &r}); err != nil {
 			return err

@@ -175,7 +175,7 @@ func (ca *CA) mayFind(tx *store.Tx, c Caller, r request, decision string) error 
 	if err := ca.mayReview(c, r, decision); err != nil {
 		return err
 	}
-	return ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}})
+	return ca.keptFrom(tx, r, decision, c.Name, c.Key)
 }
 
 // mayReview says whether this finding is the caller's to sign, before any signature is looked at.

@@ -101,7 +101,9 @@ func (ca *CA) mayLast(tx *store.Tx, c Caller, r request, e control.Extension) (p
 	if r.State != control.Granted || !now.Before(r.Ends) {
 		return policy.Decision{}, refuse("%s is %s; only a grant that is alive can be extended", r.ID, ca.shown(r).State)
 	}
-	if err := ca.held(tx, r.traits()); err != nil {
+	t := r.traits()
+	t.Keys = append(t.Keys, c.Key)
+	if err := ca.held(tx, t); err != nil {
 		return policy.Decision{}, err
 	}
 	if err := keyAlive(tx, c.Key); err != nil {

@@ -29,18 +29,18 @@ func (ca *CA) HostState(c Caller, s control.HostState) (control.HostOrders, erro
 	if len(s.Logins) > control.MaxHostLogins || len(s.CannotEnd) > 200 {
 		return orders, refuse("what %s tells is too much", c.Name)
 	}
-	s.Host, s.At = c.Name, ca.now().UTC()
-	err := ca.db.Update(func(tx *store.Tx) (err error) {
-		if orders.End, err = ca.toEnd(tx, s); err != nil {
-			return err
-		}
-		return write(tx, key(hostStateRows, c.Name), s)
+	s.Host, s.At, s.CannotEnd = c.Name, ca.now().UTC(), tidy(s.CannotEnd)
+	// Outside of the store's turns: to look up thousands of logins must not keep a revocation waiting.
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		orders.End, err = ca.toEnd(tx, s)
+		return err
 	})
+	if err != nil {
+		return control.HostOrders{}, err
+	}
+	err = ca.db.Update(func(tx *store.Tx) error { return write(tx, key(hostStateRows, c.Name), s) })
 	if Full(err) { // what it says is not kept, and what it is to end it is told all the same
-		err = ca.db.View(func(tx *store.Tx) (err error) {
-			orders.End, err = ca.toEnd(tx, s)
-			return err
-		})
+		err = nil
 	}
 	return orders, err
 }

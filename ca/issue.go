@@ -83,13 +83,16 @@ func (ca *CA) Certificate(c Caller, id string, pub ssh.PublicKey) (control.Certi
 	return out, err
 }
 
-// ownKey says whether pub is a living key of the person: a certificate over somebody else's key would let them in.
+// ownKey says whether pub is a living key of the person, and neither is kept away: a certificate over somebody else's key would let them in.
 func (ca *CA) ownKey(tx *store.Tx, person string, pub ssh.PublicKey) error {
 	print := ssh.FingerprintSHA256(pub)
 	if owner, ok := ca.policy.Load().PersonByKey(print); !ok || owner.Name != person {
 		return refuse("key %s is not one of %s's in people.yaml", print, person)
 	}
-	return keyAlive(tx, print)
+	if err := keyAlive(tx, print); err != nil {
+		return err
+	}
+	return ca.held(tx, control.Traits{Person: person, Keys: []string{print}})
 }
 
 // begin starts the clock at the first certificate.

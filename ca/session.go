@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/crypto/ssh"
 
@@ -29,6 +30,9 @@ func (ca *CA) OpenSession(c Caller, open control.OpenRequest) (control.OpenReply
 	cert, err := parseCertificate(open.Certificate)
 	if err != nil {
 		return control.OpenReply{}, refuse("certificate: %v", err)
+	}
+	if len(open.Client) > 200 || tidy(open.Client) != open.Client {
+		return control.OpenReply{}, refuse("client %.200q is no address", open.Client)
 	}
 	pub, err := parseKey(open.SessionKey)
 	if err != nil {
@@ -218,6 +222,7 @@ func (ca *CA) Progress(c Caller, p control.Progress) error {
 	if err := checkProgress(p); err != nil {
 		return err
 	}
+	p.End = tidy(p.End)
 	return ca.db.Update(func(tx *store.Tx) error {
 		s, err := read[control.Session](tx, key(sessionRows, p.Session))
 		if errors.Is(err, store.ErrNotFound) || (err == nil && s.Bastion != c.Name) {
@@ -268,6 +273,16 @@ func checkProgress(p control.Progress) error {
 		return refuse("the end of %s is described in %d bytes, at most 200 fit", p.Session, len(p.End))
 	}
 	return nil
+}
+
+// tidy is what a machine tells as the log keeps it, on one line: it is shown on terminals, and what is told must not be lost for how it is written.
+func tidy(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // Sessions lists sessions, newest first. People see their own; auditors and those who may revoke see all.

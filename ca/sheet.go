@@ -171,8 +171,12 @@ func (ca *CA) ofBastion(name string, check func(ssh.PublicKey) error) error {
 }
 
 func (ca *CA) sheetKey(tx *store.Tx, bastion string) (control.SheetKey, error) {
-	if _, ok := ca.policy.Load().Bastion(bastion); !ok {
+	b, ok := ca.policy.Load().Bastion(bastion)
+	if !ok {
 		return control.SheetKey{}, refuse("no bastion %q in the policy; a sealed grant names the one that takes it", bastion)
+	}
+	if err := keyAlive(tx, b.Key.Fingerprint); err != nil { // who has it would open every sheet
+		return control.SheetKey{}, regarding(err, "bastion %s takes no sheets", bastion)
 	}
 	k, err := read[control.SheetKey](tx, key(sheetKeyRows, bastion))
 	if errors.Is(err, store.ErrNotFound) {

@@ -93,6 +93,9 @@ func (ca *CA) merge(tx *store.Tx, r request, u control.SheetUse) error {
 		return err
 	}
 	r.Sheet.Used, r.Sheet.UsedBy, r.Began = u.Started, u.Person, u.Started
+	if now := ca.now().UTC(); r.Sheet.Used.After(now) {
+		r.Sheet.Used = now // else by a clock that is ahead its certificate would stay good
+	}
 	r.Owes = &control.ReviewOf{By: u.ReviewBy, Needs: r.Sheet.ReviewNeeds}
 	if err := tx.Set(reviewRow(u.Person, r.ID), nil); err != nil {
 		return err
@@ -181,6 +184,9 @@ func (ca *CA) overdone(tx *store.Tx, r request, now time.Time, judge bool) strin
 			return sheetDropped
 		}
 		err = ca.holdersLive(tx, r)
+	}
+	if err == nil {
+		err = ca.stillSigned(tx, r, d)
 	}
 	if err != nil || int64(d.Sealed.Valid/time.Second) < int64(r.Sheet.Until.Sub(r.Created)/time.Second) {
 		return sheetDropped

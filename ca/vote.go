@@ -9,12 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"postern/ca/auditlog"
 	"postern/ca/statement"
 	"postern/internal/control"
-	"postern/internal/sshsig"
 	"postern/internal/store"
 	"postern/policy"
 )
@@ -124,8 +121,7 @@ func (ca *CA) mayDecideNow(tx *store.Tx, c Caller, r request, decision string) (
 	if err != nil {
 		return err
 	}
-	// Who is kept away does not decide for others.
-	return ca.held(tx, control.Traits{Person: c.Name, Keys: []string{c.Key}, Approvers: []string{c.Name}, Targets: r.Targets})
+	return ca.keptFrom(tx, r, decision, c.Name, c.Key)
 }
 
 // mayVote says so of a request that waits for approvals.
@@ -160,41 +156,6 @@ func (ca *CA) mayVote(c Caller, r request, decision string) error {
 		return refuse("%s has what it needs of the groups of %s already", r.ID, c.Name)
 	}
 	return nil
-}
-
-// signed checks the signature strictly and makes the vote of it.
-func (ca *CA) signed(tx *store.Tx, c Caller, r request, decision, text string, signature []byte) (control.Vote, error) {
-	key, err := ca.checkSignature(tx, c.Name, text, signature, r.Touch, r.PIN)
-	if err != nil {
-		return control.Vote{}, err
-	}
-	return control.Vote{
-		Decision: decision, Person: c.Name, Key: ssh.FingerprintSHA256(key), Public: line(key),
-		At: ca.now().UTC(), Statement: text, Signature: string(signature),
-	}, nil
-}
-
-// checkSignature returns the key of person that signed text. touch and pin are what a FIDO key must prove.
-func (ca *CA) checkSignature(tx *store.Tx, person, text string, signature []byte, touch, pin bool) (ssh.PublicKey, error) {
-	sig, err := sshsig.Verify(signature, control.Namespace, []byte(text))
-	if err != nil {
-		return nil, refuse("the signature does not fit the statement shown to %s (was it made for another request, decision or person, or over an altered text?): %v", person, err)
-	}
-	print := ssh.FingerprintSHA256(sig.Key)
-	if owner, ok := ca.policy.Load().PersonByKey(print); !ok || owner.Name != person {
-		return nil, refuse("the signature is by key %s, which is not one of %s's", print, person)
-	}
-	if err := keyAlive(tx, print); err != nil {
-		return nil, err
-	}
-	fido := sig.Key.Type() == ssh.KeyAlgoSKED25519 || sig.Key.Type() == ssh.KeyAlgoSKECDSA256
-	if (touch || pin) && (!fido || !sig.Presence) {
-		return nil, refuse("the policy wants a FIDO key that was touched; key %s does not prove that", print)
-	}
-	if pin && !sig.Verified {
-		return nil, refuse("the policy wants the PIN of the FIDO key; sign with one made by: ssh-keygen -t ed25519-sk -O verify-required")
-	}
-	return sig.Key, nil
 }
 
 // count draws the consequence of a vote.
@@ -284,15 +245,7 @@ func (ca *CA) stillApproved(tx *store.Tx, r request) (policy.Decision, error) {
 	if met, have := ca.tally(r, required(r, d)); !met {
 		return d, refuse("%s is still waiting for %s; approve it with: postern approve %s", r.ID, missing(have), r.ID)
 	}
-	for _, v := range r.carriers() {
-		if p, ok := ca.policy.Load().PersonByKey(v.Key); !ok || p.Name != v.Person {
-			return d, refuse("the key with which %s approved %s is no longer theirs; ask again", v.Person, r.ID)
-		}
-		if err := keyAlive(tx, v.Key); err != nil {
-			return d, err
-		}
-	}
-	return d, nil
+	return d, ca.stillSigned(tx, r, d)
 }
 
 // required is what the request was told it needs and what the policy in force wants, both: a policy that relaxes

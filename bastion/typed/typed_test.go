@@ -113,12 +113,27 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// Whatever comes, every byte is taken once, and nothing grows.
+// What is typed with letters alone is entered as it was typed, whatever the host shows. Nothing makes it hold more than a little, and how keys and output are
+// cut into pieces makes no difference.
 func FuzzLine(f *testing.F) {
 	f.Add([]byte("mysqld\tump\x1b[A\x01\x15\x16\x16\r"), []byte("$ mysqldump\r\n\x1b[?1049h\x1b[99999999C\x1b[K"))
 	f.Add([]byte("\x1b[200~a\nb\x1b[201~\xc3\r"), []byte("\x1b]0;x\x1b\\\x1b[5@\xff\xc3"))
 	f.Fuzz(func(t *testing.T, keys, shown []byte) {
+		letters := strings.Map(func(r rune) rune {
+			if r <= ' ' || r >= 0x7f || r == '\\' {
+				return -1
+			}
+			return r
+		}, string(keys))
+		letters = letters[:min(len(letters), mostRunes)]
+		var plain Line
+		plain.Shown(shown)
+		plain.Typed([]byte(letters + "\r"))
+		if lines := plain.Entered(); letters != "" && !slices.Contains(lines, letters) {
+			t.Fatalf("%q is entered as %q", letters, lines)
+		}
 		l := Line{Raw: len(keys) > 0 && keys[0] == 'R'}
+		parts := l // the same, byte by byte
 		for range 3 {
 			rest := keys
 			for len(rest) > 0 {
@@ -126,14 +141,26 @@ func FuzzLine(f *testing.F) {
 				if n < 1 || n > len(rest) || !entered && n != len(rest) {
 					t.Fatalf("%d of %d bytes were taken", n, len(rest))
 				}
+				for i := range n {
+					if _, one := parts.Typed(rest[i : i+1]); one != (entered && i == n-1) {
+						t.Fatalf("byte %d of %q enters the line when it comes alone", i, rest[:n])
+					}
+				}
 				if rest = rest[n:]; entered {
-					for _, line := range l.Entered() {
+					lines := l.Entered()
+					if apart := parts.Entered(); !slices.Equal(apart, lines) {
+						t.Fatalf("%q is entered, byte by byte %q", lines, apart)
+					}
+					for _, line := range lines {
 						if len(line) > 64<<10 {
 							t.Fatalf("a line of %d bytes", len(line))
 						}
 					}
 				}
 				l.Shown(shown)
+				for i := range shown {
+					parts.Shown(shown[i : i+1])
+				}
 			}
 			if len(l.cells) > mostRunes || l.at < 0 || l.at > len(l.cells) || len(l.before) > 4*4*mostRunes || l.screen.row.Size() > 1<<16 {
 				t.Fatalf("it holds %d letters at %d, %d before and %d shown", len(l.cells), l.at, len(l.before), l.screen.row.Size())

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"golang.org/x/crypto/ssh"
 
@@ -118,8 +119,18 @@ func (c *call) answer(v any, format string, args ...any) error {
 	if c.has("json") {
 		return c.json(v)
 	}
-	_, err := fmt.Fprintf(c.out, format, args...)
+	_, err := io.WriteString(c.out, visible(fmt.Sprintf(format, args...)))
 	return err
+}
+
+// visible makes text safe for the terminal of somebody with a stock client: some of it is what machines and other people said.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // rows prints a list: an object a line for a program, or a table for a person.
@@ -138,7 +149,7 @@ func rows[T any](c *call, list []T, header string, row func(T) string) error {
 	w := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, header)
 	for _, v := range list {
-		fmt.Fprintln(w, row(v))
+		fmt.Fprintln(w, strings.ReplaceAll(visible(row(v)), "\n", " "))
 	}
 	return w.Flush()
 }

@@ -96,8 +96,8 @@ func revocations(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.caller.Kind == "person" && !c.ca.May(c.caller, "audit") && !c.ca.May(c.caller, "revoke") {
-		return &ca.Refused{Message: c.caller.Name + " may not follow the revocations: no rule permits audit or revoke"}
+	if err := c.mayFollow(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -132,6 +132,22 @@ func revocations(ctx context.Context, c *call) error {
 			return err
 		}
 	}
+}
+
+// mayFollow is asked again with every line: a stream outlives the policy it began under, and the key. A bastion that the policy does not name any more,
+// or whose key was revoked, hears that and nothing after it, so its leases end.
+func (c *call) mayFollow() error {
+	caller, err := c.ca.Identify(c.key)
+	if err != nil {
+		return err
+	}
+	if caller.Kind != c.caller.Kind || caller.Name != c.caller.Name {
+		return &ca.Refused{Message: "the key of " + c.caller.Name + " is " + caller.Name + "'s now; connect again"}
+	}
+	if caller.Kind == "person" && !c.ca.May(caller, "audit") && !c.ca.May(caller, "revoke") {
+		return &ca.Refused{Message: caller.Name + " may not follow the revocations: no rule permits audit or revoke"}
+	}
+	return nil
 }
 
 // hostsLater lets bastions hear of a revocation first. They end what is live; a host's list is for logins to come, of which bastions make none any more,
@@ -181,7 +197,10 @@ func (f *follower) catchUp(first bool) error {
 	if err := f.lifted(); err != nil {
 		return err
 	}
-	return f.custody()
+	if err := f.custody(); err != nil {
+		return err
+	}
+	return f.call.mayFollow() // last, so that it hears of what ended it
 }
 
 // extended tells a bastion which grants last longer. It comes after the revocations: what was cut is not among them.

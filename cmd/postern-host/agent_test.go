@@ -61,7 +61,7 @@ func (w *watched) await(t *testing.T, words string, n int) {
 	}
 }
 
-func newAgent(t *testing.T, every time.Duration, withCertificate bool) *watched {
+func newAgent(t testing.TB, every time.Duration, withCertificate bool) *watched {
 	t.Helper()
 	dir := t.TempDir()
 	if _, err := identity.Make(dir, program); err != nil {

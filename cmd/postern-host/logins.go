@@ -138,24 +138,36 @@ func (l *logins) told(leader int, serial uint64) error {
 	return l.save()
 }
 
-// settle waits until the login's session is open, which is when what it starts can be told from everything else.
+// settle waits until the login's session is open, which is when what it starts can be told from everything else. What it does every few
+// milliseconds it does without mu, and reads two open files: where there is no PAM it waits in vain.
 func (l *logins) settle(leader lineage.ID) {
+	watch, err := l.proc.Watch(lineage.Login{Leader: leader})
+	if err == nil {
+		defer watch.Close()
+	}
 	pause := firstLook
+	look := true // what changed before the watch began is not its news
 	for end := time.Now().Add(settleTime); time.Now().Before(end); time.Sleep(pause) {
-		l.mu.Lock()
-		known := l.known[leader]
-		if known == nil {
-			l.mu.Unlock()
-			return
-		}
-		alive := l.look(known)
-		done := known.By() == lineage.ByAudit
-		l.mu.Unlock()
-		if !alive || done {
-			return
+		if look || err != nil || watch.News() {
+			if l.settled(leader) {
+				return
+			}
+			look = false
 		}
 		pause = min(pause*21/20, longLook)
 	}
+}
+
+// settled looks once, and says whether there is nothing more to wait for.
+func (l *logins) settled(leader lineage.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.known[leader]
+	if known == nil {
+		return true
+	}
+	alive := l.look(known)
+	return !alive || known.By() == lineage.ByAudit
 }
 
 // look saves what is new. It is called with mu.

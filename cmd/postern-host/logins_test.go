@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"postern/internal/control"
 	"postern/internal/lineage"
@@ -40,7 +42,7 @@ type follower struct {
 	pam  bool // logins have audit sessions
 }
 
-func newFollower(t *testing.T) *follower {
+func newFollower(t testing.TB) *follower {
 	t.Helper()
 	f := &follower{newAgent(t, time.Hour, false), newSSHD(t), false}
 	f.ca.publish(list(t, 1, time.Now()), false)
@@ -65,7 +67,7 @@ func newFollower(t *testing.T) *follower {
 func (f *follower) file(name string) string { return filepath.Join(filepath.Dir(f.revoked.path), name) }
 
 // hear starts what serve starts, anew from what is on disk.
-func (f *follower) hear(t *testing.T) {
+func (f *follower) hear(t testing.TB) {
 	t.Helper()
 	l, err := readLogins(f.file("logins.json"), proc, f.agent.log)
 	if err != nil {
@@ -159,7 +161,7 @@ func TestWhatIsLeftIsEnded(t *testing.T) {
 	f.saying(t, "the other alone", func(s control.HostState) bool { return slices.Equal(s.Logins, []uint64{8}) })
 }
 
-func (f *follower) install(t *testing.T) {
+func (f *follower) install(t testing.TB) {
 	t.Helper()
 	f.sshd.install(list(t, 1, time.Now()))
 }
@@ -316,7 +318,7 @@ func TestOpenedIsLookedAtAtOnce(t *testing.T) {
 	}
 }
 
-// Without an agent people get in, a little later.
+// Without an agent people get in, a little later, and when it is stopped too: the kernel takes what sshd's command says, and nobody answers.
 func TestLoginsDoNotNeedTheAgent(t *testing.T) {
 	f := newFollower(t)
 	f.install(t)
@@ -324,6 +326,47 @@ func TestLoginsDoNotNeedTheAgent(t *testing.T) {
 	if err := f.sshd.login(7); err != nil {
 		t.Error(err)
 	}
+	stopped, err := f.ending.logins.listen(f.file("logins"), f.sshd.ca.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stopped.Close()
+	began := time.Now()
+	err = tell(f.file("logins"), toldLogin{Serial: 7})
+	if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took < tellTime/2 || took > 20*tellTime {
+		t.Errorf("after %s: %v", took, err)
+	}
+	if err := f.sshd.login(8); err != nil {
+		t.Error(err)
+	}
+	if now := f.ending.logins.serials(); len(now) > 0 {
+		t.Errorf("it follows %v", now)
+	}
+}
+
+// When so many wait that the kernel takes no more, one that comes waits too, for as long as for an agent that starts.
+func TestAFullQueueIsWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "logins")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			defer conn.Close()
+			continue
+		}
+		if !starting(err) {
+			t.Error(err)
+		}
+		return
+	}
+	t.Error("the queue is never full")
 }
 
 // The words of the two packages are the same.

@@ -3,12 +3,19 @@
 package main
 
 import (
+	"os"
+
 	"github.com/urfave/cli/v2"
 
 	"postern/internal/command"
 )
 
-func main() { command.Main(newApp(), nil) }
+func main() {
+	if q, ok := plainly(os.Args[1:]); ok && q.answer() == nil {
+		return
+	}
+	command.Main(newApp(), nil)
+}
 
 func newApp() *cli.App {
 	return command.Prepare(&cli.App{

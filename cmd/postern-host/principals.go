@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,27 +26,76 @@ var principalsCommand = &cli.Command{
 		&cli.StringFlag{Name: "tell", Usage: "the `SOCKET` of serve, which is to know of the login; empty: nobody follows it"},
 	},
 	Action: func(c *cli.Context) error {
-		given, err := command.Exactly(c, "ACCOUNT")
+		q, err := asked(c)
 		if err != nil {
 			return err
 		}
-		if err := command.Required(c, "name"); err != nil {
-			return err
-		}
-		line, err := principal(given[0], c.String("name"))
-		if err != nil {
-			return err
-		}
-		fmt.Println(line)
-		if c.String("tell") == "" {
-			return nil
-		}
-		// Whether somebody may log in does not depend on it, and sshd refuses who got an error.
-		if err := tell(c.String("tell"), toldLogin{Serial: c.Uint64("serial"), Signer: c.String("signer")}); err != nil {
-			fmt.Fprintln(os.Stderr, "postern-host:", err)
-		}
-		return nil
+		return q.answer()
 	},
+}
+
+func asked(c *cli.Context) (question, error) {
+	given, err := command.Exactly(c, "ACCOUNT")
+	if err != nil {
+		return question{}, err
+	}
+	if err := command.Required(c, "name"); err != nil {
+		return question{}, err
+	}
+	return question{given[0], c.String("name"), c.String("tell"), c.String("signer"), c.Uint64("serial")}, nil
+}
+
+// question is what sshd asks.
+type question struct {
+	account, host  string
+	socket, signer string
+	serial         uint64
+}
+
+func (q question) answer() error {
+	line, err := principal(q.account, q.host)
+	if err != nil {
+		return err
+	}
+	fmt.Println(line)
+	if q.socket == "" {
+		return nil
+	}
+	// Whether somebody may log in does not depend on it, and sshd refuses who got an error.
+	if err := tell(q.socket, toldLogin{Serial: q.serial, Signer: q.signer}); err != nil {
+		fmt.Fprintln(os.Stderr, "postern-host:", err)
+	}
+	return nil
+}
+
+// plainly reads the words of sshd_config as "postern-host sshd-config" prints them, which sshd asks with twice at each login, and knows no others:
+// those, and every mistake, are left to the command line, which takes as long again to set up as this to run.
+func plainly(words []string) (q question, ok bool) {
+	if len(words) < 4 || len(words)%2 != 0 || words[0] != "principals" || !name.MatchString(words[1]) {
+		return q, false
+	}
+	given := map[string]string{}
+	for i := 2; i < len(words); i += 2 {
+		flag, value := words[i], words[i+1]
+		if _, twice := given[flag]; twice || value == "" || value[0] == '-' {
+			return q, false
+		}
+		given[flag] = value
+	}
+	q = question{words[1], given["--name"], given["--tell"], given["--signer"], 0}
+	known := []string{"--name", "--tell", "--signer", "--serial"}
+	for flag := range given {
+		if !slices.Contains(known, flag) {
+			return q, false
+		}
+	}
+	if serial, has := given["--serial"]; has {
+		var err error
+		if q.serial, err = strconv.ParseUint(serial, 10, 64); err != nil || serial[0] == '0' && serial != "0" {
+			return q, false // urfave/cli takes 0x10 and 010 too
+		}
+	}
+	return q, q.host != ""
 }
 
 var nameFlag = &cli.StringFlag{Name: "name", Usage: "`NAME` of this host in the policy", EnvVars: []string{"POSTERN_HOST_NAME"}}

@@ -48,14 +48,14 @@ func newCert(t testing.TB, ca ssh.Signer, key ssh.PublicKey, c ssh.Certificate) 
 
 // sshd is a real one, run by ssh itself for each login, without a port.
 type sshd struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	account string
 	ca      ssh.Signer
 	revoked revokedKeys
 }
 
-func newSSHD(t *testing.T) *sshd {
+func newSSHD(t testing.TB) *sshd {
 	t.Helper()
 	me, err := user.Current()
 	if err != nil {

@@ -55,9 +55,9 @@ func tell(socket string, login toldLogin) error {
 	return nil
 }
 
-// starting says whether nobody listens, because the agent is being started anew perhaps.
+// starting says whether nobody listens, because the agent is being started anew perhaps, or so many wait already that the kernel takes no more.
 func starting(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
 }
 
 // listener takes what sshd's processes tell of logins.

@@ -18,7 +18,7 @@ import (
 
 // testCA speaks the few commands of the control plane that a host uses, and can answer like a broken or hostile CA.
 type testCA struct {
-	t       *testing.T
+	t       testing.TB
 	address string
 	config  *ssh.ServerConfig
 
@@ -34,7 +34,7 @@ type testCA struct {
 	orders  control.HostOrders // what host-state answers
 }
 
-func newTestCA(t *testing.T, login ssh.PublicKey, knownHosts string) *testCA {
+func newTestCA(t testing.TB, login ssh.PublicKey, knownHosts string) *testCA {
 	t.Helper()
 	gateway, _ := newSigner(t)
 	host, _ := newSigner(t)

@@ -29,6 +29,7 @@ var revokeCommand = &cli.Command{
 		reasonFlag,
 		&cli.DurationFlag{Name: "for", Usage: "and give nothing of it anew for this `TIME`, such as 2h"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "show what it would hit, and do nothing"},
+		&cli.DurationFlag{Name: "wait", Value: receiptTime, Usage: "for this `TIME` at most, to see what the bastions did and whether the hosts know"},
 		yesFlag, jsonFlag,
 	},
 	Action: func(c *cli.Context) error {
@@ -42,6 +43,9 @@ var revokeCommand = &cli.Command{
 		}
 		if c.Duration("for") < 0 || c.Duration("for")%time.Second != 0 {
 			return command.Misuse("--for is a time in whole seconds, such as 2h")
+		}
+		if c.Duration("wait") < 0 || c.Duration("wait") > longestWait {
+			return command.Misuse("--wait is a time up to %s", longestWait)
 		}
 		because := strings.TrimSpace(c.String("reason"))
 		if !c.Bool("dry-run") {
@@ -105,7 +109,7 @@ func (c *client) revoke(cc *cli.Context, r revoking) error {
 		return jsonLine(os.Stdout, cut)
 	}
 	printCut(cut)
-	return c.awaitReceipts(cc.Context, cut, reach)
+	return c.awaitReceipts(cc.Context, cut, reach, cc.Duration("wait"))
 }
 
 func printTold(r control.Told) {

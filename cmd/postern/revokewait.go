@@ -11,24 +11,28 @@ import (
 	"postern/internal/control"
 )
 
-// receiptTime is how long somebody who revokes waits to see what the bastions did, and whether the hosts know.
-const receiptTime = 3 * time.Second
+// receiptTime is how long somebody who revokes waits to see what the bastions did, and whether the hosts know, unless they say
+// otherwise; longestWait is the most that the CA lets them wait.
+const (
+	receiptTime = 3 * time.Second
+	longestWait = time.Minute
+)
 
 // sessionLife is how long a certificate for a host is good: what was signed before a revocation opens nothing after it.
 const sessionLife = 2 * time.Minute
 
 // awaitReceipts shows what the bastions did with the sessions that were live, the hosts with what ran for them, and which hosts have not heard. The
 // revocation stands whether they tell or not.
-func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reach control.Reach) error {
+func (c *client) awaitReceipts(ctx context.Context, cut control.Revocation, reach control.Reach, patience time.Duration) error {
 	began := time.Now()
 	w := newAwaited(reach)
-	if err := c.await(ctx, cut, w); err != nil {
+	if err := c.await(ctx, cut, w, patience); err != nil {
 		return err
 	}
 	if err := c.sayMissing(ctx, w); err != nil {
 		return err
 	}
-	return c.awaitHosts(ctx, cut, reach, receiptTime-time.Since(began))
+	return c.awaitHosts(ctx, cut, reach, patience-time.Since(began))
 }
 
 // awaited is who has still to tell what they did.
@@ -57,11 +61,11 @@ func (w awaited) tells(r control.Told) {
 	}
 }
 
-func (c *client) await(ctx context.Context, cut control.Revocation, w awaited) error {
+func (c *client) await(ctx context.Context, cut control.Revocation, w awaited, patience time.Duration) error {
 	if w.none() {
 		return nil
 	}
-	stream, err := c.Stream(ctx, "receipts", strconv.FormatUint(cut.Seq, 10), "--wait", receiptTime.String())
+	stream, err := c.Stream(ctx, "receipts", strconv.FormatUint(cut.Seq, 10), "--wait", patience.String())
 	if err != nil {
 		return err
 	}

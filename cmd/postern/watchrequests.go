@@ -317,8 +317,8 @@ func (w *watcher) answered(line typed) {
 			break
 		}
 		w.stand = stand
+		w.stand.since = time.Now() // what is typed at the sight of the question comes after
 		fmt.Print(stand.question())
-		w.stand.since = time.Now()
 		return
 	}
 	w.prompt()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -128,10 +129,15 @@ func custodyID(statement string) string {
 }
 
 var (
-	nonceForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	nameForm  = regexp.MustCompile(`^[a-z0-9_@][a-z0-9._@-]{0,63}$`)
-	scopeForm = regexp.MustCompile(`^(all|(session|request|person|host|recipient):[A-Za-z0-9._-]{1,64}|month:[0-9]{4}-(0[1-9]|1[0-2]))$`)
+	nonceForm = form(`^[0-9a-f]{32}$`)
+	nameForm  = form(`^[a-z0-9_@][a-z0-9._@-]{0,63}$`)
+	scopeForm = form(`^(all|(session|request|person|host|recipient):[A-Za-z0-9._-]{1,64}|month:[0-9]{4}-(0[1-9]|1[0-2]))$`)
 )
+
+// form is made when it is first asked for: every program has this package, and one of them starts twice at each login of a host.
+func form(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 const (
 	maxCustodyReason = 1000
@@ -154,7 +160,7 @@ func (c Custody) Form() error {
 	switch {
 	case !slices.Contains(acts, c.Act):
 		return errors.New("there is no such decision")
-	case !scopeForm.MatchString(c.Scope) || strings.HasPrefix(c.Scope, "recipient:") != enrolment:
+	case !scopeForm().MatchString(c.Scope) || strings.HasPrefix(c.Scope, "recipient:") != enrolment:
 		return errors.New("there is no such scope (they are session:S-…, request:R-…, person:NAME, host:NAME, month:2026-11 and all)")
 	case c.Act == Shred && c.Session() == "" && c.Month() == "":
 		return errors.New("what is shredded is a session or a month, and nothing else")
@@ -168,7 +174,7 @@ func (c Custody) check() error {
 		return err
 	}
 	switch {
-	case c.Auditor == "" || c.Reason == "" || len(c.Reason) > maxCustodyReason || !nonceForm.MatchString(c.Nonce):
+	case c.Auditor == "" || c.Reason == "" || len(c.Reason) > maxCustodyReason || !nonceForm().MatchString(c.Nonce):
 		return fmt.Errorf("it names no auditor, no reason of up to %d bytes or no nonce", maxCustodyReason)
 	case (c.Hold != "") != (c.Act == Release):
 		return errors.New("a release names its hold, and nothing else does")
@@ -185,7 +191,7 @@ func (c Custody) check() error {
 
 func (r Recipient) check(scope string) error {
 	switch {
-	case !nameForm.MatchString(r.Name):
+	case !nameForm().MatchString(r.Name):
 		return fmt.Errorf("the recipient's name %q is not one of lower case letters, digits, '.', '_' and '-'", r.Name)
 	case len(r.Public) > maxRecipient:
 		return fmt.Errorf("recipient %s has %d bytes; at most %d fit", r.Name, len(r.Public), maxRecipient)
@@ -320,14 +326,14 @@ func (r Receipt) Sign(signer ssh.Signer) (Receipt, error) {
 	return r, err
 }
 
-var sumForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var sumForm = form(`^sha256:[0-9a-f]{64}$`)
 
 // Verify checks that the bastion with that key signed the receipt.
 func (r Receipt) Verify(bastion ssh.PublicKey) error {
 	if bastion == nil {
 		return fmt.Errorf("the receipt for %s is by bastion %s, which is not known", r.Session, r.Bastion)
 	}
-	if r.Declined == "" && !sumForm.MatchString(r.Box) {
+	if r.Declined == "" && !sumForm().MatchString(r.Box) {
 		return fmt.Errorf("the receipt for %s names no key box", r.Session)
 	}
 	signed, err := sshsig.Verify([]byte(r.Signature), CustodyNamespace, []byte(r.Statement()))

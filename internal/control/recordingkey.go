@@ -59,7 +59,7 @@ func (k RecordingKey) Verify() (ssh.PublicKey, error) {
 	if _, err := time.Parse("2006-01", k.Month); err != nil {
 		return nil, fmt.Errorf("recording key %s: month %q is not one like 2026-11", k.ID, k.Month)
 	}
-	if k.Auditor == "" || !sumForm.MatchString(k.BoxSum) {
+	if k.Auditor == "" || !sumForm().MatchString(k.BoxSum) {
 		return nil, fmt.Errorf("recording key %s: no auditor or no hash of its box; a key of before there was one is made anew with: postern recording-key new", k.ID)
 	}
 	if err := checkRecipients(k.Recipients); err != nil {

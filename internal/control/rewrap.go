@@ -66,7 +66,7 @@ func (r Rewrap) Sign(auditor string, signer ssh.Signer) (Rewrap, error) {
 // the box before is the one that was there, is the caller's to say.
 func (r Rewrap) Verify() (ssh.PublicKey, error) {
 	switch {
-	case !sumForm.MatchString(r.Before) || !sumForm.MatchString(r.After):
+	case !sumForm().MatchString(r.Before) || !sumForm().MatchString(r.After):
 		return nil, fmt.Errorf("rewrap of %s: it names no box before and after", oneLine(r.Key))
 	case len(r.Box) > 0 && BoxSum(r.Box) != r.After:
 		return nil, fmt.Errorf("rewrap of %s: the box is not the one that was signed", oneLine(r.Key))
@@ -91,7 +91,7 @@ func (r Rewrap) Verify() (ssh.PublicKey, error) {
 func checkRecipients(list []Recipient) error {
 	for i, r := range list {
 		switch {
-		case r.Name != "" && !nameForm.MatchString(r.Name):
+		case r.Name != "" && !nameForm().MatchString(r.Name):
 			return fmt.Errorf("recipient %q: such a name nobody has", r.Name)
 		case r.Public != "" && r.ID != RecipientID(r.Public):
 			return fmt.Errorf("recipient %s: the ID is that of another", r.Label())

@@ -239,7 +239,7 @@ func (u SheetUse) Sign(signer ssh.Signer) (SheetUse, error) {
 
 // Verify checks that the use is whole, and that the bastion with that key signed it.
 func (u SheetUse) Verify(bastion ssh.PublicKey) error {
-	if !nonceForm.MatchString(u.Nonce) || u.Started != u.Started.Truncate(time.Second) || u.Deadline != u.Deadline.Truncate(time.Second) {
+	if !nonceForm().MatchString(u.Nonce) || u.Started.IsZero() || u.Started != u.Started.Truncate(time.Second) || u.Deadline != u.Deadline.Truncate(time.Second) {
 		return fmt.Errorf("the use of %s has no nonce, or times that no bastion writes", u.Request)
 	}
 	return bySheet(u.Signature, u.Statement(), bastion, "the use of "+u.Request)

@@ -41,34 +41,30 @@ func (l *Lab) hostAgent(name string) piece {
 // hostKey is the private half of a host's own key.
 func (l *Lab) hostKey(name string) string { return l.path(name, "ssh_host_ed25519_key") }
 
+// configureHost writes what "postern-host sshd-config" prints, as far as a lab can have it.
 func (l *Lab) configureHost(name string) error {
-	// AuthorizedPrincipalsCommand would need every directory above the program to be root's and closed to others, which a
-	// directory in /tmp is not. The same program writes the file instead.
-	principals, err := l.output(l.Dir, nil, l.path("bin", "postern-host"), "principals", l.Account, "--name", name)
-	if err != nil {
-		return err
-	}
 	lines := []string{
 		"TrustedUserCAKeys " + l.path("trust", "session_ca.pub"),
 		"RevokedKeys " + l.path(name, "revoked_keys"),
+		// sshd wants every directory above the program to be root's and closed to others, which a directory in /tmp is not: env is such a program.
+		"AuthorizedPrincipalsCommand /usr/bin/env " + l.path("bin", "postern-host") + " principals %u --name " + name +
+			" --tell " + l.path(name, "logins") + " --serial %s --signer %F",
+		"AuthorizedPrincipalsCommandUser " + l.Account,
+		"AuthorizedPrincipalsFile none",
 	}
 	if name == "phi1" {
 		lines = append(lines, "HostCertificate "+l.hostKey(name)+"-cert.pub")
 	}
-	return l.writeHost(name, l.hostKey(name), principals, lines...)
+	return l.writeHost(name, l.hostKey(name), lines...)
 }
 
 // writeHost writes what every sshd of the lab has.
-func (l *Lab) writeHost(name, hostKey string, principals []byte, lines ...string) error {
-	if err := mkdirs(l.path(name, "principals"), l.path(name, "home")); err != nil {
-		return err
-	}
-	if err := os.WriteFile(l.path(name, "principals", l.Account), principals, 0o644); err != nil {
+func (l *Lab) writeHost(name, hostKey string, lines ...string) error {
+	if err := mkdirs(l.path(name, "home")); err != nil {
 		return err
 	}
 	return WriteSSHDConfig(l.path(name, "sshd_config"), append(lines,
 		"HostKey "+hostKey,
-		"AuthorizedPrincipalsFile "+l.path(name, "principals", "%u"),
 		"AuthorizedKeysFile none",
 		// A home of its own: the shell's start files of whoever runs the lab cost more than a session, and may wait for locks.
 		`SetEnv "HOME=`+l.path(name, "home")+`"`,
@@ -85,7 +81,10 @@ func (l *Lab) configureDirect() error {
 	if err := os.WriteFile(l.path("direct", "known_hosts"), []byte(known), 0o644); err != nil {
 		return err
 	}
-	return l.writeHost("direct", l.hostKey("phi1"), []byte(l.Account+"@phi1\n"), "TrustedUserCAKeys "+l.path("trust", "user_ca.pub"))
+	if err := os.WriteFile(l.path("direct", "principals"), []byte(l.Account+"@phi1\n"), 0o644); err != nil {
+		return err
+	}
+	return l.writeHost("direct", l.hostKey("phi1"), "TrustedUserCAKeys "+l.path("trust", "user_ca.pub"), "AuthorizedPrincipalsFile "+l.path("direct", "principals"))
 }
 
 // directBlock is for ssh_config. The key exchange is the bastion's, because OpenSSH's own costs ten times as much.

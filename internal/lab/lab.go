@@ -45,8 +45,9 @@ type Lab struct {
 	Within map[string][]string `json:"within,omitempty"` // as in [Config]
 	Flags  map[string][]string `json:"flags,omitempty"`
 
-	root string
-	log  io.Writer
+	root   string
+	log    io.Writer
+	guards []int // sockets that keep the ports for us
 }
 
 // Host names and people of every lab. The groups decide what the policy lets them do.
@@ -141,10 +142,11 @@ func (l *Lab) settle(caHost string) error {
 	l.Account = me.Username
 	l.Addresses, l.Ports = map[string]string{}, map[string]int{}
 	for _, name := range append([]string{"ca", "bastion", "direct"}, Hosts...) {
-		port, err := freePort()
+		port, guard, err := reservePort()
 		if err != nil {
 			return err
 		}
+		l.guards = append(l.guards, guard)
 		l.Addresses[name], l.Ports[name] = fmt.Sprintf("127.0.0.1:%d", port), port
 	}
 	l.Addresses["ca"] = net.JoinHostPort(caHost, strconv.Itoa(l.Ports["ca"]))

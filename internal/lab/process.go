@@ -90,6 +90,10 @@ func (l *Lab) Down() error {
 		return fmt.Errorf("processes of the lab in %s are still there: %v", l.Dir, left)
 	}
 	l.Processes, l.PIDs = map[string]Process{}, map[string]int{}
+	for _, guard := range l.guards {
+		syscall.Close(guard)
+	}
+	l.guards = nil
 	sockets, _ := filepath.Glob(filepath.Join(l.Sockets, "*.sock"))
 	for _, s := range sockets {
 		os.Remove(s)
@@ -102,14 +106,17 @@ func (l *Lab) Down() error {
 
 // end asks first.
 func end(doomed []Process) {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+	for _, step := range []struct {
+		sig      syscall.Signal
+		patience time.Duration
+	}{{syscall.SIGTERM, 10 * time.Second}, {syscall.SIGKILL, patience}} {
 		for _, p := range doomed {
 			if p.alive() {
-				syscall.Kill(p.PID, sig)
+				syscall.Kill(p.PID, step.sig)
 				syscall.Kill(p.PID, syscall.SIGCONT) // one that is stopped would not hear it
 			}
 		}
-		if settled(doomed, 10*time.Second) {
+		if settled(doomed, step.patience) {
 			return
 		}
 	}
@@ -133,7 +140,7 @@ func (l *Lab) Kill(name string) error {
 	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
 		return err
 	}
-	if !settled([]Process{p}, 10*time.Second) {
+	if !settled([]Process{p}, patience) { // it may be in the middle of a flush to a slow disk
 		return fmt.Errorf("%s outlived SIGKILL", name)
 	}
 	return nil
@@ -231,15 +238,21 @@ func (l *Lab) orphans() []Process {
 	return found
 }
 
-// freePort picks a port below the range the kernel takes for outgoing connections, so that it is still free later.
-func freePort() (int, error) {
+// reservePort picks a port below the range that the kernel takes for outgoing connections, and binds it without listening: no other lab picks it
+// while we live, though a daemon of ours may be down. With SO_REUSEADDR, which is set after that, the daemon can listen there, as servers set it too.
+func reservePort() (port, guard int, err error) {
+	guard, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, 0, err
+	}
 	for range 200 {
-		port := 10000 + rand.IntN(20000)
-		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return port, ln.Close()
+		port = 10000 + rand.IntN(20000)
+		if syscall.Bind(guard, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}) == nil {
+			return port, guard, syscall.SetsockoptInt(guard, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 		}
 	}
-	return 0, errors.New("no free port on 127.0.0.1")
+	syscall.Close(guard)
+	return 0, 0, errors.New("no free port on 127.0.0.1")
 }
 
 func answers(network, address string) func() bool {

@@ -245,6 +245,14 @@ func (m *Mapper) finish(e *Event, entry auditlog.Entry, l Leaf) {
 		Sequence: l.Index, EventCode: entry.Type, LogName: m.Origin, LogProvider: "postern-ca", OriginalTime: entry.At.UTC().Format(time.RFC3339Nano),
 		Correlation: requestOf(entry), Profiles: profiles,
 	}
+	for _, end := range []*Endpoint{e.Source, e.Destination} {
+		if end != nil && end.Hostname == "" && end.IP == "" && end.Name == "" {
+			end.Name = "unknown" // whoever wrote the leaf named none, and the schema wants one
+		}
+	}
+	if e.Entity != nil && e.Entity.Name == "" && e.Entity.UID == "" {
+		e.Entity.Name = "unknown"
+	}
 	e.Observables = observables(e)
 }
 

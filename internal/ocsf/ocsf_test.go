@@ -33,7 +33,7 @@ type schema struct {
 	} `json:"classes"`
 }
 
-func published(t *testing.T) (s schema) {
+func published(t testing.TB) (s schema) {
 	t.Helper()
 	b, err := os.ReadFile("testdata/classes.json")
 	if err == nil {

@@ -151,7 +151,7 @@ func (m *Mapper) certificate(e *Event, c auditlog.Certificate) {
 		name = r.Person
 	}
 	e.User = &User{Name: name, UID: ssh.FingerprintSHA256(cert.Key), TypeID: 1, Type: "User"}
-	e.Session = &Session{UID: c.Session, Created: int64(cert.ValidAfter) * 1000, Expires: int64(min(cert.ValidBefore, 1<<40)) * 1000}
+	e.Session = &Session{UID: c.Session, Created: int64(min(cert.ValidAfter, 1<<40)) * 1000, Expires: int64(min(cert.ValidBefore, 1<<40)) * 1000}
 	if c.Session == "" {
 		e.Session.UID = fmt.Sprintf("certificate %d", c.Serial)
 	}

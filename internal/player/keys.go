@@ -114,7 +114,7 @@ func (p *player) letter(r rune) {
 	case 't':
 		p.back()
 	case '?':
-		p.mode = helping
+		p.helped()
 	case 'h', 'j', 'k', 'l':
 		p.scroll(map[rune]int{'h': -8, 'l': 8}[r], map[rune]int{'k': -4, 'j': 4}[r])
 	case 'z':

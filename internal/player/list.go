@@ -83,16 +83,46 @@ func (p *player) listKey(k *tcell.EventKey) {
 
 func (m moment) line() string { return fmt.Sprintf("%s  %-8.8s %s", clockText(m.at), m.kind, m.text) }
 
-var help = []string{
-	"space      play, pause            .        one step",
-	"← →        5 seconds              ↑ ↓      a minute (also Page keys)",
-	"Home End   beginning, end         g or :   to a time: 1:30, 50m, +10",
-	"+ -        speed                  i        cut pauses, or not",
-	"[ ]        command before, after  / n N    search what screens showed",
-	"F f        file before, after     M m      other mark before, after",
-	"o          list of commands, files and marks; Enter goes there",
-	"t          the text that scrolled away before this moment",
-	"Tab        next channel           a        the channel that has output",
-	"hjkl       move the view (also Shift and arrows)   z  back to the cursor",
-	"Esc        end the search         q        quit",
+// keys are what help tells, in the order of their use.
+var keys = []struct{ key, does string }{
+	{"space", "play, pause"}, {".", "one step"},
+	{"← →", "5 seconds"}, {"↑ ↓", "a minute (also Page keys)"},
+	{"Home End", "beginning, end"}, {"g or :", "to a time: 1:30, 50m, +10"},
+	{"+ -", "speed"}, {"i", "cut pauses, or not"},
+	{"[ ]", "command before, after"}, {"/ n N", "search what screens showed"},
+	{"F f", "file before, after"}, {"M m", "other mark before, after"},
+	{"o", "list of commands, files and marks; Enter goes there"},
+	{"t", "the text that scrolled away before this moment"},
+	{"Tab", "next channel"}, {"a", "the channel that has output"},
+	{"hjkl", "move the view (also Shift and arrows)"},
+	{"z", "back to the cursor"}, {"Esc", "end the search"},
+	{"q", "quit"},
+}
+
+// helpWidth has room for two keys in a row, of which the first is told in few words.
+const helpWidth, fewWords = 74, 22
+
+// help is a line for each key, or for two.
+func help(width int) (lines []string) {
+	for i := 0; i < len(keys); i++ {
+		line := fmt.Sprintf("%-10s %s", keys[i].key, keys[i].does)
+		if width >= helpWidth && len(keys[i].does) <= fewWords && i+1 < len(keys) {
+			i++
+			line = fmt.Sprintf("%-34s %-8s %s", line, keys[i].key, keys[i].does)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// helped shows the keys over the screen, or where that has no room for them as text to page through.
+func (p *player) helped() {
+	if p.mode = helping; p.columns >= helpWidth+2 && p.rows > len(help(p.columns))+1+statusRows {
+		return
+	}
+	p.playing, p.mode = false, paging
+	p.pager = &pager{about: "keys", ready: true}
+	for _, line := range help(0) {
+		p.pager.lines = append(p.pager.lines, folded(line, max(p.columns-1, 10))...)
+	}
 }

@@ -108,6 +108,9 @@ func TestDamagedRecordings(t *testing.T) {
 	d.shows(warning, "at 3599")
 	d.press("?")
 	d.shows(warning, "play, pause")
+	d.press("qt")
+	d.until(func() bool { return d.pager.ready })
+	d.shows(warning, "what was printed before", "at 3599")
 }
 
 func BenchmarkOpen(b *testing.B) {

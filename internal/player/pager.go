@@ -53,7 +53,14 @@ func (p *player) turned(g *pager, lines []string, err error) {
 	}
 }
 
-func (p *player) pageRows() int { return max(p.rows-statusRows-1, 1) }
+// pageRows are those below the head of the pager, and below the warning if there is one.
+func (p *player) pageRows() int {
+	rows := p.rows - statusRows - 1
+	if p.wrong() != nil {
+		rows--
+	}
+	return max(rows, 1)
+}
 
 // folded cuts a line into pieces that fit.
 func folded(line string, width int) (pieces []string) {
@@ -152,18 +159,18 @@ func (p *player) pagerKey(k *tcell.EventKey) {
 	g.first = min(max(g.first, 0), max(len(g.lines)-page, 0))
 }
 
-// page paints the pager in place of the screen.
-func (p *player) page(c canvas) {
+// page paints the pager in place of the screen, from a row on.
+func (p *player) page(c canvas, top int) {
 	g := p.pager
 	text := g.about + fmt.Sprintf(": lines %d to %d of %d; q leaves", min(g.first+1, len(g.lines)), min(g.first+p.pageRows(), len(g.lines)), len(g.lines))
 	if !g.ready {
 		text = "painting…"
 	}
-	for y := range p.rows - statusRows {
+	for y := top; y < p.rows-statusRows; y++ {
 		c.fill(0, y, p.columns, plainStyle)
 	}
-	c.fill(0, 0, p.columns, statusStyle)
-	c.text(0, 0, p.columns, statusStyle, " "+text)
+	c.fill(0, top, p.columns, statusStyle)
+	c.text(0, top, p.columns, statusStyle, " "+text)
 	for i := range p.pageRows() {
 		if g.first+i < len(g.lines) {
 			style := plainStyle
@@ -172,7 +179,7 @@ func (p *player) page(c canvas) {
 					style = hitStyle
 				}
 			}
-			c.text(0, 1+i, p.columns, style, g.lines[g.first+i])
+			c.text(0, top+1+i, p.columns, style, g.lines[g.first+i])
 		}
 	}
 }

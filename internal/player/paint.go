@@ -12,7 +12,10 @@ import (
 	"postern/recorder/screen"
 )
 
-const statusRows = 2
+const (
+	statusRows = 2
+	narrow     = 60 // columns; with fewer, what is most needed has the room
+)
 
 var (
 	plainStyle  = tcell.StyleDefault
@@ -65,8 +68,8 @@ func (p *player) paint(to tcell.Screen) {
 		c.text(0, 0, max(p.columns, 1), alarmStyle, "too small")
 		return
 	}
-	top := p.banner(c)
-	top += p.tabs(c, top)
+	below := p.banner(c)
+	top := below + p.tabs(c, below)
 	if p.show != nil {
 		p.pane(c, top, p.rows-statusRows)
 	} else {
@@ -79,7 +82,7 @@ func (p *player) paint(to tcell.Screen) {
 	case helping:
 		p.helper(c)
 	case paging:
-		p.page(c)
+		p.page(c, below)
 	}
 }
 
@@ -276,15 +279,15 @@ func (p *player) status(c canvas) {
 	y := p.rows - statusRows
 	c.fill(0, y, p.columns, statusStyle)
 	c.fill(0, y+1, p.columns, statusStyle)
-	right := p.verification()
 	x := c.text(0, y, p.columns, statusStyle, " "+p.clocks()+" ")
 	p.bar(c, x, y, p.columns-1)
-	style := statusStyle
+	style, asking := statusStyle, p.mode == askingSearch || p.mode == askingTime
 	if p.wrong() != nil {
 		style = alarmStyle
 	}
+	right := p.verification(asking || p.message != "")
 	end := max(p.columns-len([]rune(right))-2, 0)
-	if p.mode == askingSearch || p.mode == askingTime {
+	if asking {
 		prompt := map[mode]string{askingSearch: "/", askingTime: "to the time: "}[p.mode]
 		x := c.text(0, y+1, end, statusStyle, prompt+string(p.input))
 		c.ShowCursor(min(x, p.columns-1), y+1)
@@ -303,7 +306,11 @@ func (p *player) clocks() string {
 	case p.playing:
 		state = "▶"
 	}
-	text := fmt.Sprintf("%s %s / %s  %s  %s", state, clockText(p.now), clockText(p.finder.timeline.total()), p.Header.Started.Add(p.now).Local().Format("2006-01-02 15:04:05"), speedText(p.speed))
+	text := fmt.Sprintf("%s %s / %s", state, clockText(p.now), clockText(p.finder.timeline.total()))
+	if p.columns < narrow {
+		return text + "  " + speedText(p.speed)
+	}
+	text += fmt.Sprintf("  %s  %s", p.Header.Started.Add(p.now).Local().Format("2006-01-02 15:04:05"), speedText(p.speed))
 	if !p.skipping {
 		return text
 	}
@@ -352,7 +359,7 @@ func (p *player) about() string {
 	case p.finder.count() == 0 && p.Damage != nil:
 		return "nothing of it is good  " + who
 	case p.finder.count() == 0:
-		return "nothing of it is sealed yet; to see it while it runs: postern watch " + p.Header.Session
+		return "nothing is sealed yet: postern watch " + p.Header.Session
 	case p.search != nil:
 		return p.searching() + "  " + who
 	case p.show != nil && p.show.unsure:
@@ -372,13 +379,14 @@ func (p *player) searching() string {
 	case err != nil:
 		return "the search ended: " + err.Error()
 	case done:
-		return fmt.Sprintf("/%s: %d hits", p.search.pattern.text, count)
+		return fmt.Sprintf("/%s: %s", p.search.pattern.text, counted(count, "hit"))
 	}
-	return fmt.Sprintf("/%s: %d hits so far, %.0f%% (Esc ends it)", p.search.pattern.text, count, 100*part)
+	return fmt.Sprintf("/%s: %s so far, %.0f%% (Esc ends it)", p.search.pattern.text, counted(count, "hit"), 100*part)
 }
 
-// verification says how much of what could be shown turned out to be what was signed.
-func (p *player) verification() string {
+// verification says how much of what could be shown turned out to be what was signed. On a narrow terminal it is short, and
+// gives way to what is typed or told just now, unless it is bad.
+func (p *player) verification(busy bool) string {
 	verified, _ := p.finder.state()
 	sum := p.Archive.Summary()
 	switch {
@@ -386,8 +394,14 @@ func (p *player) verification() string {
 		return "DOES NOT VERIFY"
 	case !sum.Signed:
 		return "not signed"
+	case p.finder.count() == 0 && !sum.Sealed:
+		return "still running"
+	case p.columns < narrow && busy:
+		return ""
+	case p.columns < narrow:
+		return fmt.Sprintf("verified %d/%d", verified, p.finder.count())
 	}
-	text := fmt.Sprintf("verified %d of %d segments", verified, p.finder.count())
+	text := fmt.Sprintf("verified %d of %s", verified, counted(p.finder.count(), "segment"))
 	switch {
 	case sum.Interrupted:
 		text += ", interrupted"
@@ -395,6 +409,13 @@ func (p *player) verification() string {
 		text += ", still running"
 	}
 	return text
+}
+
+func counted[N int | uint64](n N, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // box clears a part of the screen for an overlay.
@@ -409,8 +430,9 @@ func (p *player) box(c canvas, width, height int, title string) (x, y, end int) 
 }
 
 func (p *player) helper(c canvas) {
-	x, y, end := p.box(c, 76, len(help)+2, "keys")
-	for i, line := range help {
+	lines := help(p.columns)
+	x, y, end := p.box(c, helpWidth+2, len(lines)+2, "keys")
+	for i, line := range lines {
 		if y+i < p.rows-statusRows {
 			c.text(x, y+i, end, statusStyle, line)
 		}

@@ -348,7 +348,7 @@ func (p *player) theEnd() string {
 	case p.Damage != nil:
 		return "the end of what is good of it"
 	case sum.Live:
-		return "it goes on, and is sealed up to here; to follow it: postern watch " + p.Header.Session
+		return "it goes on: postern watch " + p.Header.Session
 	case sum.Interrupted:
 		return "the end: the bastion died here"
 	}

@@ -103,17 +103,17 @@ func (d *desk) hides(texts ...string) {
 }
 
 // counted is a session that prints its seconds.
-func counted(t testing.TB, seconds int) Recording {
+func seconds(t testing.TB, count int) Recording {
 	frames := []recorder.Frame{pty(0, 0, 60, 10), request(0, 0, "shell", "")}
-	for i := range seconds {
+	for i := range count {
 		frames = append(frames, output(time.Duration(i)*time.Second, 0, fmt.Sprintf("second %d.\r\n", i)))
 	}
 	return record(t, frames...)
 }
 
 func TestTimePasses(t *testing.T) {
-	d := sit(t, counted(t, 100), Options{}, 80, 24)
-	d.shows("second 0.", "verified 1 of 1 segments", "S-1  alice → postgres@db", "0:00:00 / 0:01:39")
+	d := sit(t, seconds(t, 100), Options{}, 80, 24)
+	d.shows("second 0.", "verified 1 of 1 segment", "S-1  alice → postgres@db", "0:00:00 / 0:01:39")
 	d.advance(10400 * time.Millisecond)
 	d.shows("second 10.", "▶ 0:00:10")
 	d.hides("second 11.")
@@ -133,8 +133,28 @@ func TestTimePasses(t *testing.T) {
 	d.shows("second 99.", "the end")
 }
 
+// On a small terminal what is typed and told has the room, and all keys can be read.
+func TestSmallTerminal(t *testing.T) {
+	d := sit(t, seconds(t, 100), Options{}, 40, 10)
+	d.shows("▶ 0:00:00 / 0:01:39  1×", "verified 1/1")
+	d.press("/second 42")
+	d.shows("/second 42")
+	d.press(tcell.KeyEnter)
+	d.until(func() bool { return strings.Contains(d.message, "hit 1") })
+	d.shows("hit 1 of 1: second 42.")
+	d.press("?")
+	d.shows("keys: lines 1 to 7 of 23; q leaves", "space      play, pause")
+	d.press(tcell.KeyEnd)
+	d.shows("Esc        end the search", "q          quit")
+	d.press("q")
+	d.hides("q          quit")
+	d = sit(t, seconds(t, 1), Options{}, 80, 24)
+	d.press("?")
+	d.shows("space      play, pause             .        one step", "q          quit")
+}
+
 func TestJumps(t *testing.T) {
-	d := sit(t, counted(t, 1000), Options{}, 80, 24)
+	d := sit(t, seconds(t, 1000), Options{}, 80, 24)
 	d.press(" ", tcell.KeyHome, tcell.KeyRight)
 	d.shows("second 4.")
 	d.press(tcell.KeyUp, tcell.KeyUp)

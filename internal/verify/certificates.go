@@ -116,7 +116,9 @@ func (v *verifier) purpose(issued auditlog.Certificate, cert *ssh.Certificate, a
 	if issued.CA == sessionCA {
 		return v.sessionCertificate(r, issued, cert, at)
 	}
-	if err := v.held(r.traits()); err != nil {
+	traits := r.traits()
+	traits.Keys = append(traits.Keys, ssh.FingerprintSHA256(cert.Key))
+	if err := v.held(traits); err != nil {
 		return err
 	}
 	return v.userCertificate(r, cert)
@@ -234,6 +236,8 @@ func (v *verifier) machineCertificate(issued auditlog.Certificate, cert *ssh.Cer
 	switch {
 	case issued.CA == hostCA && (!host || trust != "host-ca"):
 		return fmt.Errorf("it is for %s, which the policy does not trust through the host CA", name)
+	case issued.CA == hostCA && slices.ContainsFunc(cert.ValidPrincipals[1:], func(other string) bool { return other != name && v.policy.hosts[other] != "" }):
+		return fmt.Errorf("it lets %s pose as another host of the policy: it is for %s", name, strings.Join(cert.ValidPrincipals, " "))
 	case issued.CA == gatewayCA && !host && !bastion:
 		return fmt.Errorf("it is for %s, which the policy does not know", name)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"postern/internal/control"
 	"postern/recorder"
 )
@@ -45,6 +47,7 @@ type custody struct {
 	keys    map[string]*keyState
 	orders  map[string]*order
 	answers map[string]string // session or key to the order that was carried out
+	current map[string]string // month / purpose to the newest key, which is what is recorded to
 }
 
 type keyState struct {
@@ -61,7 +64,7 @@ type order struct {
 func newCustody() custody {
 	return custody{
 		decided: map[string]control.Custody{}, holds: map[string]control.Custody{}, book: map[string]control.Recipient{},
-		keys: map[string]*keyState{}, orders: map[string]*order{}, answers: map[string]string{},
+		keys: map[string]*keyState{}, orders: map[string]*order{}, answers: map[string]string{}, current: map[string]string{},
 	}
 }
 
@@ -99,8 +102,8 @@ func (v *verifier) rewrap(r control.Rewrap, at time.Time) {
 	case err != nil:
 		v.fail("%v", err)
 		return
-	case !v.policy.owns(r.Auditor, signer):
-		v.fail("rewrap of %s: it is signed by a key that is not %s's", r.Key, r.Auditor)
+	case v.mayDecide(r.Auditor, signer) != nil:
+		v.fail("rewrap of %s: %v", r.Key, v.mayDecide(r.Auditor, signer))
 		return
 	case k == nil:
 		v.fail("rewrap of recording key %s, which never was", r.Key)
@@ -117,6 +120,21 @@ func (v *verifier) rewrap(r control.Rewrap, at time.Time) {
 	k.sum = r.After
 }
 
+// freshness is how old what an auditor signed may be when it comes into force.
+const freshness = 15 * time.Minute
+
+// mayDecide says whether a key is a living one of an auditor whom nothing keeps away.
+func (v *verifier) mayDecide(auditor string, signer ssh.PublicKey) error {
+	fingerprint := ssh.FingerprintSHA256(signer)
+	switch {
+	case !v.policy.owns(auditor, signer):
+		return fmt.Errorf("it is signed by a key that is not %s's", auditor)
+	case v.dead[fingerprint]:
+		return fmt.Errorf("it is signed by key %s, which was revoked", fingerprint)
+	}
+	return v.held(control.Traits{Person: auditor, Keys: []string{fingerprint}})
+}
+
 func (v *verifier) decision(c control.Custody, at time.Time) {
 	v.dated(c.Act+" "+c.Scope, c.At, at)
 	signer, err := c.Verify()
@@ -124,12 +142,14 @@ func (v *verifier) decision(c control.Custody, at time.Time) {
 	case err != nil:
 		v.fail("%v", err)
 		return
-	case !v.policy.owns(c.Auditor, signer):
-		v.fail("%s %s: it is signed by a key that is not %s's", c.Act, c.Scope, c.Auditor)
+	case v.mayDecide(c.Auditor, signer) != nil:
+		v.fail("%s %s: %v", c.Act, c.Scope, v.mayDecide(c.Auditor, signer))
 		return
 	case c.CA != v.ca:
 		v.fail("%s %s: it was signed for CA %q", c.Act, c.Scope, c.CA)
 		return
+	case at.Sub(c.Signed).Abs() > freshness+rounding:
+		v.fail("%s %s: it was signed at %s, and somebody kept it back until %s", c.Act, c.Scope, c.Signed.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
 	}
 	s := &v.custody
 	if _, again := s.decided[c.ID]; again {

@@ -27,6 +27,7 @@ type verifier struct {
 	recordingKeys map[string]string // of every key that an auditor signed, what it is for
 	dead          map[string]bool   // fingerprints of revoked keys
 	cuts          map[uint64]struck
+	revoked       map[string]uint64     // how often each target was
 	holding       []control.Revocation  // those that kept something away for a time
 	unclaimed     map[string]*claim     // session to its certificate, until the session leaf comes
 	views         map[string]uint64     // how many of each person

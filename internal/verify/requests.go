@@ -70,12 +70,16 @@ func (v *verifier) request(asked control.Request) {
 	case places > most:
 		v.fail("request %s needs more than %d approvals", asked.ID, most)
 		r.Needs = []control.Need{{Count: 1}} // which nobody meets
+	case slices.ContainsFunc(asked.Needs, func(n control.Need) bool { return n.Count <= 0 || n.Group == "" }):
+		v.fail("request %s needs approvals that no policy asks for: %+v", asked.ID, asked.Needs)
 	case asked.State != control.Pending || len(asked.Votes) > 0 || len(asked.Extensions)+len(asked.Halts) > 0:
 		v.fail("request %s begins as %s with %d votes", asked.ID, asked.State, len(asked.Votes))
 	case statement.Digest(asked) != asked.Digest:
 		v.fail("request %s does not have the digest %s", asked.ID, asked.Digest)
 	case v.policy.owner[asked.Key] != asked.Person:
 		v.fail("request %s is by a key that is not %s's", asked.ID, asked.Person)
+	case v.dead[asked.Key]:
+		v.fail("request %s is by key %s, which was revoked", asked.ID, asked.Key)
 	case asked.Policy != v.policy.digest:
 		v.fail("request %s was decided by policy %s, which was not in force", asked.ID, asked.Policy)
 	case length <= 0 || length > longestGrant:
@@ -150,7 +154,11 @@ func (v *verifier) vote(cast auditlog.Vote, at time.Time) {
 }
 
 func (v *verifier) goodVote(r *request, cast auditlog.Vote, at time.Time) (ssh.PublicKey, error) {
-	key, err := v.goodSignature(r, r.Request, cast, at)
+	about := r.Request
+	if cast.Decision == control.Withdraw { // to give something back is always allowed, with any key that is theirs
+		about.Touch, about.PIN = false, false
+	}
+	key, err := v.goodSignature(r, about, cast, at)
 	if err != nil {
 		return nil, err
 	}

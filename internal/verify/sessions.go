@@ -86,7 +86,24 @@ func (v *verifier) mayOpen(s *session, at time.Time) error {
 	if err := v.limited(s, r); err != nil {
 		return err
 	}
-	return v.sealedTo(s, r)
+	if err := v.sealedTo(s, r); err != nil {
+		return err
+	}
+	return v.toCurrent(s, at)
+}
+
+// toCurrent makes sure that a recording is for whoever opens the keys of its month now, and not for somebody who once opened others.
+func (v *verifier) toCurrent(s *session, at time.Time) error {
+	if v.partial {
+		return nil // the newest key may be left out
+	}
+	for _, kept := range []struct{ purpose, key string }{{"", s.RecordingKey}, {control.Keystrokes, s.KeystrokeKey}} {
+		month := func(at time.Time) string { return v.custody.current[at.UTC().Format("2006-01")+"/"+kept.purpose] }
+		if kept.key != "" && kept.key != month(at) && kept.key != month(at.Add(-rounding)) {
+			return fmt.Errorf("it is recorded to key %s, which is not the newest of its month", kept.key)
+		}
+	}
+	return nil
 }
 
 // sealedTo checks whom a recording is for.
@@ -157,8 +174,8 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 		v.fail("%v", err)
 		return
 	}
-	if !v.policy.owns(k.Auditor, key) {
-		v.fail("recording key %s is signed by a key that is not %s's", k.ID, k.Auditor)
+	if err := v.mayDecide(k.Auditor, key); err != nil {
+		v.fail("recording key %s: %v", k.ID, err)
 		return
 	}
 	if _, again := v.recordingKeys[k.ID]; again {
@@ -166,6 +183,7 @@ func (v *verifier) recordingKey(k control.RecordingKey) {
 		return
 	}
 	v.recordingKeys[k.ID] = k.Purpose
+	v.custody.current[k.Month+"/"+k.Purpose] = k.ID
 	v.boxed(k)
 }
 
@@ -189,6 +207,7 @@ func (v *verifier) revocation(cut control.Revocation, at time.Time) {
 	if err := v.saysCut(cut); err != nil {
 		v.fail("%s: %v", what, err)
 	}
+	v.revoked[cut.Target().String()]++
 	if v.crossed != nil {
 		v.fail("%s: a limit was crossed right before, and this is not what it cuts", what)
 		v.crossed = nil
@@ -252,6 +271,9 @@ func (v *verifier) saysCut(cut control.Revocation) error {
 	}
 	if s.CA != v.ca || s.Person != cut.By || about != cut.Target().String() || (s.Decision != control.Revoke && s.Decision != control.Withdraw) {
 		return fmt.Errorf("the signed statement is about something else")
+	}
+	if before := v.revoked[about]; s.Request == "" && s.Sequence != before && !v.partial {
+		return fmt.Errorf("it was signed as number %d of that target, and %d came before: one was used again, or left out", s.Sequence, before)
 	}
 	if holds := cut.Holds.Sub(cut.At); s.Request == "" && (cut.Holds.IsZero() != (s.For == 0) || s.For > 0 && (holds > s.For || holds < s.For-rounding)) {
 		return fmt.Errorf("it holds until %s, signed was %s", cut.Holds.UTC().Format(time.RFC3339), s.For)

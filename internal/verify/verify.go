@@ -91,7 +91,7 @@ type Checker struct {
 func NewChecker(keys Keys) *Checker {
 	return &Checker{v: &verifier{
 		keys: keys, requests: map[string]*request{}, sessions: map[string]*session{}, recordingKeys: map[string]string{},
-		dead: map[string]bool{}, unclaimed: map[string]*claim{}, views: map[string]uint64{}, owing: map[string][]*request{}, custody: newCustody(), crossings: map[string]bool{}, heldBack: map[string]int{},
+		dead: map[string]bool{}, unclaimed: map[string]*claim{}, views: map[string]uint64{}, owing: map[string][]*request{}, custody: newCustody(), crossings: map[string]bool{}, heldBack: map[string]int{}, revoked: map[string]uint64{},
 		report: Report{Certificates: map[string]uint64{}},
 	}}
 }

@@ -60,6 +60,8 @@ func (v *verifier) goodView(seen auditlog.View, actor string) (*looking, error) 
 		return nil, fmt.Errorf("signed by key %s, which the policy in force did not give to %s", fingerprint, s.Person)
 	case v.dead[fingerprint]:
 		return nil, fmt.Errorf("signed by key %s, which was revoked", fingerprint)
+	case v.held(control.Traits{Person: s.Person, Keys: []string{fingerprint}}) != nil:
+		return nil, v.held(control.Traits{Person: s.Person, Keys: []string{fingerprint}})
 	case s.CA != v.ca:
 		return nil, fmt.Errorf("signed for the CA %s", s.CA)
 	case !same(public, sig.Key), s.Person != actor, s.Kind != seen.Kind, !slices.Equal(s.Sessions, seen.Sessions), s.Keystrokes != seen.Keystrokes,

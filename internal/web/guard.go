@@ -16,8 +16,12 @@ import (
 // Other users of the machine, other programs and every page that the browser shows can reach 127.0.0.1. So who asks must hold a secret
 // that came by the link; the link is worth nothing once it was used; the name asked for must be the address, or another name could be
 // made to lead here; and a browser that says for which site it asks must say this one.
+//
+// A browser sends a cookie to every port of an address, and on another port somebody else may listen. So all of the page has a place that nobody
+// guesses, and the cookie is for that place.
 type guard struct {
 	host   string // 127.0.0.1:PORT
+	place  string // what every path begins with
 	first  string // session to begin with
 	token  string
 	secret string
@@ -25,7 +29,7 @@ type guard struct {
 }
 
 func newGuard(host, first string) guard {
-	return guard{host: host, first: first, token: random(), secret: random(), used: new(atomic.Bool)}
+	return guard{host: host, place: "/" + random(), first: first, token: random(), secret: random(), used: new(atomic.Bool)}
 }
 
 // random is 256 bits that nobody guesses.
@@ -35,9 +39,9 @@ func random() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-func (g guard) link() string { return "http://" + g.host + "/open/" + g.token }
+func (g guard) link() string { return "http://" + g.host + g.place + "/open/" + g.token }
 
-// cookie is named after the port, because browsers do not keep ports apart.
+// cookie is named after the port, so that two pages have two.
 func (g guard) cookie() string {
 	_, port, _ := strings.Cut(g.host, ":")
 	return "postern-" + port
@@ -51,6 +55,7 @@ const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-
 const mostAsked = 1 << 20
 
 func (g guard) protect(next http.Handler) http.Handler {
+	inside := http.StripPrefix(g.place, g.inside(next))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
 		head.Set("Content-Security-Policy", policy)
@@ -66,12 +71,25 @@ func (g guard) protect(next http.Handler) http.Handler {
 			http.Error(w, why, http.StatusForbidden)
 			return
 		}
+		if !strings.HasPrefix(r.URL.Path, g.place+"/") {
+			http.Error(w, notTheBrowser, http.StatusUnauthorized)
+			return
+		}
+		inside.ServeHTTP(w, r)
+	})
+}
+
+const notTheBrowser = "This page is for the browser that opened the link which postern printed. Start postern replay --web again for another."
+
+// inside is what is asked for at the page's place.
+func (g guard) inside(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if token, ok := strings.CutPrefix(r.URL.Path, "/open/"); ok {
 			g.enter(w, r, token)
 			return
 		}
 		if !g.known(r) {
-			http.Error(w, "This page is for the browser that opened the link which postern printed. Start postern replay --web again for another.", http.StatusUnauthorized)
+			http.Error(w, notTheBrowser, http.StatusUnauthorized)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, mostAsked)
@@ -91,7 +109,7 @@ func (g guard) stranger(r *http.Request) string {
 		return "only GET and POST"
 	case origin != "" && origin != "http://"+g.host:
 		return "asked for by another site"
-	case led(r): // the link knows what nobody guesses, so wherever it was clicked is well
+	case g.led(r): // the link knows what nobody guesses, so wherever it was clicked is well
 	case site != "" && site != "same-origin" && (site != "none" || r.Method != http.MethodGet):
 		return "asked for by another site; paste the link into the browser's address bar"
 	case r.Method == http.MethodPost && origin == "":
@@ -106,8 +124,8 @@ func (g guard) stranger(r *http.Request) string {
 }
 
 // led says whether a person is led to the link, in a tab of their own.
-func led(r *http.Request) bool {
-	return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/open/") &&
+func (g guard) led(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, g.place+"/open/") &&
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
@@ -117,14 +135,14 @@ func (g guard) enter(w http.ResponseWriter, r *http.Request, token string) {
 	good := same(token, g.token) && r.Method == http.MethodGet
 	if !good || !g.used.CompareAndSwap(false, true) {
 		if good && g.known(r) { // the link again, in the browser that used it
-			http.Redirect(w, r, "/", http.StatusSeeOther)
+			http.Redirect(w, r, g.place+"/", http.StatusSeeOther)
 			return
 		}
 		http.Error(w, "This link works once, and not this time. Start postern replay --web again for another.", http.StatusForbidden)
 		return
 	}
-	http.SetCookie(w, &http.Cookie{Name: g.cookie(), Value: g.secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-	where := "/"
+	http.SetCookie(w, &http.Cookie{Name: g.cookie(), Value: g.secret, Path: g.place + "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	where := g.place + "/"
 	if sessionID.MatchString(g.first) {
 		where += "#" + g.first
 	}

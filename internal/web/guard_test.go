@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -45,7 +46,8 @@ func welcome(t *testing.T, link string) visitor {
 	if len(cookies) != 1 {
 		t.Fatalf("the link gave %d cookies", len(cookies))
 	}
-	return visitor{t, "http://" + where.Host, cookies[0]}
+	base, _, _ := strings.Cut(link, "/open/")
+	return visitor{t, base, cookies[0]}
 }
 
 // ask makes a request; change, if not nil, makes it another one.
@@ -59,7 +61,7 @@ func (v visitor) ask(method, path, body string, change func(*http.Request)) (int
 		r.AddCookie(v.cookie)
 	}
 	if method == http.MethodPost {
-		r.Header.Set("Origin", v.base)
+		r.Header.Set("Origin", "http://"+r.Host)
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if change != nil {
@@ -84,6 +86,7 @@ func TestOnlyTheBrowserOfTheLink(t *testing.T) {
 	link := w.serve(t, nil)
 	v := welcome(t, link)
 	stranger := visitor{t: t, base: v.base}
+	elsewhere := visitor{t, v.base[:strings.LastIndexByte(v.base, '/')], v.cookie}
 	set := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
@@ -98,6 +101,8 @@ func TestOnlyTheBrowserOfTheLink(t *testing.T) {
 		{"no cookie", "GET", "/api/sessions", "", stranger, nil, 401},
 		{"no cookie, the page itself", "GET", "/", "", stranger, nil, 401},
 		{"no cookie, a file of the page", "GET", "/page/main.js", "", stranger, nil, 401},
+		{"the cookie, and not the page's place", "GET", "/", "", elsewhere, nil, 401},
+		{"a guessed place", "GET", "/" + random() + "/api/sessions", "", elsewhere, nil, 401},
 		{"another cookie", "GET", "/api/sessions", "", visitor{t, v.base, &http.Cookie{Name: v.cookie.Name, Value: random()}}, nil, 401},
 		{"an empty cookie", "GET", "/api/sessions", "", visitor{t, v.base, &http.Cookie{Name: v.cookie.Name}}, nil, 401},
 		{"the cookie of another port", "GET", "/api/sessions", "", visitor{t, v.base, &http.Cookie{Name: "postern-1", Value: v.cookie.Value}}, nil, 401},
@@ -169,7 +174,9 @@ func TestTheCookieStaysHere(t *testing.T) {
 	}
 	answer.Body.Close()
 	cookie := answer.Header.Get("Set-Cookie")
-	for _, want := range []string{"HttpOnly", "SameSite=Strict", "Path=/"} {
+	base, _, _ := strings.Cut(link, "/open/")
+	where, _ := url.Parse(base)
+	for _, want := range []string{"HttpOnly", "SameSite=Strict", "Path=" + where.Path + "/"} {
 		if !strings.Contains(cookie, want) {
 			t.Errorf("the cookie %q is not %s", cookie, want)
 		}
@@ -177,9 +184,36 @@ func TestTheCookieStaysHere(t *testing.T) {
 	if _, token, _ := strings.Cut(link, "/open/"); len(token) != 43 || strings.Contains(cookie, token) {
 		t.Errorf("the link %s has %d letters, and the cookie is %q", link, len(token), cookie)
 	}
-	where, _ := url.Parse(link)
 	if host, _, err := net.SplitHostPort(where.Host); err != nil || host != "127.0.0.1" {
 		t.Errorf("it listens on %s", where.Host)
+	}
+}
+
+// A browser keeps the ports of an address apart for pages, and not for cookies: whoever serves something on another port of this machine is told none.
+func TestAnotherPortIsToldNoSecret(t *testing.T) {
+	link := newWorld(t).serve(t, nil)
+	told := make(chan []*http.Cookie, 1)
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.Cookies() }))
+	defer other.Close()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Jar: jar}
+	for _, where := range []string{link, link, other.URL, other.URL + "/api/sessions"} { // the link leads the browser that used it to the page
+		answer, err := client.Get(where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", where, answer.Status)
+		}
+		if len(told) > 0 {
+			if cookies := <-told; len(cookies) > 0 {
+				t.Errorf("another port was told %v", cookies)
+			}
+		}
 	}
 }
 

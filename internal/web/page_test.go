@@ -253,6 +253,14 @@ func TestEveryKind(t *testing.T) {
 	}
 	b.js(`location.hash = "S-L1VE0NE222"`)
 	b.sees(".facts", "load again")
+	for _, width := range []int64{1280, 1010, 380} {
+		b.size(width, 800)
+		if got := b.js(`document.querySelector(".because").clientWidth >= 240 && document.documentElement.scrollWidth <= innerWidth`); got != "true" {
+			t.Errorf("%d wide there is no room for the reason of a session that runs", width)
+		}
+		b.shot(fmt.Sprint("live-", width))
+	}
+	b.size(1280, 800)
 	before := b.text(".time")
 	for i := range 4200 {
 		running.wait(10*time.Millisecond).print(0, fmt.Sprint(i))
@@ -260,14 +268,16 @@ func TestEveryKind(t *testing.T) {
 	running.settle(2)
 	b.click(".facts .link")
 	b.until(fmt.Sprintf(`document.querySelector(".time") && document.querySelector(".time").innerText !== %q`, before))
-	b.size(800, 900)
-	for _, hash := range []string{"S-8CHQ2M7KXA", ""} {
-		b.js(fmt.Sprintf("location.hash = %q", hash))
-		b.until(`document.querySelector(".badge-good, .rows")`)
-		if wide := b.js(`document.documentElement.scrollWidth`); wide != "800" {
-			t.Errorf("%q is %s wide in a window of 800", hash, wide)
+	for _, width := range []int64{800, 380} {
+		b.size(width, 900)
+		for _, hash := range []string{"S-8CHQ2M7KXA", ""} {
+			b.js(fmt.Sprintf("location.hash = %q", hash))
+			b.until(`document.querySelector(".badge-good, .rows")`)
+			if wide := b.js(`document.documentElement.scrollWidth`); wide != fmt.Sprint(width) {
+				t.Errorf("%q is %s wide in a window of %d", hash, wide, width)
+			}
+			b.shot(fmt.Sprint("narrow-", width, "-", hash))
 		}
-		b.shot("narrow-" + hash)
 	}
 	b.size(1600, 1000)
 	b.js(`location.hash = "S-8CHQ2M7KXA"`)

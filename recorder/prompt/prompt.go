@@ -23,7 +23,7 @@ const mostCells = 2048
 
 // Before is a prompt of so many letters that stands there already.
 func (t *Line) Before(letters int) {
-	t.prompt = min(letters, 500)
+	t.prompt = min(max(letters, 0), 500)
 	t.cells = make([]rune, t.prompt)
 	t.at = t.prompt
 }

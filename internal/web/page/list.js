@@ -39,7 +39,7 @@ export class List {
 
   async load() {
     try {
-      const answer = await get("/api/sessions");
+      const answer = await get("api/sessions");
       this.now = new Date(answer.now);
       this.reasons = answer.reasons ?? {};
       this.sessions = answer.sessions.sort((a, b) => new Date(b.started) - new Date(a.started));

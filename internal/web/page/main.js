@@ -35,7 +35,7 @@ function route() {
 function frame() {
   const at = (view) => (app.view === view && view ? "page" : undefined);
   replace(document.getElementById("bar"),
-    h("a", { class: "brand", href: "#", "aria-label": "postern, all sessions" }, h("img", { src: "/page/icon.svg", alt: "", width: 22, height: 22 }), "postern"),
+    h("a", { class: "brand", href: "#", "aria-label": "postern, all sessions" }, h("img", { src: "page/icon.svg", alt: "", width: 22, height: 22 }), "postern"),
     h("nav", { "aria-label": "Views" },
       h("a", { href: "#", "aria-current": at(app.list) }, "Sessions"),
       app.about.search && h("a", { href: "#search", "aria-current": at(app.search) }, "Search")),
@@ -81,7 +81,7 @@ function help() {
     h("h2", {}, "Keys"),
     h("div", { class: "columns" }, keys.map(([title, list]) => h("section", {}, h("h3", {}, title),
       h("dl", {}, list.map(([key, what]) => [h("dt", {}, key.split(" ").map((k) => [h("kbd", {}, k), " "])), h("dd", {}, what)]))))),
-    h("form", { method: "dialog" }, h("p", { class: "dim" }, "The terminal is asciinema-player, under the ", h("a", { class: "link", href: "/page/LICENSE", target: "_blank", rel: "noopener" }, "Apache License"), "."), h("button", { class: "button" }, "Close")));
+    h("form", { method: "dialog" }, h("p", { class: "dim" }, "The terminal is asciinema-player, under the ", h("a", { class: "link", href: "page/LICENSE", target: "_blank", rel: "noopener" }, "Apache License"), "."), h("button", { class: "button", autofocus: true }, "Close")));
   dialog.addEventListener("close", () => dialog.remove());
   dialog.addEventListener("click", (e) => { if (e.target === dialog) dialog.close(); });
   document.body.append(dialog);
@@ -107,7 +107,7 @@ document.addEventListener("keydown", (e) => {
 }, true);
 
 async function start() {
-  app.about = await get("/api/about");
+  app.about = await get("api/about");
   addEventListener("hashchange", route);
   route();
 }

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 
 export class Tape {
   constructor(session, channel) {
-    this.path = `/api/session/${encodeURIComponent(session)}/output?channel=${channel}`;
+    this.path = `api/session/${encodeURIComponent(session)}/output?channel=${channel}`;
     this.events = [];
     this.base = null; // where events begin, and how the screen was before them
     this.next = 0; // segment

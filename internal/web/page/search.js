@@ -38,7 +38,7 @@ export class Search {
   async sessions() {
     const list = this.app.list;
     if (!list?.sessions) {
-      const answer = await get("/api/sessions");
+      const answer = await get("api/sessions");
       this.all = answer.sessions;
     } else this.all = list.found();
     const some = list?.sessions && list.sessions.length !== this.all.length;
@@ -59,7 +59,7 @@ export class Search {
     this.tell("Telling the log …");
     let n = 0, of = this.all.length, done = 0;
     try {
-      await putStream("/api/search", { pattern: this.pattern, sessions: this.all.map((s) => s.id), in: [...this.in] }, (line) => {
+      await putStream("api/search", { pattern: this.pattern, sessions: this.all.map((s) => s.id), in: [...this.in] }, (line) => {
         if (line.hit) { n++; this.add(line.hit); }
         if (line.fault) this.faults.push(line);
         if (line.partial) this.faults.push({ session: line.session, fault: "not all of it could be searched: " + line.partial });

@@ -29,7 +29,7 @@ export class Session {
 
   async open(again = false) {
     try {
-      this.detail = await put("/api/open", { session: this.id, again }, this.abort.signal);
+      this.detail = await put("api/open", { session: this.id, again }, this.abort.signal);
       this.now = new Date();
       this.happened = new Happenings();
       this.proof = { read: 0, segments: this.detail.outline.segments, checked: false };
@@ -58,7 +58,7 @@ export class Session {
   async listen() {
     let settled = false;
     try {
-      await stream(`/api/session/${encodeURIComponent(this.id)}/events`, (news) => {
+      await stream(`api/session/${encodeURIComponent(this.id)}/events`, (news) => {
         if (news.entry) {
           this.happened.add(news.entry, news.again);
           if (!news.again) this.timeline.add(news.entry.begin, news.entry.end, news.entry.activity, news.entry.output);
@@ -342,7 +342,7 @@ export class Session {
       this.searching = new AbortController();
       replace(this.found, "…");
       try {
-        await putStream("/api/search", { pattern, sessions: [this.id], in: [] }, (line) => {
+        await putStream("api/search", { pattern, sessions: [this.id], in: [] }, (line) => {
           if (line.hit) { this.hits.push(line.hit); this.soonHits(); }
           if (line.fault) this.failed(new Error(line.fault));
           if (line.partial) this.failed(new Error("Not all of it could be searched: " + line.partial));
