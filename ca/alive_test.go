@@ -83,7 +83,7 @@ func TestEntriesAgreeWithRows(t *testing.T) {
 			w := newWorld(t)
 			h := &history{world: w, dice: rand.New(rand.NewPCG(seed, 5)), certificates: map[string]string{}}
 			w.plant("A", "alice", "root@open", 120, "")
-			for range 50 {
+			for range 30 {
 				h.step()
 				w.agree(h.dice)
 			}
