@@ -20,8 +20,9 @@ const forRevocations = 4 << 20
 // room is what was last seen of the disk.
 type room struct {
 	reserve int64
-	full    bool // the store takes nothing
-	dead    bool // and nothing can be revoked
+	full    bool   // the store takes nothing
+	dead    bool   // and nothing can be revoked
+	said    string // why nothing can be set aside, as it was last in the log
 }
 
 // Full reports whether an error is the want of room on the CA's disk.
@@ -63,8 +64,13 @@ func (ca *CA) look() bool {
 	if err == nil && was.full {
 		err = ca.db.Update(func(*store.Tx) error { return nil })
 	}
+	said := ""
 	if err != nil && !errors.Is(err, store.ErrClosed) {
-		ca.log.Error("what is set aside for revocations on a full disk", "err", err)
+		said = err.Error()
 	}
+	if said != "" && said != ca.room.said {
+		ca.log.Error("nothing is set aside for revocations on a full disk, so when it is full nobody can be revoked", "err", err)
+	}
+	ca.room.said = said
 	return true
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,13 +28,15 @@ import (
 // nothing, and ends what is read. The plaintext is the rows: uint32 length of the key, the key, a byte 1 and uint32 length of the value and the value, or
 // a byte 0 for a row that was deleted. Numbers are big-endian.
 type reserve struct {
-	file   *os.File
-	aead   cipher.AEAD
-	size   int64
-	used   int64
-	epoch  uint64
-	count  uint64
-	broken error // what was written last may be there, or not: nothing is written after it
+	file    *os.File
+	aead    cipher.AEAD
+	size    int64
+	sure    int64 // so much of it this process allocated: one that was copied may have holes
+	used    int64
+	written int64 // beyond used there may be something of an earlier process up to here
+	epoch   uint64
+	count   uint64
+	broken  error // what was written last may be there, or not: nothing is written after it, until Badger has all and the file begins anew
 }
 
 const (
@@ -44,42 +47,36 @@ const (
 // emptiedKey counts how often the reserve went to Badger.
 var emptiedKey = []byte("store/reserve")
 
-// openReserve opens the file, and makes it for size > 0. There is none where nobody made one.
-func openReserve(dir string, key []byte, size int64) (*reserve, error) {
-	flags := os.O_RDWR
-	if size > 0 {
-		flags |= os.O_CREATE
-	}
-	f, err := os.OpenFile(filepath.Join(dir, reserveFile), flags, 0o600)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+// openReserve opens the file, or with [os.O_CREATE] makes it.
+func openReserve(dir string, key []byte, flag int) (*reserve, error) {
+	f, err := os.OpenFile(filepath.Join(dir, reserveFile), os.O_RDWR|flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	r := &reserve{file: f}
-	if err = r.allocate(size); err == nil {
+	info, err := f.Stat()
+	if err == nil {
+		r.size, r.written = info.Size(), info.Size()
 		r.aead, err = sealer(key)
 	}
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", f.Name(), err), f.Close())
 	}
 	return r, nil
 }
 
+// allocate takes the room on the disk, also of what is a hole in the file so far.
 func (r *reserve) allocate(size int64) error {
-	info, err := r.file.Stat()
+	size = max(r.size, size)
+	err := unix.Fallocate(int(r.file.Fd()), 0, 0, size)
+	if err == nil {
+		err = r.file.Sync()
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", r.file.Name(), err)
 	}
-	if r.size = max(info.Size(), size); size == 0 {
-		return nil
-	}
-	if err := unix.Fallocate(int(r.file.Fd()), 0, 0, r.size); err != nil {
-		return err
-	}
-	return r.file.Sync()
+	r.size, r.sure = size, size
+	return nil
 }
 
 // sealer is for records. A store without a key has nothing to hide, and then it only finds what was cut short.
@@ -109,9 +106,19 @@ func (r *reserve) left() int64 {
 	return max(r.size-r.used-r.cost(0), 0)
 }
 
+// there says whether the next process would find it.
+func (r *reserve) there() bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(r.file.Fd()), &st) == nil && st.Nlink > 0
+}
+
 // put makes rows durable.
 func (r *reserve) put(rows []byte) error {
 	if r.broken != nil {
+		return r.broken
+	}
+	if !r.there() {
+		r.broken = fmt.Errorf("%s: somebody deleted it; make room, and it is made anew", r.file.Name())
 		return r.broken
 	}
 	record := make([]byte, recordHead, r.cost(len(rows)))
@@ -131,7 +138,8 @@ func (r *reserve) put(rows []byte) error {
 	return nil
 }
 
-// read returns all rows that the records hold, after which the next one is written behind them.
+// read returns all rows that the records hold, after which the next one is written behind them. The last record may be cut short, for then nobody was told
+// of it. One that was altered, and has another behind it, was acknowledged.
 func (r *reserve) read() (map[string][]byte, error) {
 	rows := map[string][]byte{}
 	head := make([]byte, recordHead)
@@ -148,6 +156,9 @@ func (r *reserve) read() (map[string][]byte, error) {
 			return nil, err
 		}
 		plain, err := r.aead.Open(nil, head[4:], sealed, r.additional())
+		if err != nil && r.follows(r.used+recordHead+n) {
+			return nil, fmt.Errorf("%s: record %d of it was altered, and holds what was decided; restore the store from a backup, or move this file away and lose what is in it", r.file.Name(), r.count)
+		}
 		if err != nil {
 			break
 		}
@@ -160,15 +171,49 @@ func (r *reserve) read() (map[string][]byte, error) {
 	return rows, nil
 }
 
-// emptied begins the file anew, once Badger has it all. What was in it is overwritten, so that a row can be destroyed.
-func (r *reserve) emptied(epoch uint64) error {
-	for at := int64(0); at < r.used; at += 1 << 20 {
-		if _, err := r.file.WriteAt(make([]byte, min(1<<20, r.used-at)), at); err != nil {
-			return err
-		}
+// follows says whether the record after the next is at a place.
+func (r *reserve) follows(at int64) bool {
+	head := make([]byte, recordHead)
+	if _, err := r.file.ReadAt(head, at); err != nil {
+		return false
 	}
-	r.epoch, r.count, r.used = epoch, 0, 0
-	return unix.Fdatasync(int(r.file.Fd()))
+	n := int64(binary.BigEndian.Uint32(head))
+	if n < int64(r.aead.Overhead()) || at+recordHead+n > r.size {
+		return false
+	}
+	sealed := make([]byte, n)
+	if _, err := r.file.ReadAt(sealed, at+recordHead); err != nil {
+		return false
+	}
+	after := *r
+	after.count++
+	_, err := r.aead.Open(nil, head[4:], sealed, after.additional())
+	return err == nil
+}
+
+// emptied begins the file anew, once Badger has it all. What was in it is overwritten, so that a row can be destroyed. If that cannot be done nothing is
+// written into it until it is made anew.
+func (r *reserve) emptied(epoch uint64) error {
+	end := max(r.used, r.written)
+	r.epoch, r.count, r.used, r.written = epoch, 0, 0, end
+	for at := int64(0); at < end && r.broken == nil; at += 1 << 20 {
+		_, r.broken = r.file.WriteAt(make([]byte, min(1<<20, end-at)), at)
+	}
+	if r.broken == nil {
+		r.broken = unix.Fdatasync(int(r.file.Fd()))
+	}
+	if r.broken != nil {
+		return fmt.Errorf("%s: %w", r.file.Name(), r.broken)
+	}
+	r.written = 0
+	return nil
+}
+
+// blank says whether nothing is where the first record would be.
+func (r *reserve) blank() bool {
+	head := make([]byte, recordHead)
+	_, err := r.file.ReadAt(head, 0)
+	return err == nil && bytes.Equal(head, make([]byte, recordHead))
 }
 
 func encodeRows(rows map[string][]byte) []byte {
@@ -210,12 +255,13 @@ func decodeRows(b []byte, into map[string][]byte) error {
 		if !ok {
 			return errors.New("a record of it is none")
 		}
-		into[string(k)] = append([]byte{}, bytes.Clone(v)...)
+		into[string(k)] = append([]byte{}, v...) // never nil: nil means deleted
 	}
 	return nil
 }
 
-// Reserve allocates a file of so many bytes for updates that are taken when the disk is full. One that is there, of at least that size, is used as it is.
+// Reserve allocates a file of so many bytes for updates that are taken when the disk is full. It takes them only where [Room] is left besides: else the
+// disk would be full by it.
 func (db *DB) Reserve(size int64) error {
 	done := make(chan error, 1)
 	select {
@@ -233,29 +279,64 @@ type reserving struct {
 
 // make is Reserve in the committer's turn.
 func (db *DB) make(size int64) error {
-	if db.spare != nil && db.spare.size >= size {
+	if db.spare != nil && db.spare.sure >= size && db.spare.broken == nil && db.spare.there() {
 		return nil
 	}
-	if err := db.room(db.dir); err != nil {
-		return err
+	err := db.roomy(size - allocated(filepath.Join(db.dir, reserveFile)))
+	if err == nil {
+		err = db.settle()
 	}
-	if err := db.settle(); err != nil {
-		return err
+	if err == nil && db.spare != nil { // what it has that is nobody's is not to be read
+		err = db.settled(db.badger.NewTransaction(true))
 	}
-	r, err := openReserve(db.dir, db.key, size)
 	if err != nil {
 		return err
 	}
-	if r.epoch, err = db.emptiedTimes(); err == nil && db.spare != nil {
-		err = db.spare.file.Close()
+	r, err := openReserve(db.dir, db.key, os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	if r.epoch, err = db.emptiedTimes(); err == nil {
+		err = r.allocate(size)
+	}
+	if err == nil && !r.blank() {
+		err = r.emptied(r.epoch)
+	}
+	if err != nil {
+		return errors.Join(err, r.file.Close())
+	}
+	if db.spare != nil {
+		db.spare.file.Close()
 	}
 	db.spare = r
-	db.spared.Store(r.left())
-	return err
+	db.account()
+	return nil
+}
+
+// allocated is what a file has of the disk.
+func allocated(file string) int64 {
+	var st unix.Stat_t
+	if unix.Stat(file, &st) != nil {
+		return 0
+	}
+	return min(st.Blocks*512, st.Size)
+}
+
+// roomy says whether there is room for so many bytes more. To have Badger take what the reserve holds takes a log, a table, and one that both are merged to.
+func (db *DB) roomy(more int64) error { return db.room(db.dir, max(more, 0)+3*db.owed.Load()) }
+
+// account is what [DB.Room] goes by.
+func (db *DB) account() {
+	owed := int64(0)
+	if len(db.parked) > 0 {
+		owed = db.spare.used
+	}
+	db.owed.Store(owed)
+	db.spared.Store(db.spare.left())
 }
 
 // Room says whether the store takes what anybody wants to write; if not, spare is how much the reserve takes of what may go there.
-func (db *DB) Room() (spare int64, err error) { return db.spared.Load(), db.room(db.dir) }
+func (db *DB) Room() (spare int64, err error) { return db.spared.Load(), db.roomy(0) }
 
 // FromReserve has this update go into the reserve if there is no room on the disk, provided that so many bytes are left there afterwards.
 func (tx *Tx) FromReserve(leave int64) {
@@ -305,31 +386,41 @@ func (db *DB) park(first *update, full error) {
 		db.parked = under
 		db.seam.Unlock()
 	}
-	db.spared.Store(db.spare.left())
+	db.account()
 	for _, u := range accepted {
 		u.done <- err
 	}
 	db.tell()
 }
 
+// settledTogether is how many rows one transaction of Badger's surely takes, however small they are.
+const settledTogether = 8 << 10
+
 // settle has Badger take what the reserve holds. It may die in between: then the next process does it once more, and nothing else was written meanwhile.
 func (db *DB) settle() error {
 	if len(db.parked) == 0 {
 		return nil
 	}
-	txn, size := db.badger.NewTransaction(true), 0
-	defer func() { txn.Discard() }()
+	txn, size, count := db.badger.NewTransaction(true), 0, 0
 	for _, k := range slices.Sorted(maps.Keys(db.parked)) {
-		if size += Cost(len(k), len(db.parked[k])); size > maxBatchBytes {
+		size += Cost(len(k), len(db.parked[k]))
+		if count++; size > maxBatchBytes || count > settledTogether {
 			if err := txn.Commit(); err != nil {
 				return err
 			}
-			txn, size = db.badger.NewTransaction(true), 0
+			txn, size, count = db.badger.NewTransaction(true), 0, 0
 		}
 		if err := tell(txn, k, db.parked[k]); err != nil {
+			txn.Discard()
 			return err
 		}
 	}
+	return db.settled(txn)
+}
+
+// settled commits the last of it, with the number by which the file begins anew.
+func (db *DB) settled(txn *badger.Txn) error {
+	defer txn.Discard()
 	epoch := db.spare.epoch + 1
 	if err := txn.Set(emptiedKey, binary.BigEndian.AppendUint64(nil, epoch)); err != nil {
 		return err
@@ -341,10 +432,10 @@ func (db *DB) settle() error {
 		db.parked = nil
 	}
 	db.seam.Unlock()
-	if err == nil {
-		err = db.spare.emptied(epoch)
+	if db.spare.broken = err; err == nil { // else the next process may take nothing of what is written now for new
+		db.spare.emptied(epoch)
 	}
-	db.spared.Store(db.spare.left())
+	db.account()
 	return err
 }
 
@@ -365,16 +456,25 @@ func (db *DB) emptiedTimes() (n uint64, err error) {
 // recover reads what an earlier process left in the reserve.
 func (db *DB) recover() error {
 	r, err := openReserve(db.dir, db.key, 0)
-	if err != nil || r == nil {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	db.spare = r
-	if r.epoch, err = db.emptiedTimes(); err != nil {
-		return err
+	if r.epoch, err = db.emptiedTimes(); err == nil {
+		db.parked, err = r.read()
 	}
-	if db.parked, err = r.read(); err != nil {
-		return err
+	if err == nil {
+		db.spare = r
+		db.account()
+		if err = db.roomy(0); err == nil {
+			err = db.settle()
+		}
 	}
-	db.spared.Store(r.left())
-	return db.settle()
+	if err != nil {
+		db.spare = nil
+		return errors.Join(err, r.file.Close())
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -61,7 +62,7 @@ func TestReserve(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			db.room = func(string) error { return ErrFull }
+			db.room = full
 			if err := put(db, false, "r/x", "no"); !errors.Is(err, ErrFull) {
 				t.Errorf("what may not: %v", err)
 			}
@@ -89,7 +90,7 @@ func TestReserve(t *testing.T) {
 func TestReserveCutAnywhere(t *testing.T) {
 	dir := t.TempDir()
 	db := filled(t, dir, nil)
-	db.room = func(string) error { return ErrFull }
+	db.room = full
 	for i := range 3 {
 		if err := put(db, true, fmt.Sprintf("r/%d", i), fmt.Sprint("value ", i)); err != nil {
 			t.Fatal(err)
@@ -128,8 +129,8 @@ func TestReserveUsedUp(t *testing.T) {
 	dir := t.TempDir()
 	db := filled(t, dir, nil)
 	defer db.Close()
-	db.room = func(string) error { return ErrFull }
-	full := func(leave int64) (n int) {
+	db.room = full
+	fit := func(leave int64) (n int) {
 		for value := string(make([]byte, 10<<10)); ; n++ {
 			err := db.Update(func(tx *Tx) error {
 				tx.FromReserve(leave)
@@ -143,17 +144,194 @@ func TestReserveUsedUp(t *testing.T) {
 			}
 		}
 	}
-	if some, rest := full(512<<10), full(0); some < 45 || some > 52 || rest < 45 || rest > 52 {
+	if some, rest := fit(512<<10), fit(0); some < 45 || some > 52 || rest < 45 || rest > 52 {
 		t.Errorf("%d and then %d updates fit", some, rest)
 	}
 	if spare, err := db.Room(); spare > 20<<10 || !errors.Is(err, ErrFull) {
 		t.Errorf("%d are left, %v", spare, err)
 	}
-	db.room = func(string) error { return nil }
+	db.room = roomy
 	if err := put(db, false, "r/more", "x"); err != nil {
 		t.Fatal(err)
 	}
 	if spare, err := db.Room(); spare < 1000<<10 || err != nil || len(db.parked) > 0 {
 		t.Errorf("with room %d are left, %v", spare, err)
+	}
+}
+
+// full and roomy are disks.
+func full(string, int64) error  { return ErrFull }
+func roomy(string, int64) error { return nil }
+
+// What Badger took, and the file still holds because it could not be emptied, is not read again; and nothing is written behind it, where nobody would read it.
+func TestReserveThatCannotBeEmptied(t *testing.T) {
+	dir := t.TempDir()
+	db := filled(t, dir, nil)
+	db.room = full
+	if err := put(db, true, "r/a", "old"); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(filepath.Join(dir, reserveFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.spare.file.Close() // as a disk that breaks
+	db.room = roomy
+	if err := put(db, false, "r/a", "new"); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+	db.room = full
+	if err := put(db, true, "r/b", "lost"); err == nil {
+		t.Error("taken by a file that is broken")
+	}
+	if spare, _ := db.Room(); spare != 0 {
+		t.Errorf("%d are left of it", spare)
+	}
+	db.room = roomy
+	if err := os.WriteFile(filepath.Join(dir, reserveFile), whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Reserve(1 << 20); err != nil { // mended
+		t.Error(err)
+	}
+	if left, err := os.ReadFile(filepath.Join(dir, reserveFile)); err != nil || bytes.Contains(left, whole[:64]) {
+		t.Errorf("what it held is left of it: %v", err)
+	}
+	db.room = full
+	if err := put(db, true, "r/c", "kept"); err != nil {
+		t.Error(err)
+	}
+	db.room = roomy
+	db.Close()
+	db = filled(t, dir, nil)
+	defer db.Close()
+	if got := rows(t, db, "r/"); got != "r/a=new r/c=kept " {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+// A file that somebody deleted takes nothing, for the next process would not find it. What it took before is laid over Badger's rows still.
+func TestReserveDeleted(t *testing.T) {
+	dir := t.TempDir()
+	db := filled(t, dir, nil)
+	defer db.Close()
+	db.room = full
+	if err := errors.Join(put(db, true, "r/a", "kept"), os.Remove(filepath.Join(dir, reserveFile))); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(db, true, "r/b", "lost"); err == nil {
+		t.Error("taken by a file that is gone")
+	}
+	db.room = roomy
+	if err := errors.Join(db.Reserve(1<<20), put(db, false, "r/c", "new")); err != nil {
+		t.Error(err)
+	}
+	if got := rows(t, db, "r/"); got != "r/a=kept r/c=new " {
+		t.Errorf("afterwards: %s", got)
+	}
+	if spare, _ := db.Room(); spare == 0 {
+		t.Error("it was not made anew")
+	}
+}
+
+// A record that was altered, with another behind it, is no end.
+func TestReserveAltered(t *testing.T) {
+	dir := t.TempDir()
+	db := filled(t, dir, nil)
+	db.room = full
+	if err := errors.Join(put(db, true, "r/a", "x"), put(db, true, "r/b", "x"), put(db, true, "r/c", "x")); err != nil {
+		t.Fatal(err)
+	}
+	end := db.spare.used
+	db.room = roomIn
+	db.Close()
+	file := filepath.Join(dir, reserveFile)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for record := range int64(3) {
+		altered := bytes.Clone(whole)
+		altered[record*end/3+recordHead] ^= 1
+		if err := os.WriteFile(file, altered, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		db, err := Open(dir, nil)
+		if record < 2 && (err == nil || !strings.Contains(err.Error(), fmt.Sprintf("record %d of it was altered", record))) {
+			t.Errorf("record %d: %v", record, err)
+		}
+		if record == 2 {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := rows(t, db, "r/"); got != "r/a=x r/b=x " {
+				t.Errorf("the last one, of which nobody may have been told: %s", got)
+			}
+			db.Close()
+		}
+	}
+}
+
+// However many rows the reserve holds, and however small they are, Badger takes them. Until it has room for all the disk counts as full.
+func TestReserveOfManyRows(t *testing.T) {
+	db := open(t, t.TempDir(), nil)
+	defer db.Close()
+	if err := db.Reserve(8 << 20); err != nil {
+		t.Fatal(err)
+	}
+	db.room = full
+	const parts, each = 6, 10_000
+	for part := range parts {
+		if err := db.Update(func(tx *Tx) (err error) {
+			tx.FromReserve(0)
+			for n := range each {
+				err = errors.Join(err, tx.Set(fmt.Appendf(nil, "r/%d/%d", part, n), nil))
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := db.spare.used
+	db.room = func(_ string, more int64) error {
+		if more < 3*held {
+			t.Errorf("%d more for %d that are held", more, held)
+		}
+		return nil
+	}
+	if err := put(db, false, "s", "x"); err != nil || len(db.parked) > 0 {
+		t.Fatalf("with room %d are left, %v", len(db.parked), err)
+	}
+	db.room = roomy
+	n := 0
+	if err := db.View(func(tx *Tx) error {
+		return tx.Scan([]byte("r/"), func(_, _ []byte) error { n++; return nil })
+	}); err != nil || n != parts*each {
+		t.Errorf("%d rows: %v", n, err)
+	}
+}
+
+// A reserve is not made where the disk would be full by it.
+func TestReserveWantsRoomBesides(t *testing.T) {
+	db := open(t, t.TempDir(), nil)
+	defer db.Close()
+	db.room = func(_ string, more int64) error {
+		if more > 1<<20-1 {
+			return ErrFull
+		}
+		return nil
+	}
+	if err := db.Reserve(1 << 20); !errors.Is(err, ErrFull) {
+		t.Errorf("made: %v", err)
+	}
+	if err := put(db, false, "a", "x"); err != nil {
+		t.Errorf("without one: %v", err)
+	}
+	db.room = roomy
+	if err := db.Reserve(1 << 20); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(filepath.Join(db.dir, reserveFile)); err != nil || info.Mode() != 0o600 || info.Size() != 1<<20 {
+		t.Errorf("%v %v", info, err)
 	}
 }

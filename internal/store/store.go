@@ -64,7 +64,8 @@ type DB struct {
 	spared atomic.Int64
 	seam   sync.RWMutex      // held to look at both, and while rows go from one to the other
 	parked map[string][]byte // what the reserve holds; never changed, only replaced
-	room   func(dir string) error
+	owed   atomic.Int64      // how much that is
+	room   func(dir string, more int64) error
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next commit; nil: nobody waits
@@ -80,7 +81,7 @@ func Open(dir string, key []byte) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := roomIn(dir); err != nil {
+	if err := roomIn(dir, 0); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	opt := badger.DefaultOptions(dir).
@@ -128,7 +129,7 @@ func (db *DB) Close() error {
 		if db.spare != nil {
 			defer db.spare.file.Close()
 		}
-		if err = db.room(db.dir); err == nil {
+		if err = db.room(db.dir, 0); err == nil {
 			err = db.badger.Close()
 		}
 	})
@@ -174,7 +175,7 @@ func (db *DB) commit() {
 		case u := <-db.updates:
 			db.batch(u)
 		case d := <-db.drops:
-			err := db.room(db.dir)
+			err := db.roomy(0)
 			if err == nil {
 				err = db.settle()
 			}
@@ -199,7 +200,7 @@ func (db *DB) commit() {
 
 // batch runs first and whatever waits behind it, and commits them with one sync.
 func (db *DB) batch(first *update) {
-	err := db.room(db.dir)
+	err := db.roomy(0)
 	if err != nil && db.spare != nil {
 		db.park(first, err)
 		return
