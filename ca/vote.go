@@ -68,7 +68,7 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 	}
 	var r request
 	err = ca.db.Update(func(tx *store.Tx) error {
-		if decision != control.Approve {
+		if decision == control.Deny || decision == control.Withdraw { // no other ends access
 			tx.FromReserve(0)
 		}
 		if r, err = ca.visible(tx, c, id); err != nil {
