@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // filled opens a store with a reserve, on a disk that the test says is full or not.
@@ -333,5 +335,47 @@ func TestReserveWantsRoomBesides(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(db.dir, reserveFile)); err != nil || info.Mode() != 0o600 || info.Size() != 1<<20 {
 		t.Errorf("%v %v", info, err)
+	}
+}
+
+// What is in the file goes to Badger once more when a process died on the way, and not when it was through: then Badger has what is newer.
+func TestReserveOfADeadProcess(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, reserveFile)
+	db := filled(t, dir, nil)
+	if err := errors.Join(put(db, false, "r/a", "first"), put(db, false, "r/b", "first")); err != nil {
+		t.Fatal(err)
+	}
+	db.room = full
+	if err := errors.Join(put(db, true, "r/a", "old"), put(db, true, "r/b", ""), put(db, true, "r/c", "old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.badger.Update(func(txn *badger.Txn) error { return tell(txn, "r/a", []byte("old")) }); err != nil { // a part of it
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.room = roomIn
+	db.Close()
+	db = filled(t, dir, nil)
+	if got := rows(t, db, "r/"); got != "r/a=old r/c=old " {
+		t.Errorf("died on the way: %s", got)
+	}
+	if err := errors.Join(put(db, false, "r/a", "new"), put(db, false, "r/b", "new"), put(db, false, "r/c", "")); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db = filled(t, dir, nil)
+	defer db.Close()
+	if got := rows(t, db, "r/"); got != "r/a=new r/b=new " {
+		t.Errorf("died before the file was emptied: %s", got)
+	}
+	if left, err := os.ReadFile(file); err != nil || len(bytes.Trim(left, "\x00")) > 0 {
+		t.Errorf("what it held is left of it: %v", err)
 	}
 }
