@@ -35,6 +35,8 @@ type Config struct {
 	Now    func() time.Time // nil: time.Now
 	Log    *slog.Logger     // nil: slog.Default
 
+	Reserve int64 // bytes of the disk that are set aside for what ends access when it is full; 0: none
+
 	Witnesses func() ([]*auditlog.Witness, error) // whose cosignatures are kept; nil: nobody's
 }
 
@@ -49,6 +51,7 @@ type CA struct {
 	news   news
 	krl    madeKRL
 	cuts   chan struct{} // holds something when a revocation may not be through
+	room   room
 
 	witnesses    func() ([]*auditlog.Witness, error)
 	sheetsJudged string // digest of the policy that live sheets were last judged by; sweep's
@@ -75,7 +78,7 @@ func New(cfg Config) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	ca := &CA{keys: cfg.Keys, db: cfg.DB, signer: signer, now: cfg.Now, log: cfg.Log, witnesses: cfg.Witnesses, cuts: make(chan struct{}, 1)}
+	ca := &CA{room: room{reserve: cfg.Reserve}, keys: cfg.Keys, db: cfg.DB, signer: signer, now: cfg.Now, log: cfg.Log, witnesses: cfg.Witnesses, cuts: make(chan struct{}, 1)}
 	if ca.now == nil {
 		ca.now = time.Now
 	}
@@ -85,6 +88,10 @@ func New(cfg Config) (*CA, error) {
 	if err := ca.db.View(ca.checkState); err != nil {
 		return nil, err
 	}
+	if err := ca.makeEntries(); err != nil {
+		return nil, err
+	}
+	ca.look()
 	return ca, ca.SetPolicy(cfg.Policy)
 }
 
@@ -139,6 +146,7 @@ func (ca *CA) SetPolicy(set *policy.Set) error {
 		return err
 	}
 	err := ca.db.Update(func(tx *store.Tx) (err error) {
+		tx.FromReserve(0) // who left the policy is out
 		// Inside its turn, so that the log says exactly which policy decided what.
 		defer func() {
 			if err == nil {
@@ -234,8 +242,13 @@ func (ca *CA) Run(ctx context.Context) {
 	defer tick.Stop()
 	day := ""
 	for {
-		// At first for what another process began, and with each tick once more for what failed.
-		if err := ca.finishCuts(ctx); err != nil && !errors.Is(err, store.ErrClosed) {
+		// At first for what another process began, and with each tick once more for what failed. Without room all of it waits.
+		roomy := ca.look()
+		var err error
+		if roomy {
+			err = ca.finishCuts(ctx)
+		}
+		if err != nil && !errors.Is(err, store.ErrClosed) {
 			ca.log.Error("what was revoked is kept out, but its requests are not all marked; this is tried again", "err", err)
 		}
 		select {
@@ -243,6 +256,9 @@ func (ca *CA) Run(ctx context.Context) {
 			return
 		case <-ca.cuts:
 		case <-tick.C:
+			if !roomy {
+				continue
+			}
 			if err := ca.sweep(); err != nil && !errors.Is(err, store.ErrClosed) {
 				ca.log.Error("sweep", "err", err)
 			}
@@ -303,7 +319,6 @@ var policyKey = []byte("policy")
 
 const (
 	requestRows    = "request/"      // R-… to request
-	liveRows       = "live/"         // R-… of requests that are pending, approved or granted
 	movedRows      = "moved/"        // R-… of granted requests that were extended to moved
 	sessionRows    = "session/"      // S-… to session
 	openRows       = "open/"         // S-… of sessions that were not ended
@@ -369,5 +384,9 @@ func following(tx *store.Tx, key []byte) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return n + 1, tx.Set(key, binary.BigEndian.AppendUint64(nil, n+1))
+	return n + 1, setNumber(tx, key, n+1)
+}
+
+func setNumber(tx *store.Tx, key []byte, n uint64) error {
+	return tx.Set(key, binary.BigEndian.AppendUint64(nil, n))
 }

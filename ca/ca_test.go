@@ -28,7 +28,7 @@ import (
 // world is a CA with people in it, on a clock that the test moves.
 type world struct {
 	*CA
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	mu      sync.Mutex
 	clock   time.Time
@@ -66,7 +66,7 @@ var people = map[string]string{
 	"carol": "auditors", "cara": "auditors", "olga": "operators", "pat": "dba, privacy",
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), clock: time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC), signers: map[string]ssh.Signer{}}
 	for _, n := range []string{"alice2", "bastion-1", "phi1-agent", "phi1-host", "phi2-host", "open-host", "stranger"} {
@@ -90,7 +90,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func newSigner(t *testing.T) ssh.Signer {
+func newSigner(t testing.TB) ssh.Signer {
 	t.Helper()
 	_, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -285,7 +285,7 @@ func refused(t *testing.T, what string, err error, words string) {
 	}
 }
 
-func parse(t *testing.T, text string) *ssh.Certificate {
+func parse(t testing.TB, text string) *ssh.Certificate {
 	t.Helper()
 	cert, err := parseCertificate(text)
 	if err != nil {

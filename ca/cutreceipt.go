@@ -20,6 +20,7 @@ func (ca *CA) CutReceipt(c Caller, r control.CutReceipt) error {
 	}
 	r.Bastion, r.At, r.Heard = c.Name, ca.now().UTC(), r.Heard.UTC()
 	err := ca.db.Update(func(tx *store.Tx) error {
+		tx.FromReserve(forRevocations)
 		if known, err := last(tx, key(serialRows, revocationSerial)); err != nil || r.Seq == 0 || r.Seq > known {
 			return orRefuse(err, "revocation %d never was", r.Seq)
 		}

@@ -86,6 +86,22 @@ func loader(tx *store.Tx) func(id string) (request, error) {
 // load is the request as it is decided to be: one that a revocation hit is revoked, also while its row waits for its turn.
 func load(tx *store.Tx, id string) (request, error) { return loader(tx)(id) }
 
+// loadAll reads what was found. A row that is not alive was moved already.
+func loadAll(tx *store.Tx, found []alive) ([]request, error) {
+	load := loader(tx)
+	list := make([]request, 0, len(found))
+	for _, a := range found {
+		r, err := load(a.id)
+		if err != nil {
+			return nil, err
+		}
+		if r.live() {
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
 // loadRow is the row as it stands, which is for who moves it.
 func loadRow(tx *store.Tx, id string) (request, error) {
 	return read[request](tx, key(requestRows, id))
@@ -98,9 +114,15 @@ func weight(r *request, reason string) (int, error) {
 		return 0, err
 	}
 	why, err := json.Marshal(reason)
-	const besides = 1 << 10 // keys, the other fields of the leaf, and its hashes
-	return store.Cost(0, len(row)) + len(why) + besides, err
+	entries := 0 // which are deleted
+	for _, k := range r.entry().Keys {
+		entries += len(k)
+	}
+	return store.Cost(0, len(row)) + len(why) + entries + leastWeight, err
 }
+
+// leastWeight is keys, the other fields of the leaf, and its hashes.
+const leastWeight = 1 << 10
 
 // fits says whether what a revocation hits can be moved in the same update.
 func fits(hit []request, reason string) (bool, error) {

@@ -125,6 +125,7 @@ func (ca *CA) HostEnded(c Caller, e control.HostEnded) error {
 	}
 	e.Host, e.At = c.Name, ca.now().UTC()
 	err := ca.db.Update(func(tx *store.Tx) error {
+		tx.FromReserve(forRevocations)
 		s, ok, err := ca.hosted(tx, c.Name, e.Serial)
 		if err != nil || !ok || s.ID != e.Session {
 			return orRefuse(err, "%s has no session %.40q by certificate %d", c.Name, e.Session, e.Serial)

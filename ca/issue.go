@@ -128,6 +128,7 @@ func (ca *CA) signUser(tx *store.Tx, r *request, d policy.Decision, pub ssh.Publ
 		cert.CriticalOptions["source-address"] = r.Source
 	}
 	ca.valid(cert, r.Ends)
+	ca.urgent(tx, *r)
 	made, err := ca.sign(tx, userCA, cert, auditlog.Certificate{Request: r.ID})
 	if err != nil {
 		return made, err
@@ -275,6 +276,7 @@ func (ca *CA) OwnHostCertificate(life time.Duration) (ssh.Signer, error) {
 	}
 	ca.valid(cert, ca.now().Add(life))
 	err := ca.db.Update(func(tx *store.Tx) error {
+		tx.FromReserve(forRevocations) // without it nobody hears of a revocation
 		_, err := ca.sign(tx, gatewayCA, cert, auditlog.Certificate{})
 		return err
 	})

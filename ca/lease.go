@@ -23,6 +23,7 @@ type lent struct {
 func (ca *CA) Lend(keep time.Duration) (until time.Time, err error) {
 	now := ca.now()
 	err = ca.db.Update(func(tx *store.Tx) error {
+		tx.FromReserve(0)
 		before, err := read[lent](tx, lentKey)
 		switch {
 		case errors.Is(err, store.ErrNotFound):

@@ -77,6 +77,7 @@ func (ca *CA) Ask(c Caller, ask Ask) (control.Request, error) {
 		if r, err = ca.file(tx, c, ask); err != nil {
 			return err
 		}
+		ca.urgent(tx, r)
 		entry := r.Request
 		if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeRequest, Actor: c.Name, Request: &entry}); err != nil {
 			return err
@@ -96,13 +97,8 @@ func (ca *CA) file(tx *store.Tx, c Caller, ask Ask) (request, error) {
 	if err := keyAlive(tx, c.Key); err != nil { // it was when the command came
 		return request{}, err
 	}
-	switch own, all, err := liveOf(tx, c.Name); {
-	case err != nil:
+	if err := ca.tooMany(tx, c.Name, ask.Emergency); err != nil {
 		return request{}, err
-	case own >= maxLive:
-		return request{}, refuse("%s has %d requests in flight; withdraw some with: postern withdraw ID", c.Name, own)
-	case all >= maxInFlight && !ask.Emergency:
-		return request{}, refuse("%d requests are in flight, and no more than %d ever are; ask again when some are over", all, maxInFlight)
 	}
 	set, now := ca.policy.Load(), ca.now().UTC().Truncate(time.Millisecond)
 	targets, err := canonical(set, ask.Targets)
@@ -323,15 +319,15 @@ func (r *request) save(tx *store.Tx) error {
 	if err := write(tx, key(requestRows, r.ID), r); err != nil {
 		return err
 	}
-	if r.live() {
-		return tx.Set(key(liveRows, r.ID), nil)
+	if err := r.enter(tx); err != nil || r.live() {
+		return err
 	}
 	for _, rows := range []string{movedRows, usedRows} {
 		if err := tx.Delete(key(rows, r.ID)); err != nil {
 			return err
 		}
 	}
-	return tx.Delete(key(liveRows, r.ID))
+	return nil
 }
 
 // become moves the request to a state and logs it.
@@ -347,40 +343,13 @@ func (ca *CA) become(tx *store.Tx, r *request, state, why string) error {
 	return ca.record(tx, auditlog.Entry{Type: auditlog.TypeState, Actor: "ca", State: &moved})
 }
 
-// eachLive calls fn with every request that is pending, approved or granted.
-func eachLive(tx *store.Tx, fn func(request) error) error {
-	load := loader(tx)
-	return tx.Scan([]byte(liveRows), func(k, _ []byte) error {
-		r, err := load(string(k[len(liveRows):]))
-		if err == nil && r.live() {
-			err = fn(r)
-		}
-		return err
-	})
-}
-
-func liveOf(tx *store.Tx, person string) (own, all int, err error) {
-	err = eachLive(tx, func(r request) error {
-		all++
-		if r.Person == person {
-			own++
-		}
-		return nil
-	})
-	return own, all, err
-}
-
 // sweep gives requests whose time has passed their last state, and sessions nobody reported the end of theirs.
 func (ca *CA) sweep() error {
 	var due []string
 	now := ca.now()
-	err := ca.db.View(func(tx *store.Tx) error {
-		return eachLive(tx, func(r request) error {
-			if r.passed(now) != "" {
-				due = append(due, r.ID)
-			}
-			return nil
-		})
+	err := ca.db.View(func(tx *store.Tx) (err error) {
+		due, err = dueBy(tx, now)
+		return err
 	})
 	for _, id := range due {
 		if err == nil {

@@ -34,7 +34,11 @@ func (ca *CA) Reach(c Caller, cut Cut) (control.Reach, error) {
 			return err
 		}
 		reach.Target = t.String()
-		hit, err := aliveOf(tx, t)
+		found, err := aliveOf(tx, t)
+		if err != nil {
+			return err
+		}
+		hit, err := loadAll(tx, found)
 		if err != nil {
 			return err
 		}
@@ -202,7 +206,7 @@ func (ca *CA) revoke(tx *store.Tx, c Caller, cut Cut, signature []byte) (control
 	if cut.For > 0 {
 		rev.Holds = ca.now().UTC().Add(cut.For).Truncate(time.Second)
 	}
-	return ca.cut(tx, rev, hit)
+	return ca.cutFound(tx, rev, hit)
 }
 
 // cutStatement is what revoking says. For a target that is no request its sequence rises with each revocation of that target, so that
@@ -224,18 +228,6 @@ func (ca *CA) cutStatement(tx *store.Tx, c Caller, t control.Target, cut Cut) (s
 	}, err
 }
 
-// aliveOf lists the live requests a target hits.
-func aliveOf(tx *store.Tx, t control.Target) ([]request, error) {
-	var hit []request
-	err := eachLive(tx, func(r request) error {
-		if t.Hits(r.traits()) {
-			hit = append(hit, r)
-		}
-		return nil
-	})
-	return hit, err
-}
-
 // traits are what a target can name of a request.
 func (r *request) traits() control.Traits {
 	t := r.Request.Traits()
@@ -250,9 +242,34 @@ func (r *request) traits() control.Traits {
 	return t
 }
 
-// cut numbers a revocation, ends the requests it hits and logs both. Everybody who follows the set learns of it
-// once the transaction is durable. The states of more requests than fit into it follow, and are in the log after it.
+// cutFound is cut for requests that were found and not read. So many are not read at all: they are moved later.
+func (ca *CA) cutFound(tx *store.Tx, rev control.Revocation, found []alive) (control.Revocation, error) {
+	if len(found) > partBytes/leastWeight {
+		return ca.strike(tx, rev, found, nil)
+	}
+	hit, err := loadAll(tx, found)
+	if err != nil {
+		return rev, err
+	}
+	return ca.cut(tx, rev, hit)
+}
+
+// cut ends requests by a revocation, in the same update unless they are too large for it.
 func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.Revocation, error) {
+	atOnce, err := fits(hit, rev.Reason)
+	if err != nil {
+		return rev, err
+	}
+	if !atOnce {
+		return ca.strike(tx, rev, aliveIn(hit), nil)
+	}
+	return ca.strike(tx, rev, aliveIn(hit), hit)
+}
+
+// strike numbers a revocation, names what it hits, and logs it. Everybody who follows the set learns of it once the transaction is durable. What is moved
+// now is in the log before it; the others follow, and are in the log after it.
+func (ca *CA) strike(tx *store.Tx, rev control.Revocation, hit []alive, now []request) (control.Revocation, error) {
+	tx.FromReserve(0)
 	var err error
 	if rev.Seq, err = following(tx, key(serialRows, revocationSerial)); err != nil {
 		return rev, err
@@ -265,21 +282,15 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	if rev.Holds.After(rev.Until) {
 		rev.Until = rev.Holds
 	}
-	atOnce, err := fits(hit, rev.Reason)
-	if err != nil {
-		return rev, err
+	for _, a := range hit {
+		rev.Requests = append(rev.Requests, a.id)
+		if a.notAfter.After(rev.Until) {
+			rev.Until = a.notAfter
+		}
 	}
-	for i := range hit {
-		r := &hit[i]
-		r.CutBy = rev.Seq
-		rev.Requests = append(rev.Requests, r.ID)
-		if r.NotAfter.After(rev.Until) {
-			rev.Until = r.NotAfter
-		}
-		if !atOnce {
-			continue
-		}
-		if err := ca.become(tx, r, control.Revoked, rev.Reason); err != nil {
+	for i := range now {
+		now[i].CutBy = rev.Seq
+		if err := ca.become(tx, &now[i], control.Revoked, rev.Reason); err != nil {
 			return rev, err
 		}
 	}
@@ -292,7 +303,7 @@ func (ca *CA) cut(tx *store.Tx, rev control.Revocation, hit []request) (control.
 	if err := tx.Set(numbered(activeRows, rev.Seq), nil); err != nil {
 		return rev, err
 	}
-	if !atOnce {
+	if len(now) < len(hit) {
 		if err := ca.later(tx, rev); err != nil {
 			return rev, err
 		}

@@ -61,6 +61,9 @@ func (ca *CA) Risk(c Caller, told control.Risk) error {
 // crossed logs a crossing, and holds or cuts what it says. The revocation follows at once in the log, without a signature: who verifies goes by the leaf
 // before it.
 func (ca *CA) crossed(tx *store.Tx, c Caller, risk control.Risk) error {
+	if risk.Action == limit.Hold || risk.Cuts() != nil {
+		tx.FromReserve(0)
+	}
 	if err := ca.record(tx, auditlog.Entry{Type: auditlog.TypeRisk, Actor: c.Name, Risk: &risk}); err != nil {
 		return err
 	}
@@ -77,7 +80,7 @@ func (ca *CA) crossed(tx *store.Tx, c Caller, risk control.Risk) error {
 	}
 	rev := control.Revocation{Reason: risk.Reason(), By: control.ByPolicy}
 	rev.Name(target)
-	_, err = ca.cut(tx, rev, hit)
+	_, err = ca.cutFound(tx, rev, hit)
 	return err
 }
 

@@ -165,6 +165,7 @@ func (ca *CA) open(tx *store.Tx, c Caller, r request, cert *ssh.Certificate, pub
 
 // admit signs the session certificate and writes that the session began.
 func (ca *CA) admit(tx *store.Tx, c Caller, r *request, set *policy.Set, pub ssh.PublicKey, reply *control.OpenReply) error {
+	ca.urgent(tx, *r)
 	_, hostName, _ := strings.Cut(reply.Session.Target, "@")
 	host, ok := set.Host(hostName)
 	bastion, known := set.Bastion(c.Name)

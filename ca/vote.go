@@ -68,6 +68,9 @@ func (ca *CA) Vote(c Caller, id, decision, because string, signature []byte) (co
 	}
 	var r request
 	err = ca.db.Update(func(tx *store.Tx) error {
+		if decision == control.Deny || decision == control.Withdraw { // no other ends access
+			tx.FromReserve(0)
+		}
 		if r, err = ca.visible(tx, c, id); err != nil {
 			return err
 		}
@@ -232,6 +235,9 @@ func (ca *CA) decideAt(r request, length time.Duration, at time.Time) (policy.De
 
 // stillApproved says whether the policy in force now, and the approvals there are, carry the request.
 func (ca *CA) stillApproved(tx *store.Tx, r request) (policy.Decision, error) {
+	if err := entered(tx, r); err != nil {
+		return policy.Decision{}, err
+	}
 	d, err := ca.decideAgain(r)
 	if err != nil {
 		return d, err

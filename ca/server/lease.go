@@ -17,10 +17,12 @@ import (
 type Leases struct {
 	Admit time.Duration // whom it lets in; 10 s
 	Keep  time.Duration // whom it has let in; 30 s. No revoked user is in for longer, whatever happens to the network
+
+	WhenFull bool // they are renewed also while the CA could not make a revocation durable
 }
 
 // DefaultLeases hold where nothing else is said.
-var DefaultLeases = Leases{10 * time.Second, 30 * time.Second}
+var DefaultLeases = Leases{Admit: 10 * time.Second, Keep: 30 * time.Second}
 
 // Check refuses lengths that would let everybody notice a lost packet, or a revoked user stay for days.
 func (l Leases) Check() error {

@@ -253,8 +253,11 @@ func (f *follower) custody() error {
 }
 
 // pong answers a ping only after everything that was decided before it has been sent: a renewed lease means that
-// the bastion knows.
+// the bastion knows. A CA that can revoke nobody answers none: what it could say, that nobody is revoked, is not what people decided.
 func (f *follower) pong(n uint64) error {
+	if !f.call.leases.WhenFull && f.call.ca.CannotRevoke() != nil {
+		return f.catchUp(false)
+	}
 	if f.call.caller.Kind == "bastion" {
 		f.call.lent.answers(f.call.caller.Name, f.call.leases.Keep)
 	}

@@ -68,7 +68,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 func (s *Server) leases() Leases {
-	return Leases{cmp.Or(s.Leases.Admit, DefaultLeases.Admit), cmp.Or(s.Leases.Keep, DefaultLeases.Keep)}
+	return Leases{cmp.Or(s.Leases.Admit, DefaultLeases.Admit), cmp.Or(s.Leases.Keep, DefaultLeases.Keep), s.Leases.WhenFull}
 }
 
 func (s *Server) renew() error {
@@ -225,6 +225,10 @@ func (s *Server) report(w io.Writer, conn *ssh.ServerConn, err error) uint32 {
 	case errors.As(err, &misuse):
 		fmt.Fprintln(w, misuse.message)
 		return 2
+	case ca.Full(err):
+		fmt.Fprintln(w, "the disk of the CA is full: until there is room it takes only what ends access, and emergencies; tell your administrator")
+		s.Log.Error("command", "client", conn.RemoteAddr().String(), "err", err)
+		return 1
 	case errors.Is(err, context.Canceled), errors.Is(err, io.EOF):
 		return 3
 	}

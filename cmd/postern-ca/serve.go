@@ -30,13 +30,14 @@ var serveCommand = &cli.Command{
 		notifyFlag,
 		&cli.DurationFlag{Name: "admit", Usage: "a bastion that does not hear from this CA admits people for `TIME`", Value: server.DefaultLeases.Admit, EnvVars: []string{"POSTERN_CA_ADMIT"}},
 		&cli.DurationFlag{Name: "keep", Usage: "and keeps their sessions for `TIME`: for so long, at most, somebody revoked stays in", Value: server.DefaultLeases.Keep, EnvVars: []string{"POSTERN_CA_KEEP"}},
+		&cli.BoolFlag{Name: "lease-when-full", Usage: "let bastions go on also while the disk is so full that nobody can be revoked", EnvVars: []string{"POSTERN_CA_LEASE_WHEN_FULL"}},
 		command.AddressFile,
 	},
 	Action: func(c *cli.Context) error {
 		if err := command.FlagsOnly(c, "dir", "policy"); err != nil {
 			return err
 		}
-		leases := server.Leases{Admit: c.Duration("admit"), Keep: c.Duration("keep")}
+		leases := server.Leases{Admit: c.Duration("admit"), Keep: c.Duration("keep"), WhenFull: c.Bool("lease-when-full")}
 		if err := leases.Check(); err != nil {
 			return command.Misuse("--admit, --keep: %v", err)
 		}
@@ -61,7 +62,7 @@ var serveCommand = &cli.Command{
 			return err
 		}
 		defer db.Close()
-		authority, err := ca.New(ca.Config{Keys: set, DB: db, Policy: rules, Witnesses: witnesses(c.String("dir"))})
+		authority, err := ca.New(ca.Config{Keys: set, DB: db, Policy: rules, Reserve: ca.DefaultReserve, Witnesses: witnesses(c.String("dir"))})
 		if err != nil {
 			return err
 		}

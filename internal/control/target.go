@@ -125,7 +125,7 @@ func (r Request) Traits() Traits {
 
 // Hits reports whether every selector names something of the subject. A target without selectors hits nothing.
 func (t Target) Hits(s Traits) bool {
-	return len(t) > 0 && !slices.ContainsFunc(t, func(x Selector) bool { return !x.hits(s) }) && t.together(s)
+	return len(t) > 0 && !slices.ContainsFunc(t, func(x Selector) bool { return !x.hits(s) }) && t.Together()
 }
 
 func (x Selector) hits(s Traits) bool {
@@ -152,8 +152,8 @@ func (x Selector) hits(s Traits) bool {
 	return false
 }
 
-// together makes sure that account and host are of the same target: root on one host and postgres on another are not root on the other.
-func (t Target) together(s Traits) bool {
+// Together makes sure that account and host are of the same target: root on one host and postgres on another are not root on the other.
+func (t Target) Together() bool {
 	account, host := t.value("account"), t.value("host")
 	return account == "" || host == "" || strings.HasSuffix(account, "@"+host)
 }

@@ -15,14 +15,14 @@ const Room = 64 << 20
 // ErrFull is what a store says that would write to a disk without [Room].
 var ErrFull = errors.New("not enough space")
 
-// roomIn is nil while there is room in a directory.
-func roomIn(dir string) error {
+// roomIn is nil while there is room in a directory, and so many bytes besides.
+func roomIn(dir string, more int64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	if free := int64(st.Bavail) * st.Bsize; free < Room {
-		return fmt.Errorf("%w: %s has %d MB free and needs %d MB; make room there", ErrFull, dir, free>>20, Room>>20)
+	if free := int64(st.Bavail) * st.Bsize; free < Room+more {
+		return fmt.Errorf("%w: %s has %d MB free and needs %d MB; make room there", ErrFull, dir, free>>20, (Room+more)>>20)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -49,13 +50,22 @@ func MostCost(key int) int { return key + valueThreshold }
 
 // DB is one Badger directory. All its methods may be called from many goroutines.
 type DB struct {
-	dir     string
-	badger  *badger.DB
-	updates chan *update
-	drops   chan *drop
-	quit    chan struct{}
-	stopped chan struct{}
-	once    sync.Once
+	dir      string
+	key      []byte
+	badger   *badger.DB
+	updates  chan *update
+	drops    chan *drop
+	reserves chan reserving
+	quit     chan struct{}
+	stopped  chan struct{}
+	once     sync.Once
+
+	spare  *reserve // the committer's; nil: there is none
+	spared atomic.Int64
+	seam   sync.RWMutex      // held to look at both, and while rows go from one to the other
+	parked map[string][]byte // what the reserve holds; never changed, only replaced
+	owed   atomic.Int64      // how much that is
+	room   func(dir string, more int64) error
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next commit; nil: nobody waits
@@ -71,7 +81,7 @@ func Open(dir string, key []byte) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := roomIn(dir); err != nil {
+	if err := roomIn(dir, 0); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	opt := badger.DefaultOptions(dir).
@@ -95,11 +105,15 @@ func Open(dir string, key []byte) (*DB, error) {
 		return nil, fmt.Errorf("store %s: %w", dir, cmp.Or(taken(dir), err))
 	}
 	db := &DB{
-		dir: dir, badger: b,
-		updates: make(chan *update, maxBatchSize),
-		drops:   make(chan *drop),
-		quit:    make(chan struct{}),
-		stopped: make(chan struct{}),
+		dir: dir, key: key, badger: b, room: roomIn,
+		updates:  make(chan *update, maxBatchSize),
+		drops:    make(chan *drop),
+		reserves: make(chan reserving),
+		quit:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	if err := db.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("store %s: %w", dir, err), b.Close())
 	}
 	go db.commit()
 	return db, nil
@@ -112,7 +126,10 @@ func (db *DB) Close() error {
 	db.once.Do(func() {
 		close(db.quit)
 		<-db.stopped
-		if err = roomIn(db.dir); err == nil {
+		if db.spare != nil {
+			defer db.spare.file.Close()
+		}
+		if err = db.room(db.dir, 0); err == nil {
 			err = db.badger.Close()
 		}
 	})
@@ -121,7 +138,11 @@ func (db *DB) Close() error {
 
 // View runs fn on a snapshot of what is durable.
 func (db *DB) View(fn func(*Tx) error) error {
-	return db.badger.View(func(txn *badger.Txn) error { return fn(&Tx{txn: txn}) })
+	db.seam.RLock()
+	tx := &Tx{txn: db.badger.NewTransaction(false), under: db.parked}
+	db.seam.RUnlock()
+	defer tx.txn.Discard()
+	return fn(tx)
 }
 
 // Update runs fn in its turn and returns once what it wrote is durable. When fn returns an error nothing it
@@ -154,11 +175,16 @@ func (db *DB) commit() {
 		case u := <-db.updates:
 			db.batch(u)
 		case d := <-db.drops:
-			err := roomIn(db.dir)
+			err := db.roomy(0)
+			if err == nil {
+				err = db.settle()
+			}
 			if err == nil {
 				err = db.badger.DropPrefix(d.keys...)
 			}
 			d.done <- err
+		case r := <-db.reserves:
+			r.done <- db.make(r.size)
 		case <-db.quit:
 			for {
 				select {
@@ -174,15 +200,22 @@ func (db *DB) commit() {
 
 // batch runs first and whatever waits behind it, and commits them with one sync.
 func (db *DB) batch(first *update) {
-	txn := db.badger.NewTransaction(true)
-	defer txn.Discard()
-	var accepted []*update
-	size := 0
-	err := roomIn(db.dir)
+	err := db.roomy(0)
+	if err != nil && db.spare != nil {
+		db.park(first, err)
+		return
+	}
+	if err == nil {
+		err = db.settle()
+	}
 	if err != nil {
 		first.done <- fmt.Errorf("store: %w", err)
 		return
 	}
+	txn := db.badger.NewTransaction(true)
+	defer txn.Discard()
+	var accepted []*update
+	size := 0
 	for u := first; u != nil && err == nil; u = db.next(len(accepted), size) {
 		tx := &Tx{txn: txn, overlay: map[string][]byte{}}
 		if refused := run(tx, u.fn); refused != nil {
@@ -257,7 +290,11 @@ func run(tx *Tx, fn func(*Tx) error) (err error) {
 // Tx reads, and inside Update writes, rows. It is valid until the closure returns.
 type Tx struct {
 	txn     *badger.Txn
-	overlay map[string][]byte // nil value: deleted
+	under   map[string][]byte // what lies over Badger's rows; nil value: deleted
+	overlay map[string][]byte // what this closure wrote, over that
+
+	may   bool // it may go into the reserve,
+	leave int64
 }
 
 func (tx *Tx) size() (n int) {
@@ -270,22 +307,24 @@ func (tx *Tx) size() (n int) {
 // apply moves the overlay into the transaction.
 func (tx *Tx) apply() error {
 	for k, v := range tx.overlay {
-		var err error
-		if v == nil {
-			err = tx.txn.Delete([]byte(k))
-		} else {
-			err = tx.txn.Set([]byte(k), v)
-		}
-		if err != nil {
+		if err := tell(tx.txn, k, v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// tell has Badger set a row, or delete it.
+func tell(txn *badger.Txn, key string, value []byte) error {
+	if value == nil {
+		return txn.Delete([]byte(key))
+	}
+	return txn.Set([]byte(key), value)
+}
+
 // Get returns a copy of the value of key, or ErrNotFound.
 func (tx *Tx) Get(key []byte) ([]byte, error) {
-	if v, ok := tx.overlay[string(key)]; ok {
+	if v, ok := tx.written(string(key)); ok {
 		if v == nil {
 			return nil, ErrNotFound
 		}
@@ -299,6 +338,15 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 		return nil, fmt.Errorf("row %q: %w", key, err)
 	}
 	return item.ValueCopy(nil)
+}
+
+// written is the last word on a row that Badger has not been told; nil: deleted.
+func (tx *Tx) written(key string) ([]byte, bool) {
+	v, ok := tx.overlay[key]
+	if !ok {
+		v, ok = tx.under[key]
+	}
+	return v, ok
 }
 
 // Has tells whether key is there.
@@ -327,32 +375,6 @@ func (tx *Tx) Delete(key []byte) error {
 		return errors.New("delete in a read-only transaction")
 	}
 	tx.overlay[string(key)] = nil
-	return nil
-}
-
-// Scan calls fn for every row whose key starts with prefix, in the order of the keys. It sees what is
-// committed or earlier in the batch, not what this closure wrote itself.
-func (tx *Tx) Scan(prefix []byte, fn func(key, value []byte) error) error {
-	return tx.ScanFrom(prefix, prefix, fn)
-}
-
-// ScanFrom is Scan beginning at key from. fn stops the scan without error by returning [ErrStop].
-func (tx *Tx) ScanFrom(prefix, from []byte, fn func(key, value []byte) error) error {
-	opt := badger.DefaultIteratorOptions
-	opt.Prefix = prefix
-	opt.PrefetchSize = 16
-	it := tx.txn.NewIterator(opt)
-	defer it.Close()
-	for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
-		item := it.Item()
-		err := item.Value(func(v []byte) error { return fn(item.Key(), v) })
-		if errors.Is(err, ErrStop) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
