@@ -43,19 +43,35 @@ func (l *Lab) hostKey(name string) string { return l.path(name, "ssh_host_ed2551
 
 // configureHost writes what "postern-host sshd-config" prints, as far as a lab can have it.
 func (l *Lab) configureHost(name string) error {
-	lines := []string{
-		"TrustedUserCAKeys " + l.path("trust", "session_ca.pub"),
-		"RevokedKeys " + l.path(name, "revoked_keys"),
-		// sshd wants every directory above the program to be root's and closed to others, which a directory in /tmp is not: env is such a program.
-		"AuthorizedPrincipalsCommand /usr/bin/env " + l.path("bin", "postern-host") + " principals %u --name " + name +
-			" --tell " + l.path(name, "logins") + " --serial %s --signer %F",
-		"AuthorizedPrincipalsCommandUser " + l.Account,
-		"AuthorizedPrincipalsFile none",
+	lines, err := l.principals(name)
+	if err != nil {
+		return err
 	}
+	lines = append(lines, "TrustedUserCAKeys "+l.path("trust", "session_ca.pub"), "RevokedKeys "+l.path(name, "revoked_keys"))
 	if name == "phi1" {
 		lines = append(lines, "HostCertificate "+l.hostKey(name)+"-cert.pub")
 	}
 	return l.writeHost(name, l.hostKey(name), lines...)
+}
+
+// principals says who logs in to an account.
+func (l *Lab) principals(name string) ([]string, error) {
+	if os.Getuid() == 0 {
+		return []string{
+			// sshd wants every directory above the program to be root's and closed to others, which a directory in /tmp is not: env is such a program.
+			"AuthorizedPrincipalsCommand /usr/bin/env " + l.path("bin", "postern-host") + " principals %u --name " + name +
+				" --tell " + l.path(name, "logins") + " --serial %s --signer %F",
+			"AuthorizedPrincipalsCommandUser " + l.Account,
+			"AuthorizedPrincipalsFile none",
+		}, nil
+	}
+	// The sshd of anybody else takes no program of root's for one. The same program writes the file instead, and nothing tells of logins.
+	list, err := l.output(l.Dir, nil, l.path("bin", "postern-host"), "principals", l.Account, "--name", name)
+	if err != nil {
+		return nil, err
+	}
+	file := l.path(name, "principals")
+	return []string{"AuthorizedPrincipalsFile " + file}, os.WriteFile(file, list, 0o644)
 }
 
 // writeHost writes what every sshd of the lab has.
