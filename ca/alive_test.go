@@ -14,15 +14,13 @@ import (
 )
 
 // hitByRows is what a target hits by the rows themselves, which is what the entries must say.
-func (w *world) hitByRows(tx *store.Tx, t control.Target) ([]alive, error) {
-	var hit []alive
-	err := eachLive(tx, func(r request) error {
+func hitByRows(live []request, t control.Target) (hit []alive) {
+	for _, r := range live {
 		if t.Hits(r.traits()) {
 			hit = append(hit, alive{r.ID, r.NotAfter})
 		}
-		return nil
-	})
-	return hit, err
+	}
+	return hit
 }
 
 // agree compares entries and rows for every target that could name something, and for pairs of them.
@@ -30,7 +28,9 @@ func (w *world) agree(dice *rand.Rand) {
 	w.t.Helper()
 	words := []string{"all:", "person:nobody", "bastion:bastion-1", "host:phi1.example"}
 	err := w.db.View(func(tx *store.Tx) error {
+		var live []request
 		err := eachLive(tx, func(r request) error {
+			live = append(live, r)
 			words = append(words, "request:"+r.ID)
 			for _, k := range r.named() {
 				words = append(words, strings.Fields(strings.TrimPrefix(k, namedRows))[0])
@@ -44,7 +44,7 @@ func (w *world) agree(dice *rand.Rand) {
 		words = slices.Compact(words)
 		for _, word := range words {
 			for _, text := range []string{word, word + " " + words[dice.IntN(len(words))]} {
-				if err := w.agreeOn(tx, text); err != nil {
+				if err := w.agreeOn(tx, live, text); err != nil {
 					return err
 				}
 			}
@@ -60,7 +60,7 @@ func (w *world) agree(dice *rand.Rand) {
 	}
 }
 
-func (w *world) agreeOn(tx *store.Tx, text string) error {
+func (w *world) agreeOn(tx *store.Tx, live []request, text string) error {
 	t, err := control.ParseTarget(text)
 	if err != nil {
 		return nil // two of one kind, or one that stands alone
@@ -69,7 +69,7 @@ func (w *world) agreeOn(tx *store.Tx, text string) error {
 	if err != nil {
 		return err
 	}
-	rows, err := w.hitByRows(tx, t)
+	rows := hitByRows(live, t)
 	if !slices.EqualFunc(found, rows, func(a, b alive) bool { return a.id == b.id && a.notAfter.Equal(b.notAfter) }) {
 		w.t.Errorf("%s hits %v by the entries and %v by the rows", t, found, rows)
 	}
