@@ -71,6 +71,10 @@ func (g guard) protect(next http.Handler) http.Handler {
 			http.Error(w, why, http.StatusForbidden)
 			return
 		}
+		if r.URL.Path == "/favicon.ico" { // browsers ask for it wherever the page says that its icon is
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		if !strings.HasPrefix(r.URL.Path, g.place+"/") {
 			http.Error(w, notTheBrowser, http.StatusUnauthorized)
 			return

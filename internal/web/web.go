@@ -102,10 +102,6 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.file)
 	mux.HandleFunc("GET /page/{name}", s.file)
-	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) { // asked for whatever page says where its icon is
-		r.SetPathValue("name", "icon.svg")
-		s.file(w, r)
-	})
 	mux.HandleFunc("GET /api/about", answer(s.about))
 	mux.HandleFunc("GET /api/sessions", answer(s.sessions))
 	mux.HandleFunc("POST /api/open", answer(s.open))
