@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +61,11 @@ func TestAClosedReaderEndsTheCommand(t *testing.T) {
 		}
 		_, _ = io.ReadFull(out, make([]byte, 2))
 		out.Close()
-		kill := time.AfterFunc(patience, func() { t.Errorf("%s: still running", way); cmd.Process.Kill() })
+		kill := time.AfterFunc(patience, func() {
+			stacks := make([]byte, 1<<20)
+			t.Errorf("%s: still running, and here is what everybody waits for:\n%s", way, stacks[:runtime.Stack(stacks, true)])
+			cmd.Process.Kill()
+		})
 		err := cmd.Wait()
 		kill.Stop()
 		if _, serr := os.Stat(w.file("done-" + way)); err != nil || serr != nil {
