@@ -33,7 +33,7 @@ type drawer struct {
 
 func newDrawer(t *testing.T) *drawer {
 	t.Helper()
-	d := &drawer{world: &world{t: t, dir: t.TempDir(), log: &logbook{}, userCA: newSigner(), sessionCA: newSigner(), hostCA: newSigner(), auditor: newSigner(), identity: newSigner()}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), holder: newSigner()}
+	d := &drawer{world: &world{t: t, dir: t.TempDir(), log: &syncBuffer{}, userCA: newSigner(), sessionCA: newSigner(), hostCA: newSigner(), auditor: newSigner(), identity: newSigner()}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), holder: newSigner()}
 	d.key = must(envelope.NewKey())
 	d.b = d.bastion()
 	d.b.Sheets.heard(d.now)

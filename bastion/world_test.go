@@ -1,7 +1,6 @@
 package bastion
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -43,7 +42,7 @@ type world struct {
 	memory  uint64 // of the door's limits
 	address string // of the bastion
 	host    string // of sshd
-	log     *logbook
+	log     *syncBuffer
 
 	mu       sync.Mutex
 	serial   uint64
@@ -57,23 +56,6 @@ type world struct {
 
 // patience is how long a test waits for what must happen: longer than the busiest machine takes, so that who waits in vain has found something.
 const patience = 2 * time.Minute
-
-type logbook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -96,7 +78,7 @@ type configure func(*world, *recorder.Config)
 func newWorld(t testing.TB, changes ...configure) *world {
 	t.Helper()
 	w := &world{
-		t: t, dir: t.TempDir(), account: must(user.Current()).Username, log: &logbook{},
+		t: t, dir: t.TempDir(), account: must(user.Current()).Username, log: &syncBuffer{},
 		userCA: newSigner(), sessionCA: newSigner(), hostCA: newSigner(), gatewayCA: newSigner(),
 		alice: newSigner(), auditor: newSigner(), identity: newSigner(),
 		opened: make(chan control.OpenReply, 4096), ended: make(chan control.Progress, 4096),
